@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every option of a fit. The result depends on the data and on the fields under "what to compute" alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "fastkmeans/matrix_view.hpp"
+#include "fastkmeans/result.hpp"
+
+namespace fastkmeans {
+
+// How to compute: changes speed and memory, never a bit of the result.
+struct Execution {
+  int n_threads = 0;  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
+  std::string isa;    // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
+  std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
+  std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`
+  // Called from the calling thread every 50 ms or so; true ends the work with Interrupted. May throw.
+  std::function<bool()> interrupt;
+};
+
+struct Params {
+  // what to compute
+  std::int64_t k = 0;       // clusters, 1 <= k <= n
+  int niter = 25;           // most iterations, >= 1
+  double tol = 1e-8;        // stop when the shift is below; <= 0: run all iterations
+  std::uint64_t seed = 0;   // of the sample and of the initial centroids
+  std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
+  int nredo = 1;            // runs from different initial centroids; the lowest inertia is kept, ties to the first
+  std::optional<MatrixView> init;  // (k, d) initial centroids instead of random rows; nredo is then 1
+  bool labels = true;       // assign all rows once more at the end, to the centroids returned
+
+  Execution execution;
+
+  // Called after each iteration; returning true stops this run and those to come. May throw; the fit then ends.
+  std::function<bool(const IterationStats&)> callback;
+};
+
+struct PredictParams {
+  bool distances = false;  // also return D
+  Execution execution;
+};
+
+}  // namespace fastkmeans

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend.hpp"
+
+#include "cpu/cpu_backend.hpp"
+#include "cpu/dispatch.hpp"
+#include "scalar/scalar_backend.hpp"
+#include "workers.hpp"
+
+namespace fastkmeans {
+
+std::unique_ptr<Backend> make_backend(const Execution& execution, Workers& workers) {
+  const cpu::Isa& isa = cpu::choose(execution.isa);
+  return isa.kernels ? cpu::make_backend(*isa.kernels, execution, workers) : make_scalar_backend(workers);
+}
+
+std::vector<InstructionSet> instruction_sets() {
+  std::vector<InstructionSet> sets;
+  for (const cpu::Isa& isa : cpu::isas()) sets.push_back({std::string(isa.name), cpu::available(isa)});
+  return sets;
+}
+
+std::string chosen_isa(const std::string& isa) { return std::string(cpu::choose(isa).name); }
+
+int default_threads() { return default_thread_count(); }
+
+std::string version() { return FASTKMEANS_VERSION; }
+
+std::string build_info() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#else
+  return "GCC " __VERSION__;
+#endif
+}
+
+}  // namespace fastkmeans

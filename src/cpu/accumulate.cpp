@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/accumulate.hpp"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace fastkmeans::cpu {
+namespace {
+
+constexpr std::int64_t kTileRows = 128;
+// Sums up to this size are kept once for each thread and added at the end; larger ones are shared under locks: then there
+// are many clusters, and two threads seldom want the same one.
+constexpr std::int64_t kPrivateBytes = 1 << 20;
+constexpr std::size_t kLocks = 1024;  // many times the threads there are
+
+void add_all(const Sums& part, Sums& sums) {
+  std::transform(part.hi.begin(), part.hi.end(), sums.hi.begin(), sums.hi.begin(), std::plus<>());
+  std::transform(part.lo.begin(), part.lo.end(), sums.lo.begin(), sums.lo.begin(), std::plus<>());
+  std::transform(part.counts.begin(), part.counts.end(), sums.counts.begin(), sums.counts.begin(), std::plus<>());
+}
+
+}  // namespace
+
+void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
+                const Kernels& kernels, Workers& workers, Sums& sums) {
+  const std::int64_t ld = padded(x.cols);
+  const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
+  struct Seat {
+    std::vector<float> rows;
+    std::unique_ptr<Sums> sums;
+  };
+  std::vector<Seat> seats(static_cast<std::size_t>(workers.count()));
+  std::unique_ptr<std::array<std::mutex, kLocks>> locks;
+  if (!is_private) locks = std::make_unique<std::array<std::mutex, kLocks>>();
+
+  auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t sign) {
+    std::unique_lock<std::mutex> lock;
+    if (locks) lock = std::unique_lock((*locks)[static_cast<std::size_t>(c) % kLocks]);
+    kernels.add_row(row, x.cols, sign, scale.inverse.data(), scale.grain.data(),
+                    scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));
+    into.counts[static_cast<std::size_t>(c)] += sign;
+  };
+  auto changed = [&](std::int64_t i) { return !from || from[i] != to[i]; };
+  auto add_tile = [&](std::int64_t tile, int seat) {
+    Seat& mine = seats[static_cast<std::size_t>(seat)];
+    if (mine.rows.empty()) {
+      mine.rows.resize(static_cast<std::size_t>(kTileRows * ld));
+      if (is_private) mine.sums = std::make_unique<Sums>(sums.k, sums.d, scale.two_limbs());
+    }
+    Sums& into = is_private ? *mine.sums : sums;
+    const std::int64_t end = std::min(x.rows, (tile + 1) * kTileRows);
+    for (std::int64_t i = tile * kTileRows; i < end;) {
+      std::int64_t run = i;  // rows that changed and stand together are read together
+      while (run < end && changed(run)) ++run;
+      kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
+      for (const float* row = mine.rows.data(); i < run; ++i, row += ld) {
+        if (from) move(into, row, from[i], -1);
+        move(into, row, to[i], 1);
+      }
+      while (i < end && !changed(i)) ++i;
+    }
+  };
+  const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
+  workers.for_each((x.rows + kTileRows - 1) / kTileRows, operations, add_tile);
+  for (const Seat& seat : seats)
+    if (seat.sums) add_all(*seat.sums, sums);
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows that changed cluster, moved from sum to sum.
+#pragma once
+
+#include "cpu/kernels.hpp"
+#include "fixed_point.hpp"
+#include "workers.hpp"
+
+namespace fastkmeans::cpu {
+
+// As Backend::accumulate.
+void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
+                const Kernels& kernels, Workers& workers, Sums& sums);
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/cpu_backend.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "bound.hpp"
+#include "cpu/accumulate.hpp"
+#include "cpu/assign.hpp"
+#include "cpu/prepare.hpp"
+#include "distance.hpp"
+#include "workers.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+constexpr std::int64_t kTileRows = 128;
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const Kernels& kernels, const Execution& execution, Workers& workers)
+      : kernels_(kernels), execution_(execution), workers_(workers) {}
+
+  Statistics statistics(const MatrixView& x) override {
+    const std::int64_t ld = padded(x.cols);
+    struct Seat {
+      std::vector<float> rows;
+      std::vector<std::uint32_t> column_bits;
+      std::uint32_t least_row_bits = ~0u;
+      RowCheck check;
+    };
+    std::vector<Seat> seats(static_cast<std::size_t>(workers_.count()));
+    const double operations = 2.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
+    workers_.for_each((x.rows + kTileRows - 1) / kTileRows, operations, [&](std::int64_t tile, int place) {
+      Seat& seat = seats[static_cast<std::size_t>(place)];
+      seat.rows.resize(static_cast<std::size_t>(kTileRows * ld));
+      seat.column_bits.resize(static_cast<std::size_t>(x.cols));
+      const std::int64_t first = tile * kTileRows, count = std::min(kTileRows, x.rows - first);
+      kernels_.load_rows(x, first, count, seat.rows.data(), ld);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float* row = &seat.rows[static_cast<std::size_t>(i * ld)];
+        const std::uint32_t largest = kernels_.largest_bits(row, ld);
+        if (largest >= magnitude_limit_bits(x.cols)) {
+          seat.check.note(first + i);
+          continue;
+        }
+        if (largest > 0) seat.least_row_bits = std::min(seat.least_row_bits, largest);
+        kernels_.raise_bits(row, x.cols, seat.column_bits.data());
+      }
+    });
+    Statistics result;
+    std::vector<std::uint32_t> column_bits(static_cast<std::size_t>(x.cols));
+    std::uint32_t least = ~0u;
+    for (const Seat& seat : seats) {
+      result.check.merge(seat.check);
+      least = std::min(least, seat.least_row_bits);
+      for (std::size_t j = 0; j < seat.column_bits.size(); ++j) column_bits[j] = std::max(column_bits[j], seat.column_bits[j]);
+    }
+    result.least_row_max = least == ~0u ? 0.0f : std::bit_cast<float>(least);
+    result.column_max.resize(column_bits.size());
+    std::transform(column_bits.begin(), column_bits.end(), result.column_max.begin(),
+                   [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
+    return result;
+  }
+
+  RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, std::int32_t* labels,
+                  float* distances) override {
+    if (centre_.empty()) centre_ = central_row(x, kernels_);
+    const FilterBound bound(x.cols);
+    plain_.prepare(centroids, centre_, 1.0f, bound, kernels_, workers_);
+    const bool tiny = is_tiny(centroids);
+    // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
+    if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, kernels_, workers_);
+    return cpu::assign(
+        {x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, execution_, previous, labels, distances}, workers_);
+  }
+
+  void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
+                  Sums& sums) override {
+    cpu::accumulate(x, from, to, scale, kernels_, workers_, sums);
+  }
+
+  void moved(CentroidsView a, CentroidsView b, float* distances) override {
+    const std::int64_t ld = padded(a.d);
+    const bool tiny = is_tiny(b);
+    constexpr std::int64_t kRows = 256;
+    workers_.for_each((a.k + kRows - 1) / kRows, 4.0 * static_cast<double>(a.k * a.d), [&](std::int64_t task, int) {
+      std::vector<float> rows(static_cast<std::size_t>(2 * ld));
+      for (std::int64_t c = task * kRows; c < std::min(a.k, (task + 1) * kRows); ++c) {
+        const bool scaled = tiny && kernels_.largest_bits(a.row(c), a.d) < magnitude_bits(kTinyBelow);
+        const auto times = [factor = scaled ? kTinyScale : 1.0f](float v) { return v * factor; };
+        std::transform(a.row(c), a.row(c) + a.d, rows.begin(), times);
+        std::transform(b.row(c), b.row(c) + b.d, rows.begin() + ld, times);
+        distances[c] = store_distance(kernels_.distance(rows.data(), rows.data() + ld, ld), scaled);
+      }
+    });
+  }
+
+ private:
+  bool is_tiny(CentroidsView centroids) const {
+    return kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
+  }
+
+  const Kernels& kernels_;
+  const Execution& execution_;
+  Workers& workers_;
+  std::vector<float> centre_;  // mu, of the first rows seen
+  PreparedCentroids plain_, scaled_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const Kernels& kernels, const Execution& execution, Workers& workers) {
+  return std::make_unique<CpuBackend>(kernels, execution, workers);
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled with -mavx2 -mfma -mf16c (CMakeLists.txt).
+#if defined(__x86_64__)
+#define FASTKMEANS_KERNELS kAvx2Kernels
+#include "cpu/kernels_inl.hpp"
+#endif

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/prepare.hpp"
+
+#include <algorithm>
+
+#include <cstring>
+#include <limits>
+#include <string_view>
+#include <unordered_map>
+
+#include "distance.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+std::uint64_t hash_of(const float* row, std::int64_t n) {
+  std::uint64_t hash = 0x9E3779B97F4A7C15;
+  for (std::int64_t j = 0; j < n; j += 2) {  // rows are padded, n is even
+    std::uint64_t two;
+    std::memcpy(&two, row + j, sizeof two);
+    hash = (hash ^ two) * 0xD6E8FEB86659FD93;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+}  // namespace
+
+std::vector<float> central_row(const MatrixView& x, const Kernels& kernels) {
+  const std::int64_t count = std::min(x.rows, kCentreRows);
+  const std::int64_t ld = padded(x.cols);
+  std::vector<float> rows(static_cast<std::size_t>(count * ld));
+  for (std::int64_t i = 0; i < count; ++i) kernels.load_rows(x, x.rows * i / count, 1, rows.data() + i * ld, ld);
+  std::vector<float> column(static_cast<std::size_t>(count)), centre(static_cast<std::size_t>(x.cols));
+  for (std::int64_t j = 0; j < x.cols; ++j) {
+    std::size_t valid = 0;  // bad rows are not refused yet
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float value = rows[static_cast<std::size_t>(i * ld + j)];
+      if (magnitude_bits(value) < magnitude_limit_bits(x.cols)) column[valid++] = value;
+    }
+    const auto middle = column.begin() + static_cast<std::ptrdiff_t>(valid / 2);
+    std::nth_element(column.begin(), middle, column.begin() + static_cast<std::ptrdiff_t>(valid));
+    if (valid > 0) centre[static_cast<std::size_t>(j)] = *middle;
+  }
+  return centre;
+}
+
+void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float>& centre, float scale_factor,
+                                const FilterBound& bound, const Kernels& kernels, Workers& workers) {
+  const std::int64_t width = kernels.panel_width;
+  k = centroids.k;
+  d = centroids.d;
+  ld = padded(d);
+  panels = (k + width - 1) / width;
+  factor = scale_factor;
+  mu.assign(static_cast<std::size_t>(ld), 0.0f);
+  std::copy(centre.begin(), centre.end(), mu.begin());
+  rows.resize(static_cast<std::size_t>(k * ld));
+  packed.resize(static_cast<std::size_t>(panels * width * d));
+  starts.assign(static_cast<std::size_t>(panels * width), -std::numeric_limits<float>::infinity());
+  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(k));
+
+  workers.for_each(panels, 4.0 * static_cast<double>(k) * static_cast<double>(d), [&](std::int64_t panel, int) {
+    std::vector<float> centred(static_cast<std::size_t>(ld));
+    float* out = packed.data() + panel * width * d;
+    for (std::int64_t v = 0; v < width; ++v) {
+      const std::int64_t c = panel * width + v;
+      if (c >= k) {
+        for (std::int64_t j = 0; j < d; ++j) out[j * width + v] = 0;
+        continue;
+      }
+      float* row = rows.data() + c * ld;
+      for (std::int64_t j = 0; j < d; ++j) row[j] = centroids.row(c)[j] * factor;
+      std::fill(row + d, row + ld, 0.0f);
+      hashes[static_cast<std::size_t>(c)] = hash_of(row, ld);
+      starts[static_cast<std::size_t>(c)] = bound.start(kernels.centre(row, mu.data(), ld, centred.data()));
+      for (std::int64_t j = 0; j < d; ++j) out[j * width + v] = centred[static_cast<std::size_t>(j)];
+    }
+  });
+
+  // Ties go to the lowest index, so a copy of a lower centroid never wins; left in, each would have to be refined.
+  std::unordered_map<std::uint64_t, std::int64_t> first;
+  first.reserve(static_cast<std::size_t>(k));
+  for (std::int64_t c = 0; c < k; ++c) {
+    const auto [seen, added] = first.emplace(hashes[static_cast<std::size_t>(c)], c);
+    if (!added && std::memcmp(row(seen->second), row(c), static_cast<std::size_t>(ld) * sizeof(float)) == 0)
+      starts[static_cast<std::size_t>(c)] = -std::numeric_limits<float>::infinity();
+  }
+}
+
+}  // namespace fastkmeans::cpu

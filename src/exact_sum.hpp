@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exact sum of stored distances, rounded once to fp64 (docs/algorithm.md section 3): what math.fsum would give.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "distance.hpp"
+
+namespace fastkmeans {
+
+// D = m 2^(p - 149). v = m << (p & 31) is cut in two at bit 32: the low part is added to bin p >> 5, the high part to the
+// next. Every bin grows by less than 2^32 a row, so 2^31 rows fit int64, and adding is free of order.
+class ExactSum {
+ public:
+  void add(float stored) {
+    const std::uint32_t bits = magnitude_bits(stored);
+    const std::uint32_t exponent = bits >> 23;
+    const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
+    const std::uint32_t p = exponent ? exponent - 1 : 0;
+    const std::uint64_t v = mantissa << (p & 31);
+    auto& bins = bins_[std::bit_cast<std::uint32_t>(stored) >> 31];
+    bins[p >> 5] += static_cast<std::int64_t>(v & 0xffffffffu);
+    bins[(p >> 5) + 1] += static_cast<std::int64_t>(v >> 32);
+  }
+
+  void add(const ExactSum& other) {
+    for (int set = 0; set < 2; ++set)
+      for (int i = 0; i < kBins; ++i) bins_[set][i] += other.bins_[set][i];
+  }
+
+  // Nearest fp64, half to even.
+  double value() const {
+    // One number in base 2^32 with its last bit worth 2^(-149 - 128): scaled rows count 2^-128, which is 4 digits.
+    std::array<std::uint32_t, kBins + 4 + 2> digits{};
+    std::uint64_t carry = 0;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+      if (i < kBins) carry += static_cast<std::uint64_t>(bins_[1][i]);
+      const std::uint64_t low = carry & 0xffffffffu;
+      std::uint64_t sum = low + (i >= 4 && i < kBins + 4 ? static_cast<std::uint64_t>(bins_[0][i - 4]) : 0);
+      digits[i] = static_cast<std::uint32_t>(sum);
+      carry = (carry >> 32) + (sum >> 32);
+    }
+    int top = static_cast<int>(digits.size()) - 1;
+    while (top >= 0 && digits[static_cast<std::size_t>(top)] == 0) --top;
+    if (top < 0) return 0.0;
+    // The leading 64 bits, with everything below folded into the last one (sticky): one rounding to 53 bits follows.
+    auto digit = [&](int i) { return i < 0 ? std::uint64_t{0} : std::uint64_t{digits[static_cast<std::size_t>(i)]}; };
+    const int lead = std::countl_zero(digits[static_cast<std::size_t>(top)]);
+    std::uint64_t head = digit(top) << 32 | digit(top - 1);
+    std::uint64_t rest = digit(top - 2);
+    if (lead > 0) {
+      head = head << lead | rest >> (32 - lead);
+      rest = (rest << lead) & 0xffffffffu;
+    }
+    for (int i = top - 3; i >= 0; --i) rest |= digit(i);
+    // Round by hand: 64 -> 53 bits, half to even.
+    std::uint64_t kept = head >> 11;
+    const std::uint64_t below = head & 0x7ff;
+    if (below > 0x400 || (below == 0x400 && (rest != 0 || (kept & 1)))) ++kept;
+    return std::ldexp(static_cast<double>(kept), 32 * (top - 1) - lead + 11 - 149 - 128);
+  }
+
+ private:
+  static constexpr int kBins = 9;
+  std::array<std::array<std::int64_t, kBins>, 2> bins_{};  // [1]: of scaled distances
+};
+
+}  // namespace fastkmeans

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixed_point.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace fastkmeans {
+
+FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
+  // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
+  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n))));
+  const std::size_t d = statistics.column_max.size();
+  grain.resize(d);
+  inverse.resize(d);
+  std::vector<double> lo(d);
+  bool any = false;
+  for (std::size_t j = 0; j < d; ++j) {
+    int exponent = 0;  // least with column_max < 2^exponent
+    std::frexp(static_cast<double>(statistics.column_max[j]), &exponent);
+    grain[j] = std::ldexp(1.0, exponent - b);
+    inverse[j] = std::ldexp(1.0, b - exponent);
+    if (grain[j] > 0x1p-26 * static_cast<double>(statistics.least_row_max) && statistics.column_max[j] > 0) {
+      lo[j] = std::ldexp(1.0, 2 * b - exponent);
+      any = true;
+    }
+  }
+  if (any) lo_inverse = std::move(lo);
+}
+
+void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo) {
+  for (std::size_t j = 0; j < scale.grain.size(); ++j) {
+    const double value = static_cast<double>(x[j]);
+    const double units = std::rint(value * scale.inverse[j]);
+    hi[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(units));
+    if (!lo) continue;
+    const double residual = std::rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
+    lo[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(residual));
+  }
+}
+
+void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count, float* out) {
+  const double fine = std::ldexp(1.0, -scale.b);
+  for (std::size_t j = 0; j < scale.grain.size(); ++j) {
+    double sum = static_cast<double>(static_cast<std::int64_t>(hi[j])) * scale.grain[j];
+    if (lo) sum += static_cast<double>(static_cast<std::int64_t>(lo[j])) * (scale.grain[j] * fine);
+    out[j] = static_cast<float>(sum / static_cast<double>(count));
+  }
+}
+
+}  // namespace fastkmeans

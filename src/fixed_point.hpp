@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cluster sums as integers (docs/algorithm.md section 2): adding has no order, and taking a row out undoes adding it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "statistics.hpp"
+
+namespace fastkmeans {
+
+// Dimension j counts in grains g_j = 2^(E_j - b): hi = rint(x / g_j). Where a grain is coarse beside the smallest rows, a
+// second limb counts the residual in grains of g_j 2^-b: lo = rint((x - hi g_j) 2^b / g_j). Both are powers of two, so all
+// products below are exact.
+struct FixedPoint {
+  FixedPoint(const Statistics& statistics, std::int64_t n);
+
+  int b;                         // fractional bits; n 2^b < 2^62
+  std::vector<double> grain;     // (d) g_j
+  std::vector<double> inverse;   // (d) 1 / g_j
+  std::vector<double> lo_inverse;  // (d) 2^b / g_j, or 0 where one limb does; empty if it does everywhere
+  bool two_limbs() const { return !lo_inverse.empty(); }
+};
+
+// Sums and counts of k clusters. uint64, since taking a row out may wrap on the way.
+struct Sums {
+  Sums(std::int64_t k, std::int64_t d, bool two_limbs)
+      : k(k), d(d), hi(static_cast<std::size_t>(k * d)), lo(two_limbs ? hi.size() : 0), counts(static_cast<std::size_t>(k)) {}
+
+  std::uint64_t* hi_row(std::int64_t c) { return hi.data() + c * d; }
+  std::uint64_t* lo_row(std::int64_t c) { return lo.empty() ? nullptr : lo.data() + c * d; }
+
+  std::int64_t k, d;
+  std::vector<std::uint64_t> hi, lo;  // (k, d); lo empty with one limb
+  std::vector<std::int64_t> counts;   // (k)
+};
+
+// One row, as integers, added to a row of sums (sign 1) or taken out (sign -1). hi, lo: (d); lo may be null.
+void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo);
+
+// Mean of a cluster with count > 0: fp32(S / count), S = hi g + lo g 2^-b in fp64. out: (d).
+void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count, float* out);
+
+}  // namespace fastkmeans

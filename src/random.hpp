@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random numbers as a function of (seed, row, purpose, redo): Philox 4x32-10, Salmon et al., "Parallel Random Numbers:
+// As Easy as 1, 2, 3", SC 2011. No state, so any thread may ask for any row.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace fastkmeans {
+
+enum class Purpose : std::uint32_t { sample = 0, initial_centroids = 1 };
+
+inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
+    const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
+    counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
+               static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
+    key[0] += 0x9E3779B9;
+    key[1] += 0xBB67AE85;
+  }
+  return counter;
+}
+
+// The 64 bits that decide where row i stands in a random order.
+inline std::uint64_t row_key(std::uint64_t seed, std::uint64_t i, Purpose purpose, std::uint32_t redo) {
+  const auto r = philox({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
+                         static_cast<std::uint32_t>(purpose), redo},
+                        {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  return r[0] | std::uint64_t{r[1]} << 32;
+}
+
+}  // namespace fastkmeans

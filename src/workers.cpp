@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <list>
+#include <mutex>
+#include <thread>
+
+#include "fastkmeans/fastkmeans.hpp"
+#include "fp_state.hpp"
+#include "os.hpp"
+
+namespace fastkmeans {
+namespace {
+
+// How often the caller's interrupt is asked; Ctrl-C must act within half a second.
+constexpr auto kLookEvery = std::chrono::milliseconds(50);
+// Waking a sleeping thread costs 20 to 50 microseconds, in which a core does about this many operations.
+constexpr double kOperationsWorthAThread = 500'000;
+
+// A call that threads may join: they take seats 1, 2, ... while it is open.
+struct Job {
+  const std::function<void(int)>* body;
+  int seats;       // places for joining threads
+  int next_seat = 1;
+  int active = 0;  // joined and not yet done
+};
+
+class Pool {
+ public:
+  void run(int threads, const std::function<void(int)>& body) {
+    Job job{&body, threads - 1};
+    std::list<Job*>::iterator place;
+    {
+      const std::lock_guard lock(mutex_);
+      place = jobs_.insert(jobs_.end(), &job);
+      grow(threads - 1);
+    }
+    wake_.notify_all();
+    body(0);
+    std::unique_lock lock(mutex_);
+    jobs_.erase(place);
+    done_.wait(lock, [&] { return job.active == 0; });
+  }
+
+ private:
+  // With mutex_ held. A thread that cannot be had is done without.
+  void grow(int threads) {
+    try {
+      for (; size_ < threads; ++size_) std::thread([this] { serve(); }).detach();
+    } catch (const std::exception&) {
+    }
+  }
+
+  void serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      Job* job = nullptr;
+      wake_.wait(lock, [&] { return (job = open_job()) != nullptr; });
+      const int seat = job->next_seat++;
+      ++job->active;
+      lock.unlock();
+      (*job->body)(seat);
+      lock.lock();
+      if (--job->active == 0) done_.notify_all();
+    }
+  }
+
+  Job* open_job() {
+    for (Job* job : jobs_)
+      if (job->next_seat <= job->seats) return job;
+    return nullptr;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::list<Job*> jobs_;
+  int size_ = 0;
+};
+
+// Never destroyed: its threads sleep until the process ends. A forked child has none of them and starts a new pool.
+std::atomic<Pool*> current_pool{nullptr};
+
+Pool& pool() {
+  static const bool registered = [] {
+    os::at_fork_in_child([] { current_pool.store(nullptr); });
+    return true;
+  }();
+  static_cast<void>(registered);
+  Pool* existing = current_pool.load();
+  if (!existing) {
+    auto* fresh = new Pool;
+    if (current_pool.compare_exchange_strong(existing, fresh)) return *fresh;
+    delete fresh;
+  }
+  return *existing;
+}
+
+}  // namespace
+
+int default_thread_count() {
+  // A list ("4,2") gives the number for each level of nesting: the first counts.
+  const int wanted = std::atoi(os::environment("OMP_NUM_THREADS").c_str());
+  return wanted > 0 ? wanted : os::usable_cpus();
+}
+
+Workers::Workers(int n_threads, std::function<bool()> interrupt)
+    : count_(n_threads > 0 ? n_threads : default_thread_count()),
+      interrupt_(std::move(interrupt)),
+      next_look_(std::chrono::steady_clock::now() + kLookEvery) {}
+
+void Workers::for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task) {
+  std::atomic<std::int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+  const std::function<void(int)> body = [&](int seat) {
+    const FpState fp_state;
+    try {
+      for (std::int64_t i; (i = next.fetch_add(1)) < n;) {
+        checkpoint(seat);
+        task(i, seat);
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      stop_ = true;
+    }
+  };
+  const double worth = std::max(1.0, operations / kOperationsWorthAThread);
+  const int threads = static_cast<int>(std::min({static_cast<double>(count_), static_cast<double>(n), worth}));
+  if (threads > 1) {
+    pool().run(threads, body);
+  } else {
+    body(0);
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+void Workers::checkpoint(int seat) {
+  if (stop_.load(std::memory_order_relaxed)) throw Interrupted();
+  if (seat != 0 || !interrupt_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_look_) return;
+  next_look_ = now + kLookEvery;
+  if (interrupt_()) throw Interrupted();
+}
+
+}  // namespace fastkmeans

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of one fit or prediction, borrowed from a pool that lives as long as the process (no OpenMP: two OpenMP run
+// times in one process crash). Safe after fork, for concurrent fits, and without exceptions crossing a thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+
+namespace fastkmeans {
+
+class Workers {
+ public:
+  // n_threads as in Execution (0: default_thread_count()); `interrupt` may be empty.
+  Workers(int n_threads, std::function<bool()> interrupt);
+
+  int count() const { return count_; }
+
+  // Calls task(i, seat) once for each i in [0, n), on at most count() threads; seat in [0, count()) is the thread's place
+  // among them, 0 the caller's. The first exception of a task ends the rest and is rethrown here. `operations` is a rough
+  // number of arithmetic operations in all: what takes less time than waking a thread runs on the caller alone.
+  void for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task);
+
+  // To be called at least every few milliseconds of work: throws Interrupted if the caller asked for it, or if another
+  // thread of this for_each has failed.
+  void checkpoint(int seat);
+
+ private:
+  int count_;
+  std::function<bool()> interrupt_;
+  std::chrono::steady_clock::time_point next_look_;
+  std::atomic<bool> stop_{false};
+};
+
+// OMP_NUM_THREADS if it is set to a positive number, else os::usable_cpus().
+int default_thread_count();
+
+}  // namespace fastkmeans
