@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a kind of hardware must do; lloyd.cpp and fit.cpp do the rest, the same for all. Every backend gives the same bits.
+// What a kind of hardware must do; lloyd.cpp and fit.cpp do the rest, the same for all. Every backend gives the same
+// bits.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +29,14 @@ class Backend {
   virtual Statistics statistics(const MatrixView& x) = 0;
 
   // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
-  // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get label 0, distance 0.
+  // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get
+  // label 0, distance 0.
   virtual RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous,
                           std::int32_t* labels, float* distances) = 0;
 
   // For each row i with from[i] != to[i]: out of cluster from[i], into cluster to[i]. from null: all rows are new.
-  virtual void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
-                          Sums& sums) = 0;
+  virtual void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to,
+                          const FixedPoint& scale, Sums& sums) = 0;
 
   // distances[c] = D(a_c, b_c), scaled by the same rule as in assign with b as the centroids.
   virtual void moved(CentroidsView a, CentroidsView b, float* distances) = 0;

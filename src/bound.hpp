@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The filter's bound for an fp32 sketch with W = I (docs/algorithm.md section 6 has the proof).
 //
-// With a = fl(x - mu), b = fl(c - mu), the filter scores S = start_c + <a, b> in fp32, start_c = -|b|^2 / 2 raised by the
-// centroid's share of all rounding errors. A pair may be dropped only if S < threshold(U): then D(x, c) > U for sure, U
-// being D of x to some centroid. Each share depends on x alone or on c alone, so an outlier spoils nobody else's bound.
+// With a = fl(x - mu), b = fl(c - mu), the filter scores S = start_c + <a, b> in fp32, start_c = -|b|^2 / 2 raised by
+// the centroid's share of all rounding errors. A pair may be dropped only if S < threshold(U): then D(x, c) > U for
+// sure, U being D of x to some centroid. Each share depends on x alone or on c alone, so an outlier spoils nobody
+// else's bound.
 #pragma once
 
 #include <cmath>
@@ -44,7 +45,8 @@ class FilterBound {
   float threshold(double sq_norm, float distance) const {
     const double reach = std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_) +
                          kCentring * std::sqrt(sq_norm);
-    const double least = (1 - kFp64Slack) * sq_norm - (1 + kFp64Slack) * ((1 + kCentring) * reach * reach + score_rounding_ * sq_norm);
+    const double least =
+        (1 - kFp64Slack) * sq_norm - (1 + kFp64Slack) * ((1 + kCentring) * reach * reach + score_rounding_ * sq_norm);
     return round_down(0.5 * least - score_underflow_);
   }
 

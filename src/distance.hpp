@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // D, the distance that decides labels (docs/algorithm.md section 1), and the constants that go with it.
 //
-// D(x, c): 32 lanes; lane l takes dimensions l, l + 32, ...: t = x_j - c_j, s_l = fma(t, t, s_l); then the lanes are added
-// as a tree, l with l + 16, + 8, + 4, + 2, + 1. All in fp32, round to nearest even. Every backend computes these very bits.
+// D(x, c): 32 lanes; lane l takes dimensions l, l + 32, ...: t = x_j - c_j, s_l = fma(t, t, s_l); then the lanes are
+// added as a tree, l with l + 16, + 8, + 4, + 2, + 1. All in fp32, round to nearest even. Every backend computes these
+// very bits.
 #pragma once
 
 #include <bit>
@@ -26,7 +27,8 @@ inline double distance_rounding(std::int64_t d) {
 // A stored distance is D >= 0; the sign bit says that it was computed from rows multiplied by kTinyScale.
 inline float store_distance(float distance, bool scaled) { return scaled ? -distance : distance; }
 inline double true_distance(float stored) {
-  return std::bit_cast<std::int32_t>(stored) < 0 ? -static_cast<double>(stored) * 0x1p-128 : static_cast<double>(stored);
+  return std::bit_cast<std::int32_t>(stored) < 0 ? -static_cast<double>(stored) * 0x1p-128
+                                                 : static_cast<double>(stored);
 }
 
 // Rows with an element of this magnitude or more are refused: D must stay finite, and d (2 * 2^56)^2 < 2^128 up to
@@ -38,7 +40,8 @@ inline std::uint32_t magnitude_limit_bits(std::int64_t d) {
 }
 inline float magnitude_limit(std::int64_t d) { return std::bit_cast<float>(magnitude_limit_bits(d)); }
 
-// |v| as ordered bits: as unsigned integers they compare like the magnitudes, and NaN and infinity are above all others.
+// |v| as ordered bits: as unsigned integers they compare like the magnitudes, and NaN and infinity are above all
+// others.
 inline std::uint32_t magnitude_bits(float v) { return std::bit_cast<std::uint32_t>(v) & 0x7fffffffu; }
 
 }  // namespace fastkmeans

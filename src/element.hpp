@@ -10,7 +10,8 @@
 
 namespace fastkmeans {
 
-// IEEE half: its exponent and mantissa, moved to fp32's place, are 2^112 too small; multiplying puts denormals right too.
+// IEEE half: its exponent and mantissa, moved to fp32's place, are 2^112 too small; multiplying puts denormals right
+// too.
 inline float half_to_float(std::uint16_t h) {
   const std::uint32_t magnitude = (h & 0x7fffu) << 13;
   const float value = std::bit_cast<float>(magnitude) * 0x1p112f;

@@ -11,8 +11,8 @@
 
 namespace fastkmeans {
 
-// D = m 2^(p - 149). v = m << (p & 31) is cut in two at bit 32: the low part is added to bin p >> 5, the high part to the
-// next. Every bin grows by less than 2^32 a row, so 2^31 rows fit int64, and adding is free of order.
+// D = m 2^(p - 149). v = m << (p & 31) is cut in two at bit 32: the low part is added to bin p >> 5, the high part to
+// the next. Every bin grows by less than 2^32 a row, so 2^31 rows fit int64, and adding is free of order.
 class ExactSum {
  public:
   void add(float stored) {

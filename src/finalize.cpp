@@ -16,9 +16,9 @@ std::int64_t count_empty(const Sums& sums) { return std::count(sums.counts.begin
 std::int64_t fill_empty_clusters(const MatrixView& x, const std::vector<float>& distances, const FixedPoint& scale,
                                  std::vector<std::int32_t>& labels, Sums& sums) {
   struct Donor {
-    double farthest = -1;      // largest D of its rows
-    std::size_t row = 0;       // the lowest row that has it
-    std::uint64_t inertia = 0; // sum of floor(D 2^s)
+    double farthest = -1;       // largest D of its rows
+    std::size_t row = 0;        // the lowest row that has it
+    std::uint64_t inertia = 0;  // sum of floor(D 2^s)
   };
   double largest = 0;
   for (const float distance : distances) largest = std::max(largest, true_distance(distance));
@@ -85,7 +85,8 @@ void update_centroids(const FixedPoint& scale, const Sums& sums, const std::vect
 
 double total_shift(const std::vector<float>& moved) {
   std::vector<double> level(std::bit_ceil(moved.size()), 0.0);
-  std::transform(moved.begin(), moved.end(), level.begin(), [](float distance) { return std::sqrt(true_distance(distance)); });
+  std::transform(moved.begin(), moved.end(), level.begin(),
+                 [](float distance) { return std::sqrt(true_distance(distance)); });
   for (std::size_t size = level.size() / 2; size >= 1; size /= 2)
     for (std::size_t i = 0; i < size; ++i) level[i] = level[2 * i] + level[2 * i + 1];
   return level[0];

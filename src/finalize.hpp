@@ -14,8 +14,8 @@ class Workers;
 
 std::int64_t count_empty(const Sums& sums);
 
-// Gives empty clusters the farthest rows of the clusters with the largest inertia, one row a donor. Moves the rows' sums and
-// labels; returns how many clusters were filled. distances: (n) stored D of the assignment just made.
+// Gives empty clusters the farthest rows of the clusters with the largest inertia, one row a donor. Moves the rows'
+// sums and labels; returns how many clusters were filled. distances: (n) stored D of the assignment just made.
 std::int64_t fill_empty_clusters(const MatrixView& x, const std::vector<float>& distances, const FixedPoint& scale,
                                  std::vector<std::int32_t>& labels, Sums& sums);
 

@@ -73,7 +73,8 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name) {
   for (std::int64_t c = 0; c < given.rows; ++c) {
     float* row = &centroids[static_cast<std::size_t>(c * given.cols)];
     read_row(given, c, row);
-    if (std::any_of(row, row + given.cols, [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); }))
+    if (std::any_of(row, row + given.cols,
+                    [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); }))
       check.note(c);
   }
   require_valid_rows(check, given, name);
@@ -113,13 +114,14 @@ void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend&
   result.labels.assign(run.labels.begin(), run.labels.end());
 }
 
-void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& params, Workers& workers, Result& result) {
+void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& params, Workers& workers,
+                  Result& result) {
   if (!used.rows.empty())
-    result.warnings.push_back({Warning::Kind::subsampled,
-                               "training on " + std::to_string(result.n_used) + " of " + std::to_string(x.rows) +
-                                   " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
-                                   std::to_string(*params.max_points_per_centroid) +
-                                   "); max_points_per_centroid=None trains on all"});
+    result.warnings.push_back(
+        {Warning::Kind::subsampled, "training on " + std::to_string(result.n_used) + " of " + std::to_string(x.rows) +
+                                        " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
+                                        std::to_string(*params.max_points_per_centroid) +
+                                        "); max_points_per_centroid=None trains on all"});
   if (result.n_empty > 0)
     result.warnings.push_back({Warning::Kind::empty_clusters,
                                std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
@@ -138,9 +140,8 @@ Result fit(const MatrixView& x, const Params& params) {
 
   const TrainingRows used(x, params, workers);
   const Statistics statistics = backend->statistics(used.x);
-  require_valid_rows(statistics.check, used.x, "data", [&](std::int64_t i) {
-    return used.rows.empty() ? i : used.rows[static_cast<std::size_t>(i)];
-  });
+  require_valid_rows(statistics.check, used.x, "data",
+                     [&](std::int64_t i) { return used.rows.empty() ? i : used.rows[static_cast<std::size_t>(i)]; });
   const FixedPoint scale(statistics, used.x.rows);
 
   Run best;
@@ -175,7 +176,8 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   require_shape("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
-    refuse("the number of columns of data", std::to_string(x.cols), "that of the centroids, " + std::to_string(centroids.cols));
+    refuse("the number of columns of data", std::to_string(x.cols),
+           "that of the centroids, " + std::to_string(centroids.cols));
   Workers workers(params.execution.n_threads, params.execution.interrupt);
   const auto backend = make_backend(params.execution, workers);
   const auto given = given_centroids(centroids, "centroids");

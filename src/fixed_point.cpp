@@ -39,7 +39,8 @@ void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::ui
   }
 }
 
-void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count, float* out) {
+void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count,
+             float* out) {
   const double fine = std::ldexp(1.0, -scale.b);
   for (std::size_t j = 0; j < scale.grain.size(); ++j) {
     double sum = static_cast<double>(static_cast<std::int64_t>(hi[j])) * scale.grain[j];

@@ -9,15 +9,15 @@
 
 namespace fastkmeans {
 
-// Dimension j counts in grains g_j = 2^(E_j - b): hi = rint(x / g_j). Where a grain is coarse beside the smallest rows, a
-// second limb counts the residual in grains of g_j 2^-b: lo = rint((x - hi g_j) 2^b / g_j). Both are powers of two, so all
-// products below are exact.
+// Dimension j counts in grains g_j = 2^(E_j - b): hi = rint(x / g_j). Where a grain is coarse beside the smallest rows,
+// a second limb counts the residual in grains of g_j 2^-b: lo = rint((x - hi g_j) 2^b / g_j). Both are powers of two,
+// so all products below are exact.
 struct FixedPoint {
   FixedPoint(const Statistics& statistics, std::int64_t n);
 
-  int b;                         // fractional bits; n 2^b < 2^62
-  std::vector<double> grain;     // (d) g_j
-  std::vector<double> inverse;   // (d) 1 / g_j
+  int b;                           // fractional bits; n 2^b < 2^62
+  std::vector<double> grain;       // (d) g_j
+  std::vector<double> inverse;     // (d) 1 / g_j
   std::vector<double> lo_inverse;  // (d) 2^b / g_j, or 0 where one limb does; empty if it does everywhere
   bool two_limbs() const { return !lo_inverse.empty(); }
 };
@@ -25,7 +25,11 @@ struct FixedPoint {
 // Sums and counts of k clusters. uint64, since taking a row out may wrap on the way.
 struct Sums {
   Sums(std::int64_t k, std::int64_t d, bool two_limbs)
-      : k(k), d(d), hi(static_cast<std::size_t>(k * d)), lo(two_limbs ? hi.size() : 0), counts(static_cast<std::size_t>(k)) {}
+      : k(k),
+        d(d),
+        hi(static_cast<std::size_t>(k * d)),
+        lo(two_limbs ? hi.size() : 0),
+        counts(static_cast<std::size_t>(k)) {}
 
   std::uint64_t* hi_row(std::int64_t c) { return hi.data() + c * d; }
   std::uint64_t* lo_row(std::int64_t c) { return lo.empty() ? nullptr : lo.data() + c * d; }

@@ -24,9 +24,9 @@ inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
 
 // The 64 bits that decide where row i stands in a random order.
 inline std::uint64_t row_key(std::uint64_t seed, std::uint64_t i, Purpose purpose, std::uint32_t redo) {
-  const auto r = philox({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
-                         static_cast<std::uint32_t>(purpose), redo},
-                        {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  const auto r = philox(
+      {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), static_cast<std::uint32_t>(purpose), redo},
+      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
   return r[0] | std::uint64_t{r[1]} << 32;
 }
 

@@ -24,7 +24,7 @@ constexpr double kOperationsWorthAThread = 500'000;
 // A call that threads may join: they take seats 1, 2, ... while it is open.
 struct Job {
   const std::function<void(int)>* body;
-  int seats;       // places for joining threads
+  int seats;  // places for joining threads
   int next_seat = 1;
   int active = 0;  // joined and not yet done
 };

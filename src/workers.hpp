@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads of one fit or prediction, borrowed from a pool that lives as long as the process (no OpenMP: two OpenMP run
-// times in one process crash). Safe after fork, for concurrent fits, and without exceptions crossing a thread.
+// The threads of one fit or prediction, borrowed from a pool that lives as long as the process (no OpenMP: two OpenMP
+// run times in one process crash). Safe after fork, for concurrent fits, and without exceptions crossing a thread.
 #pragma once
 
 #include <atomic>
@@ -17,9 +17,9 @@ class Workers {
 
   int count() const { return count_; }
 
-  // Calls task(i, seat) once for each i in [0, n), on at most count() threads; seat in [0, count()) is the thread's place
-  // among them, 0 the caller's. The first exception of a task ends the rest and is rethrown here. `operations` is a rough
-  // number of arithmetic operations in all: what takes less time than waking a thread runs on the caller alone.
+  // Calls task(i, seat) once for each i in [0, n), on at most count() threads; seat in [0, count()) is the thread's
+  // place among them, 0 the caller's. The first exception of a task ends the rest and is rethrown here. `operations` is
+  // a rough number of arithmetic operations in all: what takes less time than waking a thread runs on the caller alone.
   void for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task);
 
   // To be called at least every few milliseconds of work: throws Interrupted if the caller asked for it, or if another

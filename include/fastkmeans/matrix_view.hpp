@@ -14,9 +14,15 @@ enum class DType : std::uint8_t { f32, f64, f16, bf16, i8, u8, i16, u16, i32, u3
 // Bytes of one element.
 constexpr std::size_t item_size(DType dtype) {
   switch (dtype) {
-    case DType::i8: case DType::u8: return 1;
-    case DType::f16: case DType::bf16: case DType::i16: case DType::u16: return 2;
-    case DType::f64: case DType::i64: case DType::u64: return 8;
+    case DType::i8:
+    case DType::u8: return 1;
+    case DType::f16:
+    case DType::bf16:
+    case DType::i16:
+    case DType::u16: return 2;
+    case DType::f64:
+    case DType::i64:
+    case DType::u64: return 8;
     default: return 4;
   }
 }
@@ -39,7 +45,8 @@ struct MatrixView {
   MatrixView(const void* data_, std::int64_t rows_, std::int64_t cols_, DType dtype_)
       : MatrixView(data_, rows_, cols_, dtype_, cols_ * static_cast<std::int64_t>(item_size(dtype_)),
                    static_cast<std::int64_t>(item_size(dtype_))) {}
-  MatrixView(const float* data_, std::int64_t rows_, std::int64_t cols_) : MatrixView(data_, rows_, cols_, DType::f32) {}
+  MatrixView(const float* data_, std::int64_t rows_, std::int64_t cols_)
+      : MatrixView(data_, rows_, cols_, DType::f32) {}
 };
 
 }  // namespace fastkmeans

@@ -24,14 +24,14 @@ struct Execution {
 
 struct Params {
   // what to compute
-  std::int64_t k = 0;       // clusters, 1 <= k <= n
-  int niter = 25;           // most iterations, >= 1
-  double tol = 1e-8;        // stop when the shift is below; <= 0: run all iterations
-  std::uint64_t seed = 0;   // of the sample and of the initial centroids
+  std::int64_t k = 0;                                         // clusters, 1 <= k <= n
+  int niter = 25;                                             // most iterations, >= 1
+  double tol = 1e-8;                                          // stop when the shift is below; <= 0: run all iterations
+  std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;            // runs from different initial centroids; the lowest inertia is kept, ties to the first
+  int nredo = 1;  // runs from different initial centroids; the lowest inertia is kept, ties to the first
   std::optional<MatrixView> init;  // (k, d) initial centroids instead of random rows; nredo is then 1
-  bool labels = true;       // assign all rows once more at the end, to the centroids returned
+  bool labels = true;              // assign all rows once more at the end, to the centroids returned
 
   Execution execution;
 

@@ -10,14 +10,14 @@ namespace fastkmeans {
 
 // One iteration of one run, as the callback sees it and Result keeps it.
 struct IterationStats {
-  int redo = 0;               // which run, from 0 (see Params::nredo)
-  int iteration = 0;          // from 0
-  double inertia = 0;         // sum of squared distances of the rows used to the centroids the iteration began with
-  double shift = 0;           // sum over centroids of the Euclidean distance each moved
-  std::int64_t changed = 0;   // rows whose label differs from the iteration before (all rows in the first)
-  std::int64_t empty = 0;     // clusters without a row after assignment, before relocation
-  std::int64_t relocated = 0; // of these, how many were given a row
-  double seconds = 0;         // wall time
+  int redo = 0;                // which run, from 0 (see Params::nredo)
+  int iteration = 0;           // from 0
+  double inertia = 0;          // sum of squared distances of the rows used to the centroids the iteration began with
+  double shift = 0;            // sum over centroids of the Euclidean distance each moved
+  std::int64_t changed = 0;    // rows whose label differs from the iteration before (all rows in the first)
+  std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
+  std::int64_t relocated = 0;  // of these, how many were given a row
+  double seconds = 0;          // wall time
 };
 
 // Something the caller should know; the result is valid all the same.
@@ -31,11 +31,11 @@ struct Result {
   std::int64_t k = 0, d = 0;
   std::vector<float> centroids;      // (k, d), C order
   std::vector<std::int64_t> labels;  // (n): nearest of `centroids` for every row given; empty unless Params::labels
-  double inertia = 0;     // with labels: of all rows given, to `centroids`; else that of the last iteration
-  int n_iter = 0;         // iterations of the run kept
-  bool converged = false; // the shift fell below tol, or nothing changed any more
-  std::int64_t n_used = 0;   // rows trained on (fewer than n after subsampling)
-  std::int64_t n_empty = 0;  // clusters of the run kept that ended without a row
+  double inertia = 0;                // with labels: of all rows given, to `centroids`; else that of the last iteration
+  int n_iter = 0;                    // iterations of the run kept
+  bool converged = false;            // the shift fell below tol, or nothing changed any more
+  std::int64_t n_used = 0;           // rows trained on (fewer than n after subsampling)
+  std::int64_t n_empty = 0;          // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;
 };

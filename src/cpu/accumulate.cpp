@@ -11,8 +11,8 @@ namespace fastkmeans::cpu {
 namespace {
 
 constexpr std::int64_t kTileRows = 128;
-// Sums up to this size are kept once for each thread and added at the end; larger ones are shared under locks: then there
-// are many clusters, and two threads seldom want the same one.
+// Sums up to this size are kept once for each thread and added at the end; larger ones are shared under locks: then
+// there are many clusters, and two threads seldom want the same one.
 constexpr std::int64_t kPrivateBytes = 1 << 20;
 constexpr std::size_t kLocks = 1024;  // many times the threads there are
 

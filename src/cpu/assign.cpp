@@ -68,7 +68,8 @@ class Tile {
   // What is known of a point before the scan: D to the centroid it had, or nothing.
   void start(const PreparedCentroids& centroids, std::int64_t slot) {
     const auto s = static_cast<std::size_t>(slot);
-    sq_norms_[s] = task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[s * static_cast<std::size_t>(ld_)]);
+    sq_norms_[s] =
+        task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[s * static_cast<std::size_t>(ld_)]);
     labels_[s] = task_.previous ? task_.previous[rows_[s]] : -1;
     if (labels_[s] >= 0) {
       distances_[s] = distance(centroids, slot, labels_[s]);
@@ -87,11 +88,14 @@ class Tile {
     const std::int64_t between = std::min(by_chunk, kElementsPerCheckpoint / (width * centroids.d) + 1);
     for (std::int64_t panel = 0; panel < centroids.panels; ++panel) {
       if (panel % between == 0) workers.checkpoint(seat);
-      const std::int64_t hits = task_.kernels.scan(
-          {centred_.data(), ld_, rows, centroids.d, &centroids.packed[static_cast<std::size_t>(panel * width * centroids.d)],
-           &centroids.starts[static_cast<std::size_t>(panel * width)], thresholds_.data(), scores_.data(), hits_.data()});
+      const std::int64_t hits =
+          task_.kernels.scan({centred_.data(), ld_, rows, centroids.d,
+                              &centroids.packed[static_cast<std::size_t>(panel * width * centroids.d)],
+                              &centroids.starts[static_cast<std::size_t>(panel * width)], thresholds_.data(),
+                              scores_.data(), hits_.data()});
       for (std::int64_t h = 0; h < hits; ++h)
-        refine(centroids, hits_[static_cast<std::size_t>(h)], panel * width, &scores_[static_cast<std::size_t>(h * width)]);
+        refine(centroids, hits_[static_cast<std::size_t>(h)], panel * width,
+               &scores_[static_cast<std::size_t>(h * width)]);
     }
     const bool scaled = &centroids == task_.tiny;
     for (std::size_t s = 0; s < static_cast<std::size_t>(size_); ++s) {
@@ -146,7 +150,8 @@ RowCheck assign(const AssignTask& task, Workers& workers) {
   // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
   const std::int64_t fair = (x.rows + 4 * workers.count() - 1) / (4 * workers.count());
   const std::int64_t fit = kTileBytes / (padded(x.cols) * static_cast<std::int64_t>(sizeof(float)));
-  const std::int64_t rows = std::max<std::int64_t>(1, std::min({fit, kMostTileRows, fair, task.execution.chunk_size_data}));
+  const std::int64_t rows =
+      std::max<std::int64_t>(1, std::min({fit, kMostTileRows, fair, task.execution.chunk_size_data}));
   const std::int64_t capacity = (rows + group - 1) / group * group;
   const std::int64_t step = rows < group ? rows : rows / group * group;
 
@@ -157,7 +162,8 @@ RowCheck assign(const AssignTask& task, Workers& workers) {
   workers.for_each((x.rows + step - 1) / step, operations, [&](std::int64_t tile, int seat) {
     auto& mine = tiles[static_cast<std::size_t>(seat)];
     if (!mine) mine = std::make_unique<Tile>(task, capacity);
-    mine->assign(tile * step, std::min(step, x.rows - tile * step), workers, seat, checks[static_cast<std::size_t>(seat)]);
+    mine->assign(tile * step, std::min(step, x.rows - tile * step), workers, seat,
+                 checks[static_cast<std::size_t>(seat)]);
   });
   RowCheck check;
   for (const RowCheck& part : checks) check.merge(part);

@@ -54,7 +54,8 @@ class CpuBackend final : public Backend {
     for (const Seat& seat : seats) {
       result.check.merge(seat.check);
       least = std::min(least, seat.least_row_bits);
-      for (std::size_t j = 0; j < seat.column_bits.size(); ++j) column_bits[j] = std::max(column_bits[j], seat.column_bits[j]);
+      for (std::size_t j = 0; j < seat.column_bits.size(); ++j)
+        column_bits[j] = std::max(column_bits[j], seat.column_bits[j]);
     }
     result.least_row_max = least == ~0u ? 0.0f : std::bit_cast<float>(least);
     result.column_max.resize(column_bits.size());
@@ -71,8 +72,8 @@ class CpuBackend final : public Backend {
     const bool tiny = is_tiny(centroids);
     // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
     if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, kernels_, workers_);
-    return cpu::assign(
-        {x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, execution_, previous, labels, distances}, workers_);
+    return cpu::assign({x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, execution_, previous, labels, distances},
+                       workers_);
   }
 
   void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,

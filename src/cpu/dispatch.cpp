@@ -27,20 +27,20 @@ bool has_avx512() {
 
 const std::vector<Isa>& isas() {
   static const std::vector<Isa> all = {
-      {"scalar", nullptr, always},
-      {"baseline", &kBaselineKernels, always},
+    {"scalar", nullptr, always},
+    {"baseline", &kBaselineKernels, always},
 #if defined(__x86_64__)
-      {"avx2", &kAvx2Kernels, has_avx2},
-      {"avx512", &kAvx512Kernels, has_avx512},
+    {"avx2", &kAvx2Kernels, has_avx2},
+    {"avx512", &kAvx512Kernels, has_avx512},
 #else
-      {"avx2", nullptr, never},
-      {"avx512", nullptr, never},
+    {"avx2", nullptr, never},
+    {"avx512", nullptr, never},
 #endif
-      // Names reserved for kernels to come: known, and never available.
-      {"avx512_vnni", nullptr, never},
-      {"amx_int8", nullptr, never},
-      {"neon", nullptr, never},
-      {"neon_dotprod", nullptr, never},
+    // Names reserved for kernels to come: known, and never available.
+    {"avx512_vnni", nullptr, never},
+    {"amx_int8", nullptr, never},
+    {"neon", nullptr, never},
+    {"neon_dotprod", nullptr, never},
   };
   return all;
 }

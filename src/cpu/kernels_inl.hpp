@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops, written once. A kernels_<isa>.cpp defines FASTKMEANS_KERNELS, the name of its table, and includes this.
+// The inner loops, written once. A kernels_<isa>.cpp defines FASTKMEANS_KERNELS, the name of its table, and includes
+// this.
 //
 // All is in an anonymous namespace and nothing of the standard library's templates is used: an inline function compiled
 // here with AVX flags could otherwise become the linker's choice for everybody (a test looks for such symbols).
@@ -16,10 +17,17 @@ constexpr int kPanelWidth = kPanelVectors * kWidth;
 // (32 registers with AVX-512, else 16; the baseline needs two more to multiply without fma).
 constexpr int kRowGroup = kWidth == 16 ? 12 : kWidth == 8 ? 6 : 4;
 
-struct Half { std::uint16_t bits; };
-struct Bfloat { std::uint16_t bits; };
+struct Half {
+  std::uint16_t bits;
+};
+struct Bfloat {
+  std::uint16_t bits;
+};
 
-template <class T> [[gnu::always_inline]] inline float to_float(T value) { return static_cast<float>(value); }
+template <class T>
+[[gnu::always_inline]] inline float to_float(T value) {
+  return static_cast<float>(value);
+}
 [[gnu::always_inline]] inline float to_float(Bfloat value) {
   const std::uint32_t bits = std::uint32_t{value.bits} << 16;
   float out;

@@ -2,7 +2,6 @@
 #include "cpu/prepare.hpp"
 
 #include <algorithm>
-
 #include <cstring>
 #include <limits>
 #include <string_view>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The widest fp32 vector of the instruction set this file is compiled for, as a GCC / Clang vector type: + - * and
-// comparisons are the language's own; what it lacks is here. Everything is in an anonymous namespace: see kernels_inl.hpp.
+// comparisons are the language's own; what it lacks is here. Everything is in an anonymous namespace: see
+// kernels_inl.hpp.
 #pragma once
 
 #include <cstdint>
@@ -54,8 +55,9 @@ typedef std::int32_t I32 __attribute__((vector_size(kWidth * 4)));
   for (int i = 0; i < kWidth; ++i) r[i] = __builtin_fmaf(t[i], t[i], s[i]);
   return r;
 #else
-  // t * t is exact in fp64. Its sum with s is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly rounded
-  // sums: proved algorithms using rounding to odd", 2008): 53 bits >= 24 + 2, so that rounding to fp32 is then right.
+  // t * t is exact in fp64. Its sum with s is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly
+  // rounded sums: proved algorithms using rounding to odd", 2008): 53 bits >= 24 + 2, so that rounding to fp32 is then
+  // right.
   typedef float F32Half __attribute__((vector_size(8)));
   typedef double F64 __attribute__((vector_size(16)));
   typedef std::int64_t I64 __attribute__((vector_size(16)));
@@ -71,8 +73,8 @@ typedef std::int32_t I32 __attribute__((vector_size(kWidth * 4)));
     const F64 error = (product - (sum - part)) + (sd - part);  // TwoSum: sum + error is exact
     I64 bits;
     std::memcpy(&bits, &sum, 16);
-    const I64 even = (bits & 1) - 1;          // all ones where the last bit is 0
-    bits -= even & (error > 0.0);             // comparisons are 0 or -1: towards the error, to the odd neighbour
+    const I64 even = (bits & 1) - 1;  // all ones where the last bit is 0
+    bits -= even & (error > 0.0);     // comparisons are 0 or -1: towards the error, to the odd neighbour
     bits += even & (error < 0.0);
     F64 odd;
     std::memcpy(&odd, &bits, 16);
