@@ -20,34 +20,34 @@ using KeyedRow = std::pair<std::uint64_t, std::int64_t>;  // (key, place among t
 
 constexpr std::int64_t kRowsPerTask = 1 << 16;
 constexpr double kOperationsPerKey = 100;  // ten Philox rounds
+// Rows sorted at a time: Ctrl-C must act within half a second, and sorting a million takes a fifth of that.
+constexpr double kMostBand = 1 << 20;
 
-// The m smallest (key, row) of n rows, unordered. key(i) is asked for every row, but only about m are kept.
+// The largest key of about `expected` rows out of n, keys being uniform.
+std::uint64_t key_limit(double expected, std::int64_t n) {
+  const double fraction = expected / static_cast<double>(n);
+  return fraction >= 1 ? ~std::uint64_t{0} : static_cast<std::uint64_t>(std::ldexp(fraction, 64));
+}
+
+// With a limit for this many, fewer than m rows are a 6 sigma event.
+double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64; }
+
+// All (key, row) of n rows with low <= key <= high, in no order.
 template <class Key>
-std::vector<KeyedRow> smallest_keys(std::int64_t n, std::int64_t m, Workers& workers, const Key& key) {
-  // Keys are uniform: this limit leaves m + 6 sqrt(m) + 64 of them in the mean, so fewer than m is a 6 sigma event.
-  double expected = static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64;
-  for (;; expected *= 2) {
-    const double fraction = expected / static_cast<double>(n);
-    const bool all = fraction >= 1;
-    const std::uint64_t limit = all ? ~std::uint64_t{0} : static_cast<std::uint64_t>(std::ldexp(fraction, 64));
-    std::vector<KeyedRow> found;
-    std::mutex mutex;
-    workers.for_each((n + kRowsPerTask - 1) / kRowsPerTask, kOperationsPerKey * static_cast<double>(n),
-                     [&](std::int64_t task, int) {
-                       std::vector<KeyedRow> part;
-                       const std::int64_t end = std::min(n, (task + 1) * kRowsPerTask);
-                       for (std::int64_t i = task * kRowsPerTask; i < end; ++i)
-                         if (const std::uint64_t row = key(i); row <= limit) part.emplace_back(row, i);
-                       const std::lock_guard lock(mutex);
-                       found.insert(found.end(), part.begin(), part.end());
-                     });
-    if (static_cast<std::int64_t>(found.size()) < m) continue;
-    if (static_cast<std::int64_t>(found.size()) > m) {
-      std::nth_element(found.begin(), found.begin() + m, found.end());
-      found.resize(static_cast<std::size_t>(m));
-    }
-    return found;
-  }
+std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, std::int64_t n, Workers& workers,
+                                   const Key& key) {
+  std::vector<KeyedRow> found;
+  std::mutex mutex;
+  workers.for_each((n + kRowsPerTask - 1) / kRowsPerTask, kOperationsPerKey * static_cast<double>(n),
+                   [&](std::int64_t task, int) {
+                     std::vector<KeyedRow> part;
+                     const std::int64_t end = std::min(n, (task + 1) * kRowsPerTask);
+                     for (std::int64_t i = task * kRowsPerTask; i < end; ++i)
+                       if (const std::uint64_t k = key(i); low <= k && k <= high) part.emplace_back(k, i);
+                     const std::lock_guard lock(mutex);
+                     found.insert(found.end(), part.begin(), part.end());
+                   });
+  return found;
 }
 
 // Rows taken so far, found again by value.
@@ -83,11 +83,13 @@ class DistinctRows {
 }  // namespace
 
 std::vector<std::int64_t> sample_rows(std::int64_t n, std::int64_t m, std::uint64_t seed, Workers& workers) {
-  const auto chosen = smallest_keys(n, m, workers, [seed](std::int64_t i) {
-    return row_key(seed, static_cast<std::uint64_t>(i), Purpose::sample, 0);
-  });
-  std::vector<std::int64_t> rows(chosen.size());
-  std::transform(chosen.begin(), chosen.end(), rows.begin(), [](const KeyedRow& row) { return row.second; });
+  const auto key = [seed](std::int64_t i) { return row_key(seed, static_cast<std::uint64_t>(i), Purpose::sample, 0); };
+  std::vector<KeyedRow> chosen;
+  for (double expected = surely(m); static_cast<std::int64_t>(chosen.size()) < m; expected *= 2)
+    chosen = rows_between(0, key_limit(expected, n), n, workers, key);
+  std::nth_element(chosen.begin(), chosen.begin() + (m - 1), chosen.end());
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(m));
+  std::transform(chosen.begin(), chosen.begin() + m, rows.begin(), [](const KeyedRow& row) { return row.second; });
   std::sort(rows.begin(), rows.end());
   return rows;
 }
@@ -119,30 +121,34 @@ std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std:
     const std::int64_t row = rows.empty() ? i : rows[static_cast<std::size_t>(i)];
     return row_key(seed, static_cast<std::uint64_t>(row), Purpose::initial_centroids, redo);
   };
-  const auto d = static_cast<std::size_t>(x.cols);
-  std::vector<float> centroids(static_cast<std::size_t>(k) * d);
-  // Mostly the k smallest keys are distinct rows; with many duplicates look at twice as many, up to all.
-  for (std::int64_t wanted = k;; wanted = std::min(x.rows, 2 * wanted)) {
-    auto order = smallest_keys(x.rows, wanted, workers, key);
+  const auto d = static_cast<std::size_t>(x.cols), wanted = static_cast<std::size_t>(k);
+  std::vector<float> centroids(wanted * d);
+  DistinctRows distinct(x.cols);
+  std::vector<std::int64_t> skipped;
+  std::size_t taken = 0;
+  // One band of keys after the other, until there are enough; only data with many equal rows needs more than the first.
+  double expected = surely(k), band = expected;
+  for (std::uint64_t low = 0;;) {
+    const std::uint64_t high = key_limit(expected, x.rows);
+    auto order = rows_between(low, high, x.rows, workers, key);
     std::sort(order.begin(), order.end());
-    DistinctRows distinct(x.cols);
-    std::vector<std::int64_t> skipped;
-    std::size_t taken = 0;
-    for (auto it = order.begin(); it != order.end() && taken < static_cast<std::size_t>(k); ++it) {
+    for (auto it = order.begin(); it != order.end() && taken < wanted; ++it) {
       workers.checkpoint(0);
       float* row = &centroids[taken * d];
       read_row(x, it->second, row);
       if (distinct.add(row, centroids.data(), taken)) {
         ++taken;
-      } else {
+      } else if (skipped.size() < wanted) {
         skipped.push_back(it->second);
       }
     }
-    if (taken < static_cast<std::size_t>(k) && wanted < x.rows) continue;
-    for (std::size_t s = 0; taken < static_cast<std::size_t>(k); ++s, ++taken)
-      read_row(x, skipped[s], &centroids[taken * d]);
-    return centroids;
+    if (taken == wanted || high == ~std::uint64_t{0}) break;
+    low = high + 1;
+    band = std::min(2 * band, std::max(kMostBand, static_cast<double>(x.rows) / 16));
+    expected += band;
   }
+  for (std::size_t s = 0; taken < wanted; ++s, ++taken) read_row(x, skipped[s], &centroids[taken * d]);
+  return centroids;
 }
 
 }  // namespace fastkmeans

@@ -2,7 +2,9 @@
 #include "cpu/assign.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
+#include <memory>
 
 #include "distance.hpp"
 
@@ -104,17 +106,19 @@ class Tile {
     }
   }
 
-  // D of the centroids whose score passes, the best score first: each better D raises the threshold for the rest.
-  void refine(const PreparedCentroids& centroids, std::int64_t slot, std::int64_t first, float* scores) {
-    const auto s = static_cast<std::size_t>(slot);
-    const std::int64_t width = task_.kernels.panel_width;
-    for (;;) {
-      const float* best = std::max_element(scores, scores + width);
-      if (*best < thresholds_[s]) return;
-      const auto c = static_cast<std::int32_t>(first + (best - scores));
-      scores[best - scores] = -std::numeric_limits<float>::infinity();
-      if (c == labels_[s]) continue;
-      const float d = distance(centroids, slot, c);
+  // D of the centroids whose score passed, the best score first: each better D raises the threshold for the rest.
+  void refine(const PreparedCentroids& centroids, Hit hit, std::int64_t first, const float* scores) {
+    const auto s = static_cast<std::size_t>(hit.row);
+    if (const std::int64_t own = labels_[s] - first; own >= 0 && own < task_.kernels.panel_width)
+      hit.passed &= ~(std::uint32_t{1} << own);
+    while (hit.passed) {
+      int best = std::countr_zero(hit.passed);
+      for (std::uint32_t rest = hit.passed & (hit.passed - 1); rest; rest &= rest - 1)
+        if (const int v = std::countr_zero(rest); scores[v] > scores[best]) best = v;
+      if (scores[best] < thresholds_[s]) return;
+      hit.passed &= ~(std::uint32_t{1} << best);
+      const auto c = static_cast<std::int32_t>(first + best);
+      const float d = distance(centroids, hit.row, c);
       if (d < distances_[s]) {
         distances_[s] = d;
         labels_[s] = c;
@@ -139,7 +143,7 @@ class Tile {
   std::vector<std::int32_t> labels_;
   std::vector<std::int64_t> rows_;  // where in x
   std::vector<float> scores_;       // (capacity, panel_width)
-  std::vector<std::int32_t> hits_;
+  std::vector<Hit> hits_;
 };
 
 }  // namespace

@@ -66,7 +66,7 @@ class CpuBackend final : public Backend {
 
   RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, std::int32_t* labels,
                   float* distances) override {
-    if (centre_.empty()) centre_ = central_row(x, kernels_);
+    if (centre_.empty()) centre_ = central_row(x, kernels_, workers_);
     const FilterBound bound(x.cols);
     plain_.prepare(centroids, centre_, 1.0f, bound, kernels_, workers_);
     const bool tiny = is_tiny(centroids);

@@ -14,6 +14,11 @@ namespace fastkmeans::cpu {
 inline constexpr std::int64_t kPadding = 16;
 constexpr std::int64_t padded(std::int64_t d) { return (d + kPadding - 1) / kPadding * kPadding; }
 
+struct Hit {
+  std::int32_t row;
+  std::uint32_t passed;  // bit v: score v of the row is >= the threshold; panel_width <= 32
+};
+
 // A tile of points against one panel of centroids.
 struct Scan {
   const float* points;       // a = x - mu, (rows, ld)
@@ -22,7 +27,7 @@ struct Scan {
   const float* start;        // (panel_width)
   const float* thresholds;   // (rows)
   float* scores;             // out: (hits, panel_width), the scores of the rows with a score >= their threshold
-  std::int32_t* hits;        // out: those rows, ascending
+  Hit* hits;                 // out: those rows, ascending
 };
 
 struct Kernels {

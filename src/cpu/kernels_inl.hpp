@@ -143,12 +143,15 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
   }
   std::int64_t found = 0;
 #pragma GCC unroll 12
-  for (int r = 0; r < kRowGroup; ++r)
-    if (any_at_least(score[r][0], score[r][1], broadcast(s.thresholds[first + r]))) {
-      s.hits[hits + found] = static_cast<std::int32_t>(first + r);
+  for (int r = 0; r < kRowGroup; ++r) {
+    const F32 threshold = broadcast(s.thresholds[first + r]);
+    const std::uint32_t passed = at_least(score[r][0], threshold) | at_least(score[r][1], threshold) << kWidth;
+    if (passed) {
+      s.hits[hits + found] = {static_cast<std::int32_t>(first + r), passed};
       for (int v = 0; v < kPanelVectors; ++v) store(s.scores + (hits + found) * kPanelWidth + v * kWidth, score[r][v]);
       ++found;
     }
+  }
   return found;
 }
 

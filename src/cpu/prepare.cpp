@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "distance.hpp"
+#include "element.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -25,22 +26,28 @@ std::uint64_t hash_of(const float* row, std::int64_t n) {
 
 }  // namespace
 
-std::vector<float> central_row(const MatrixView& x, const Kernels& kernels) {
+std::vector<float> central_row(const MatrixView& x, const Kernels& kernels, Workers& workers) {
   const std::int64_t count = std::min(x.rows, kCentreRows);
-  const std::int64_t ld = padded(x.cols);
-  std::vector<float> rows(static_cast<std::size_t>(count * ld));
-  for (std::int64_t i = 0; i < count; ++i) kernels.load_rows(x, x.rows * i / count, 1, rows.data() + i * ld, ld);
-  std::vector<float> column(static_cast<std::size_t>(count)), centre(static_cast<std::size_t>(x.cols));
-  for (std::int64_t j = 0; j < x.cols; ++j) {
-    std::size_t valid = 0;  // bad rows are not refused yet
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float value = rows[static_cast<std::size_t>(i * ld + j)];
-      if (magnitude_bits(value) < magnitude_limit_bits(x.cols)) column[valid++] = value;
+  std::vector<float> centre(static_cast<std::size_t>(x.cols));
+  constexpr std::int64_t kColumns = 64;
+  const double operations = 10.0 * static_cast<double>(count * x.cols);
+  workers.for_each((x.cols + kColumns - 1) / kColumns, operations, [&](std::int64_t task, int) {
+    const std::int64_t first = task * kColumns, columns = std::min(kColumns, x.cols - first);
+    const MatrixView part(element_address(x, 0, first), x.rows, columns, x.dtype, x.row_stride, x.col_stride);
+    const std::int64_t ld = padded(columns);
+    std::vector<float> rows(static_cast<std::size_t>(count * ld)), column(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) kernels.load_rows(part, x.rows * i / count, 1, rows.data() + i * ld, ld);
+    for (std::int64_t j = 0; j < columns; ++j) {
+      std::ptrdiff_t valid = 0;  // bad rows are not refused yet
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float value = rows[static_cast<std::size_t>(i * ld + j)];
+        if (magnitude_bits(value) < magnitude_limit_bits(x.cols)) column[static_cast<std::size_t>(valid++)] = value;
+      }
+      if (valid == 0) continue;
+      std::nth_element(column.begin(), column.begin() + valid / 2, column.begin() + valid);
+      centre[static_cast<std::size_t>(first + j)] = column[static_cast<std::size_t>(valid / 2)];
     }
-    const auto middle = column.begin() + static_cast<std::ptrdiff_t>(valid / 2);
-    std::nth_element(column.begin(), middle, column.begin() + static_cast<std::ptrdiff_t>(valid));
-    if (valid > 0) centre[static_cast<std::size_t>(j)] = *middle;
-  }
+  });
   return centre;
 }
 

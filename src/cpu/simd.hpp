@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -23,7 +23,6 @@ inline constexpr int kWidth = 4;
 #endif
 
 typedef float F32 __attribute__((vector_size(kWidth * 4)));
-typedef std::int32_t I32 __attribute__((vector_size(kWidth * 4)));
 
 [[gnu::always_inline]] inline F32 load(const float* p) {
   F32 v;
@@ -85,18 +84,18 @@ typedef std::int32_t I32 __attribute__((vector_size(kWidth * 4)));
 #endif
 }
 
-// Whether any lane of a or b is >= its lane of t.
-[[gnu::always_inline]] inline bool any_at_least(F32 a, F32 b, F32 t) {
+// Bit l of the result: a[l] >= t[l].
+[[gnu::always_inline]] inline std::uint32_t at_least(F32 a, F32 t) {
 #if defined(__AVX512F__)
-  return (_mm512_cmp_ps_mask(a, t, _CMP_GE_OQ) | _mm512_cmp_ps_mask(b, t, _CMP_GE_OQ)) != 0;
+  return _mm512_cmp_ps_mask(a, t, _CMP_GE_OQ);
 #elif defined(__AVX2__)
-  return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ), _mm256_cmp_ps(b, t, _CMP_GE_OQ))) != 0;
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ)));
+#elif defined(__SSE2__)
+  return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpge_ps(a, t)));
 #else
-  const I32 pass = (a >= t) | (b >= t);
-  std::uint64_t words[2];
-  static_assert(sizeof words == sizeof pass);
-  std::memcpy(words, &pass, sizeof words);
-  return (words[0] | words[1]) != 0;
+  std::uint32_t mask = 0;
+  for (int l = 0; l < kWidth; ++l) mask |= static_cast<std::uint32_t>(a[l] >= t[l]) << l;
+  return mask;
 #endif
 }
 
