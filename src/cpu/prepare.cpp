@@ -27,7 +27,7 @@ std::uint64_t hash_of(const float* row, std::int64_t n) {
 }  // namespace
 
 std::vector<float> central_row(const MatrixView& x, const Kernels& kernels, Workers& workers) {
-  const std::int64_t count = std::min(x.rows, kCentreRows);
+  const std::int64_t count = std::clamp<std::int64_t>(x.rows / 8, 1, kCentreRows);
   std::vector<float> centre(static_cast<std::size_t>(x.cols));
   constexpr std::int64_t kColumns = 64;
   const double operations = 10.0 * static_cast<double>(count * x.cols);

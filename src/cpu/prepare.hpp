@@ -27,9 +27,9 @@ struct PreparedCentroids {
                const Kernels& kernels, Workers& workers);
 };
 
-// Coordinate-wise median of at most kCentreRows rows of x spread evenly over it; (d). Any vector is valid as mu, a
-// central one makes the bound tight; a mean would be dragged away by one outlier.
-inline constexpr std::int64_t kCentreRows = 128;  // its noise adds about 1 % to |x - mu|^2; more rows slow tiny fits
+// Coordinate-wise median of an eighth of x's rows, at most kCentreRows, spread evenly over it; (d). Any vector is valid
+// as mu, a central one makes the bound tight; a mean would be dragged away by one outlier.
+inline constexpr std::int64_t kCentreRows = 128;  // its noise adds about 1 % to |x - mu|^2; more rows slow small fits
 std::vector<float> central_row(const MatrixView& x, const Kernels& kernels, Workers& workers);
 
 }  // namespace fastkmeans::cpu
