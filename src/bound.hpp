@@ -7,9 +7,9 @@
 // else's bound.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "distance.hpp"
 
@@ -18,9 +18,12 @@ namespace fastkmeans {
 // fp64 sums of at most 2^20 fp32 squares, square roots and products: 2^-30 covers their own rounding many times over.
 inline constexpr double kFp64Slack = 0x1p-30;
 
+// The largest fp32 number <= v, for finite results (std::nextafter is a call, and this runs for every row).
 inline float round_down(double v) {
   const auto f = static_cast<float>(v);
-  return static_cast<double>(f) > v ? std::nextafter(f, -std::numeric_limits<float>::infinity()) : f;
+  if (static_cast<double>(f) <= v) return f;
+  const auto bits = std::bit_cast<std::int32_t>(f);  // below 0 the magnitude grows, above it shrinks; f = 0 means v < 0
+  return std::bit_cast<float>(f > 0 ? bits - 1 : f < 0 ? bits + 1 : static_cast<std::int32_t>(0x80000001));
 }
 inline float round_up(double v) { return -round_down(-v); }
 
@@ -41,13 +44,20 @@ class FilterBound {
     return round_up(-0.5 * sq_norm * (1 - 2 * score_rounding_ - 2 * kCentring - kFp64Slack));
   }
 
-  // The least score that a centroid with D <= `distance` can have; sq_norm = |a|^2 as an fp64 sum.
-  float threshold(double sq_norm, float distance) const {
-    const double reach = std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_) +
-                         kCentring * std::sqrt(sq_norm);
-    const double least =
-        (1 - kFp64Slack) * sq_norm - (1 + kFp64Slack) * ((1 + kCentring) * reach * reach + score_rounding_ * sq_norm);
-    return round_down(0.5 * least - score_underflow_);
+  // What the threshold needs of a point; sq_norm = |a|^2 as an fp64 sum.
+  struct Point {
+    double head;   // |a|^2 less the score's rounding
+    double reach;  // kCentring |a|
+  };
+  Point point(double sq_norm) const {
+    return {(1 - kFp64Slack) * sq_norm - (1 + kFp64Slack) * score_rounding_ * sq_norm, kCentring * std::sqrt(sq_norm)};
+  }
+
+  // The least score that a centroid with D <= `distance` can have.
+  float threshold(const Point& point, float distance) const {
+    const double reach =
+        std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_) + point.reach;
+    return round_down(0.5 * (point.head - (1 + kFp64Slack) * (1 + kCentring) * reach * reach) - score_underflow_);
   }
 
  private:

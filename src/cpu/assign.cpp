@@ -29,13 +29,13 @@ class Tile {
         ld_(padded(task.x.cols)),
         points_(static_cast<std::size_t>(capacity * ld_)),
         centred_(points_.size()),
-        sq_norms_(static_cast<std::size_t>(capacity)),
-        thresholds_(sq_norms_.size()),
-        distances_(sq_norms_.size()),
-        labels_(sq_norms_.size()),
-        rows_(sq_norms_.size()),
+        known_(static_cast<std::size_t>(capacity)),
+        thresholds_(known_.size()),
+        distances_(known_.size()),
+        labels_(known_.size()),
+        rows_(known_.size()),
         scores_(static_cast<std::size_t>(capacity * task.kernels.panel_width)),
-        hits_(sq_norms_.size()) {}
+        hits_(known_.size()) {}
 
   void assign(std::int64_t first, std::int64_t count, Workers& workers, int seat, RowCheck& check) {
     if (load(task_.centroids, first, count, &check)) scan(task_.centroids, workers, seat);
@@ -70,12 +70,12 @@ class Tile {
   // What is known of a point before the scan: D to the centroid it had, or nothing.
   void start(const PreparedCentroids& centroids, std::int64_t slot) {
     const auto s = static_cast<std::size_t>(slot);
-    sq_norms_[s] =
-        task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[s * static_cast<std::size_t>(ld_)]);
+    known_[s] = task_.bound.point(
+        task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[s * static_cast<std::size_t>(ld_)]));
     labels_[s] = task_.previous ? task_.previous[rows_[s]] : -1;
     if (labels_[s] >= 0) {
       distances_[s] = distance(centroids, slot, labels_[s]);
-      thresholds_[s] = task_.bound.threshold(sq_norms_[s], distances_[s]);
+      thresholds_[s] = task_.bound.threshold(known_[s], distances_[s]);
     } else {
       distances_[s] = std::numeric_limits<float>::infinity();
       thresholds_[s] = kAllPass;
@@ -122,7 +122,7 @@ class Tile {
       if (d < distances_[s]) {
         distances_[s] = d;
         labels_[s] = c;
-        thresholds_[s] = task_.bound.threshold(sq_norms_[s], d);
+        thresholds_[s] = task_.bound.threshold(known_[s], d);
       } else if (d == distances_[s] && c < labels_[s]) {
         labels_[s] = c;
       }
@@ -137,8 +137,8 @@ class Tile {
 
   const AssignTask& task_;
   std::int64_t ld_, size_ = 0;
-  std::vector<float> points_, centred_;  // (capacity, ld)
-  std::vector<double> sq_norms_;         // (capacity) |a|^2
+  std::vector<float> points_, centred_;    // (capacity, ld)
+  std::vector<FilterBound::Point> known_;  // (capacity)
   std::vector<float> thresholds_, distances_;
   std::vector<std::int32_t> labels_;
   std::vector<std::int64_t> rows_;  // where in x

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with no flags: SSE2 on x86-64, what the architecture has elsewhere (CMakeLists.txt).
+// Compiled with no flags: SSE2 on x86-64, what the architecture has elsewhere (cmake/FastkmeansFlags.cmake).
 #define FASTKMEANS_KERNELS kBaselineKernels
 #include "cpu/kernels_inl.hpp"
