@@ -2,6 +2,7 @@
 // The whole story of a fit, and of a prediction, on one page.
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -61,22 +62,25 @@ void require_params(const MatrixView& x, const Params& params) {
   if (x.rows < params.k)
     throw std::invalid_argument("Number of training points (" + std::to_string(x.rows) + ") is less than k (" +
                                 std::to_string(params.k) + ").");
+  if (params.init) require_shape("init", *params.init);
   if (params.init && (params.init->rows != params.k || params.init->cols != x.cols))
     refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
            "(k, d) = " + shape_text(params.k, x.cols));
 }
 
 // Centroids from outside, as fp32.
-std::vector<float> given_centroids(const MatrixView& given, const char* name) {
+std::vector<float> given_centroids(const MatrixView& given, const char* name, Workers& workers) {
   std::vector<float> centroids(static_cast<std::size_t>(given.rows * given.cols));
+  std::mutex mutex;
   RowCheck check;
-  for (std::int64_t c = 0; c < given.rows; ++c) {
+  workers.for_each(given.rows, 4.0 * static_cast<double>(centroids.size()), [&](std::int64_t c, int) {
     float* row = &centroids[static_cast<std::size_t>(c * given.cols)];
     read_row(given, c, row);
-    if (std::any_of(row, row + given.cols,
-                    [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); }))
-      check.note(c);
-  }
+    const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); };
+    if (std::none_of(row, row + given.cols, bad)) return;
+    const std::lock_guard lock(mutex);
+    check.note(c);
+  });
   require_valid_rows(check, given, name);
   return centroids;
 }
@@ -146,7 +150,7 @@ Result fit(const MatrixView& x, const Params& params) {
 
   Run best;
   for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !best.stopped; ++redo) {
-    auto initial = params.init ? given_centroids(*params.init, "init")
+    auto initial = params.init ? given_centroids(*params.init, "init", workers)
                                : initial_centroids(used.x, used.rows, params.k, params.seed,
                                                    static_cast<std::uint32_t>(redo), workers);
     Run run = lloyd(used.x, std::move(initial), redo, scale, params, *backend, workers);
@@ -180,7 +184,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
            "that of the centroids, " + std::to_string(centroids.cols));
   Workers workers(params.execution.n_threads, params.execution.interrupt);
   const auto backend = make_backend(params.execution, workers);
-  const auto given = given_centroids(centroids, "centroids");
+  const auto given = given_centroids(centroids, "centroids", workers);
 
   std::vector<std::int32_t> labels(static_cast<std::size_t>(x.rows));
   std::vector<float> distances(labels.size());

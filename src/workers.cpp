@@ -31,7 +31,8 @@ struct Job {
 
 class Pool {
  public:
-  void run(int threads, const std::function<void(int)>& body) {
+  // `waiting` is called now and then while the caller has nothing left to do but wait for the others.
+  void run(int threads, const std::function<void(int)>& body, const std::function<void()>& waiting) {
     Job job{&body, threads - 1};
     std::list<Job*>::iterator place;
     {
@@ -43,7 +44,11 @@ class Pool {
     body(0);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);
-    done_.wait(lock, [&] { return job.active == 0; });
+    while (!done_.wait_for(lock, kLookEvery, [&] { return job.active == 0; })) {
+      lock.unlock();
+      waiting();
+      lock.lock();
+    }
   }
 
  private:
@@ -116,23 +121,28 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
   std::atomic<std::int64_t> next{0};
   std::mutex mutex;
   std::exception_ptr error;
-  const std::function<void(int)> body = [&](int seat) {
-    const FpState fp_state;
+  auto keep_first_error = [&](auto&& work) {
     try {
-      for (std::int64_t i; (i = next.fetch_add(1)) < n;) {
-        checkpoint(seat);
-        task(i, seat);
-      }
+      work();
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (!error) error = std::current_exception();
       stop_ = true;
     }
   };
+  const std::function<void(int)> body = [&](int seat) {
+    const FpState fp_state;
+    keep_first_error([&] {
+      for (std::int64_t i; (i = next.fetch_add(1)) < n;) {
+        checkpoint(seat);
+        task(i, seat);
+      }
+    });
+  };
   const double worth = std::max(1.0, operations / kOperationsWorthAThread);
   const int threads = static_cast<int>(std::min({static_cast<double>(count_), static_cast<double>(n), worth}));
   if (threads > 1) {
-    pool().run(threads, body);
+    pool().run(threads, body, [&] { keep_first_error([&] { checkpoint(0); }); });
   } else {
     body(0);
   }

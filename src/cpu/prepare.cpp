@@ -88,6 +88,7 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
   std::unordered_map<std::uint64_t, std::int64_t> first;
   first.reserve(static_cast<std::size_t>(k));
   for (std::int64_t c = 0; c < k; ++c) {
+    workers.checkpoint(0);
     const auto [seen, added] = first.emplace(hashes[static_cast<std::size_t>(c)], c);
     if (!added && std::memcmp(row(seen->second), row(c), static_cast<std::size_t>(ld) * sizeof(float)) == 0)
       starts[static_cast<std::size_t>(c)] = -std::numeric_limits<float>::infinity();
