@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each target does its own set-up (scripts/setup.py) and needs only python3 with venv, its headers, make and g++.
+#
+#   make demo       cluster real data, with times beside scikit-learn; pictures in build/demo
+#   make test       C++ tests (for every instruction set a machine must have), then Python tests
+#   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
+#   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
+#   make lint       ruff, mypy, clang-format
+#   make format     lay out the code as lint wants it
+#   make clean      remove what the targets made
+#
+#   PYTHON=python3.12         which interpreter
+#   EXTRA_PIP="torch==2.13.0" more packages for the tests: those that need an optional package run if it is there
+#   CXX_TESTS=0               skip the C++ tests
+#   CMAKE_ARGS, PYTEST_ARGS   passed on
+
+PYTHON ?= python3
+ifeq ($(shell command -v $(PYTHON)),)
+$(error $(PYTHON) is missing: apt-get install $(notdir $(PYTHON)))
+endif
+CXX_TESTS ?= 1
+# Each interpreter has its own environment, so that changing between them rebuilds nothing.
+VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
+BIN := $(VENV)/bin
+SETUP := $(PYTHON) scripts/setup.py --venv $(VENV)
+CPP_BUILD := VENV=$(VENV) scripts/cpp_build.sh
+CTEST := $(BIN)/ctest --output-on-failure
+# Tests named ...Heavy take minutes when every access is checked.
+FAST_TESTS := GTEST_FILTER='-*Heavy*'
+CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp -name '*.[ch]pp')
+export CMAKE_ARGS
+
+.PHONY: demo test cpp-test python-test sanitize mutation lint format clean
+# The parts of a target follow each other.
+.NOTPARALLEL:
+
+demo:
+	@$(SETUP) --package --extras demo,cli
+	$(BIN)/python examples/demo.py --output build/demo
+
+test: cpp-test python-test
+
+ifeq ($(CXX_TESTS),0)
+cpp-test:
+	@echo "**** CXX_TESTS=0: THE C++ TESTS ARE SKIPPED ****"
+else
+cpp-test:
+	@$(SETUP) --googletest
+	$(CPP_BUILD) build/cpp $(CMAKE_ARGS)
+	$(CTEST) --test-dir build/cpp
+endif
+
+python-test:
+	@$(SETUP) --package --extras test,cli --extra-pip "$(EXTRA_PIP)"
+	$(BIN)/python -m pytest tests/python $(PYTEST_ARGS)
+
+sanitize:
+	@$(SETUP) --googletest
+	$(CPP_BUILD) build/asan -DFASTKMEANS_SANITIZE=address,undefined
+	$(FAST_TESTS) $(CTEST) --test-dir build/asan
+	$(CPP_BUILD) build/tsan -DFASTKMEANS_SANITIZE=thread
+	$(FAST_TESTS) $(CTEST) --test-dir build/tsan
+
+mutation:
+	@$(SETUP) --googletest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/mutation_check.py
+
+lint:
+	@$(SETUP) --extras dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+
+format:
+	@$(SETUP) --extras dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+clean:
+	rm -rf build .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
