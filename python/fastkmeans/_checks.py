@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the constructor: each error has the parameter's name, its value and what is allowed."""
+
+from __future__ import annotations
+
+import operator
+import re
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
+    """`value` as an int in [low, high]; numpy's integers are taken too, bools are not."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, given {value!r} ({type(value).__name__}).")
+    if not low <= number <= high:
+        allowed = f"at least {low}" if number < low else f"at most {high}"
+        raise ValueError(f"{name} must be {allowed}, given {number}.")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """`value` as a float that is not NaN."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a real number, given {value!r} ({type(value).__name__}).")
+    if value != value:
+        raise ValueError(f"{name} must be a number, given nan.")
+    return float(value)
+
+
+def device_name(device: Any) -> str | None:
+    """The canonical name ("cpu", "cuda", "cuda:1", "mps", "xpu") of a device given as a string, int or torch.device."""
+    if device is None:
+        return None
+    torch = sys.modules.get("torch")
+    if isinstance(device, str) or (torch is not None and isinstance(device, torch.device)):
+        name = str(device)
+        if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]+)?", name):
+            raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N', 'mps' or 'xpu', given {name!r}.")
+        return name
+    if isinstance(device, bool):
+        raise TypeError(f"device must be a string, an integer or a torch.device, given {device!r} (bool).")
+    try:
+        return f"cuda:{integer('device', device, low=0)}"
+    except TypeError:
+        kind = type(device).__name__
+        raise TypeError(f"device must be a string, an integer or a torch.device, given {device!r} ({kind}).") from None
+
+
+def usable_device(device: Any, gpu: Any) -> str:
+    """Where to compute: "cpu", until there is a GPU backend; asking for a GPU by name is then an error."""
+    name = device_name(device)
+    if name is None or name.startswith("cpu") or not gpu:
+        return "cpu"
+    if name.startswith("cuda"):
+        raise RuntimeError(f"CUDA was asked for (device={name!r}), but this version of fastkmeans has no CUDA backend.")
+    raise NotImplementedError(f"device={name!r}: fastkmeans has no backend for {name.split(':')[0]} yet; use 'cpu'.")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# The compiled core (python/bindings.cpp). `data`, `init` and `centroids` are two-dimensional buffers, read in place in
+# any layout; their dtypes are names: float32, float64, float16, bfloat16 (a buffer of 2-byte items), int8 to int64,
+# uint8 to uint64.
+from collections.abc import Callable
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+# redo, iteration, inertia, shift, changed, empty, relocated, seconds
+_Stats = tuple[int, int, float, float, int, int, int, float]
+
+class _FitResult(TypedDict):
+    centroids: npt.NDArray[np.float32]  # (k, d)
+    labels: npt.NDArray[np.int64] | None  # (n,)
+    inertia: float
+    n_iter: int
+    converged: bool
+    n_used: int
+    iterations: list[_Stats]
+    warnings: list[tuple[str, str]]  # kind ("subsampled", "empty_clusters", "precision"), message
+
+def fit(
+    data: object,
+    dtype: str,
+    *,
+    k: int,
+    niter: int,
+    tol: float,
+    seed: int,
+    max_points_per_centroid: int | None,
+    nredo: int,
+    init: object | None,
+    init_dtype: str,
+    labels: bool,
+    n_threads: int,
+    chunk_size_data: int,
+    chunk_size_centroids: int,
+    callback: Callable[[_Stats], object] | None,
+) -> _FitResult: ...
+def predict(
+    data: object,
+    dtype: str,
+    centroids: object,
+    centroids_dtype: str,
+    *,
+    distances: bool = False,
+    n_threads: int = 0,
+    chunk_size_data: int = ...,
+    chunk_size_centroids: int = ...,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]: ...
+def instruction_sets() -> dict[str, bool]: ...
+def chosen_isa() -> str: ...
+def default_threads() -> int: ...
+def build_info() -> str: ...

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fit tells: iteration statistics, log lines, warnings, and the error of an untrained object."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+logger = logging.getLogger("fastkmeans")
+
+
+class IterationStats(NamedTuple):
+    """One iteration, as the callback sees it and `FastKMeans.iteration_stats` keeps it."""
+
+    redo: int  # which run, from 0 (see nredo)
+    iteration: int  # from 0
+    inertia: float  # sum of squared distances of the rows used to the centroids that the iteration began with
+    shift: float  # sum over centroids of the Euclidean distance each moved
+    changed: int  # rows whose label differs from the iteration before (all rows in the first)
+    empty: int  # clusters without a row after assignment
+    relocated: int  # of these, how many were given a row
+    seconds: float  # wall time
+
+
+class SubsampledWarning(UserWarning):
+    """More rows were given than max_points_per_centroid lets a fit use."""
+
+
+class EmptyClusterWarning(UserWarning):
+    """Clusters ended without a row."""
+
+
+class PrecisionWarning(UserWarning):
+    """The rows' spread is so small beside their mean that float32 loses much of it."""
+
+
+_CATEGORIES = {
+    "subsampled": SubsampledWarning,
+    "empty_clusters": EmptyClusterWarning,
+    "precision": PrecisionWarning,
+}
+
+
+def warn(found: Iterable[tuple[str, str]]) -> None:
+    """Issue the core's warnings, pairs of kind and message, at the line that called into this package."""
+    stacklevel, frame = 1, sys._getframe()
+    while frame.f_globals.get("__package__") == __package__ and frame.f_back is not None:
+        stacklevel, frame = stacklevel + 1, frame.f_back
+    for kind, message in found:
+        warnings.warn(message, _CATEGORIES.get(kind, UserWarning), stacklevel=stacklevel)
+
+
+def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
+    """One line on the logger `fastkmeans` at INFO, or on stdout if no handler would take it."""
+    run = f"Run {stats.redo + 1}/{nredo}, iteration" if nredo > 1 else "Iteration"
+    line = (
+        f"{run} {stats.iteration + 1}/{niter}: inertia {stats.inertia:.9g}, shift {stats.shift:.6g}, "
+        f"{stats.changed} labels changed, {stats.empty} empty clusters, {stats.seconds:.4f} s"
+    )
+    if _taken(logging.INFO):
+        logger.info(line)
+    else:
+        print(line, flush=True)
+
+
+def _taken(level: int) -> bool:
+    if not logger.isEnabledFor(level):
+        return False
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(handler.level <= level for handler in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
+
+
+class NotFittedError(RuntimeError):
+    """`predict` before training. With scikit-learn imported it is also scikit-learn's NotFittedError."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return not_fitted, self.args  # the class may have been made on the spot, and pickle could not find it
+
+
+def not_fitted(message: str) -> NotFittedError:
+    """The error to raise: scikit-learn is never imported, but known when the caller has it."""
+    exceptions = sys.modules.get("sklearn.exceptions")
+    if exceptions is None:
+        return NotFittedError(message)
+    both: type[NotFittedError] = type("NotFittedError", (NotFittedError, exceptions.NotFittedError), {})
+    return both(message)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`FastKMeans`: the face of the core, in place of fastkmeans 0.5.0 by Clavie and Warner (AnswerDotAI)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, _input
+from ._checks import device_name, integer, real, usable_device
+from ._report import IterationStats, log_iteration, not_fitted, warn
+
+# The original asks whether Triton could be imported; here what it stands for, triton_kernels.triton_kmeans, always can.
+HAS_TRITON = True
+
+
+def _as_device(name: str) -> Any:
+    torch = sys.modules.get("torch")
+    return name if torch is None else torch.device(name)
+
+
+def _get_device(preset: Any = None) -> Any:
+    """The device that `preset` names; for None or a GPU's number the best we have a backend for, which is the CPU."""
+    name = None if isinstance(preset, int) else device_name(preset)
+    return _as_device(name or "cpu")
+
+
+def _is_bfloat16_supported(device: Any) -> bool:
+    """Whether a CUDA or XPU device computes in bfloat16; False on the CPU."""
+    backend: Any = getattr(sys.modules.get("torch"), str(device).split(":")[0], None)
+    return hasattr(backend, "is_bf16_supported") and backend.is_available() and bool(backend.is_bf16_supported())
+
+
+class FastKMeans:
+    """Exact k-means on the CPU.
+
+    The result depends on the data, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone: not on the
+    threads, chunk sizes, instruction set or memory layout.
+
+    Parameters
+    ----------
+    d, k : columns of the data, and number of clusters.
+    niter : most iterations, at least 1.
+    tol : stop when the sum over centroids of the Euclidean distance they moved is below; <= 0 runs all iterations.
+    gpu, device : where to compute. Until there is a GPU backend, device=None and gpu=True mean the CPU; a GPU asked
+        for by name raises RuntimeError ("cuda", an integer) or NotImplementedError ("mps", "xpu"), unless gpu=False.
+    seed : 0 <= seed < 2**64, of the sample and of the initial centroids. Global random states are left alone.
+    max_points_per_centroid : train on at most k times this many rows, drawn at random, with a UserWarning; None: all.
+    chunk_size_data, chunk_size_centroids : most rows and centroids handled at a time; speed and memory only.
+    dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail.
+    verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
+    nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
+    n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use.
+    init : "random" (distinct rows), or the initial centroids, (k, d); nredo is then 1.
+    callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
+
+    Data is an (n, d) matrix of float32, float64, float16, bfloat16, integers or bools: numpy, torch, cupy, or anything
+    with DLPack or the buffer protocol, in any memory layout. It is read in place and never modified. (Rows on a GPU are
+    copied to the host; long double becomes float64; other byte orders are converted, which takes a copy.)
+    Values are converted to float32; NaN, infinity and values of 2**56 or more raise ValueError.
+
+    Attributes
+    ----------
+    centroids : None before training, then a numpy array (k, d), float32.
+    centroids_device : the centroids as the kind of array that was trained on, on its device.
+    labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None.
+    inertia_ : sum of squared distances: with labels_, of all rows given to `centroids`; after `train`, the last
+        iteration's, over the rows used.
+    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on.
+    iteration_stats : list of IterationStats, of the run kept.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        k: int,
+        niter: int = 25,
+        tol: float = 1e-8,
+        gpu: bool = True,
+        seed: int = 0,
+        max_points_per_centroid: int | None = 256,
+        chunk_size_data: int = 51_200,
+        chunk_size_centroids: int = 10_240,
+        device: Any = None,
+        dtype: Any = None,
+        pin_gpu_memory: bool = True,
+        verbose: bool = False,
+        nredo: int = 1,
+        use_triton: bool | None = None,
+        *,
+        n_threads: int | None = None,
+        init: Any = "random",
+        callback: Callable[[IterationStats], object] | None = None,
+    ) -> None:
+        most = 2**31 - 1  # the core counts iterations, runs and threads with an int
+        self.d = integer("d", d)
+        self.k = integer("k", k)
+        self.niter = integer("niter", niter, high=most)
+        self.tol = real("tol", tol)
+        self.gpu = gpu
+        self.seed = integer("seed", seed, low=0, high=2**64 - 1)
+        self.max_points_per_centroid = (
+            None if max_points_per_centroid is None else integer("max_points_per_centroid", max_points_per_centroid)
+        )
+        self.chunk_size_data = integer("chunk_size_data", chunk_size_data)
+        self.chunk_size_centroids = integer("chunk_size_centroids", chunk_size_centroids)
+        self._device = usable_device(device, gpu)
+        self.dtype = dtype
+        self.pin_gpu_memory = pin_gpu_memory
+        self.verbose = verbose
+        self.nredo = integer("nredo", nredo, high=most)
+        self.use_triton = False if use_triton is None else use_triton  # None: True where there are kernels for a GPU
+        self.n_threads = None if n_threads is None else integer("n_threads", n_threads, high=most)
+        self.init = init
+        self._initial()
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, given {callback!r} ({type(callback).__name__}).")
+        self.callback = callback
+        self._forget()
+
+    @property
+    def device(self) -> Any:
+        """Where fits run: a torch.device if torch is imported, else a string."""
+        return _as_device(self._device)
+
+    @property
+    def centroids_device(self) -> Any:
+        """The centroids as the kind of array that was trained on; on the CPU they share the memory of `centroids`."""
+        if self.centroids is None or self._home is None:
+            return self.centroids
+        return _input.give_back(self.centroids, self._home)
+
+    def train(self, data: Any) -> None:
+        """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
+
+        Raises ValueError for data of another shape, NaN, infinity or fewer than k rows, TypeError for dtypes that are
+        no real numbers. Whatever goes wrong, Ctrl-C included, leaves the object untrained.
+        """
+        self._train(data, labels=False)
+
+    def fit(self, data: Any) -> FastKMeans:
+        """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self."""
+        if type(self).train is _TRAIN:
+            self._train(data, labels=True)
+        else:  # trained their own way, by a subclass (fast-plaid) or a replaced method (flash-kmeans)
+            self.train(data)
+        return self
+
+    def predict(self, data: Any) -> Any:
+        """The nearest centroid of each row of `data` (n, d), ties to the lowest index: int64 (n,).
+
+        numpy for numpy, a tensor on the same device for a tensor. Raises what `train` raises for bad data, and before
+        training a RuntimeError that is also scikit-learn's NotFittedError if that is imported.
+        """
+        if self.centroids is None:
+            raise not_fitted("Must call train() or fit() before predict().")
+        centroids = _input.read(self.centroids, self.d, "centroids")
+        rows = _input.read(data, self.d)
+        labels, _ = _core.predict(
+            rows.array,
+            rows.dtype,
+            centroids.array,
+            centroids.dtype,
+            n_threads=self.n_threads or 0,
+            chunk_size_data=self.chunk_size_data,
+            chunk_size_centroids=self.chunk_size_centroids,
+        )
+        return _input.give_back(labels, rows.home)
+
+    def fit_predict(self, data: Any) -> Any:
+        """`fit`, then the label of every row given; the kinds of array are those of `predict`."""
+        self.fit(data)
+        return self.predict(data) if self.labels_ is None else _input.give_back(self.labels_, self._home)
+
+    def _forget(self) -> None:
+        self.centroids: Any = None
+        self.labels_: npt.NDArray[np.int64] | None = None
+        self.inertia_: float | None = None
+        self.n_iter_: int | None = None
+        self.converged_: bool | None = None
+        self.n_used_: int | None = None
+        self.iteration_stats: list[IterationStats] | None = None
+        self._home: Any = None
+
+    def _initial(self) -> _input.Rows | None:
+        """The initial centroids, or None for random rows."""
+        if isinstance(self.init, str):
+            if self.init != "random":
+                raise ValueError(f"init must be 'random' or an array of shape (k, d), given {self.init!r}.")
+            return None
+        rows = _input.read(self.init, self.d, "init")
+        if len(rows.array) != self.k:
+            raise ValueError(f"init must have k = {self.k} rows, given {len(rows.array)}.")
+        return rows
+
+    def _each_iteration(self, numbers: tuple[Any, ...]) -> object:
+        stats = IterationStats(*numbers)
+        if self.verbose:
+            log_iteration(stats, self.niter, self.nredo)
+        return self.callback(stats) if self.callback is not None else False
+
+    def _train(self, data: Any, labels: bool) -> None:
+        self._forget()
+        rows = _input.read(data, self.d)
+        n = rows.array.shape[0]
+        if n < self.k:
+            raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
+        initial = self._initial()
+        result = _core.fit(
+            rows.array,
+            rows.dtype,
+            k=self.k,
+            niter=self.niter,
+            tol=self.tol,
+            seed=self.seed,
+            max_points_per_centroid=self.max_points_per_centroid,
+            nredo=self.nredo,
+            init=None if initial is None else initial.array,
+            init_dtype="float32" if initial is None else initial.dtype,
+            labels=labels,
+            n_threads=self.n_threads or 0,
+            chunk_size_data=self.chunk_size_data,
+            chunk_size_centroids=self.chunk_size_centroids,
+            callback=self._each_iteration if self.verbose or self.callback is not None else None,
+        )
+        if result["warnings"]:
+            warn(result["warnings"])
+        self.labels_ = result["labels"]
+        self.inertia_ = result["inertia"]
+        self.n_iter_ = result["n_iter"]
+        self.converged_ = result["converged"]
+        self.n_used_ = result["n_used"]
+        self.iteration_stats = [IterationStats(*numbers) for numbers in result["iterations"]]
+        self._home = rows.home
+        self.centroids = result["centroids"]
+
+
+_TRAIN = FastKMeans.train
