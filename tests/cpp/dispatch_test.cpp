@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/dispatch.hpp"
+
+#include <cstdlib>
+#include <optional>
+
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+// Sets an environment variable, and puts back what was there.
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    set(value);
+  }
+  ~Environment() { set(old_ ? old_->c_str() : nullptr); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  void set(const char* value) { value ? setenv(name_, value, 1) : unsetenv(name_); }
+
+  const char* name_;
+  std::optional<std::string> old_;
+};
+
+TEST(DispatchNoOracle, AllNamesAreKnownAndThePlainOnesAvailable) {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : instruction_sets()) {
+    names.push_back(set.name);
+    if (set.available) {
+      EXPECT_EQ(chosen_isa(set.name), set.name);
+    } else {
+      expect_contains(message_of<std::runtime_error>([&] { chosen_isa(set.name); }),
+                      {set.name.c_str(), "not available", "FASTKMEANS_ISA"});
+    }
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"scalar", "baseline", "avx2", "avx512", "avx512_vnni", "amx_int8", "neon",
+                                             "neon_dotprod"}));
+  EXPECT_TRUE(instruction_sets()[0].available);
+  EXPECT_TRUE(instruction_sets()[1].available);
+}
+
+TEST(DispatchNoOracle, UnknownNames) {
+  for (const char* name : {"avx", "AVX2", "avx2 ", "x"})
+    expect_contains(message_of<std::runtime_error>([&] { chosen_isa(name); }),
+                    {"FASTKMEANS_ISA", name, "scalar, baseline, avx2"});
+}
+
+TEST(DispatchNoOracle, TheEnvironmentDecidesUnlessANameIsGiven) {
+  const Environment set("FASTKMEANS_ISA", "scalar");
+  EXPECT_EQ(chosen_isa(), "scalar");
+  EXPECT_EQ(chosen_isa("baseline"), "baseline");
+}
+
+TEST(DispatchNoOracle, TheBestIsTakenByDefault) {
+  for (const char* value : {static_cast<const char*>(nullptr), ""}) {
+    const Environment set("FASTKMEANS_ISA", value);
+    std::string best;
+    for (const InstructionSet& isa : instruction_sets())
+      if (isa.available) best = isa.name;
+    EXPECT_EQ(chosen_isa(), best);
+    EXPECT_NE(best, "scalar");
+  }
+}
+
+TEST(DispatchNoOracle, ABadEnvironmentIsAnErrorOfFitAndPredict) {
+  const Environment set("FASTKMEANS_ISA", "sse9");
+  const Matrix x(2, 1, {0, 1});
+  Params params;
+  params.k = 1;
+  expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"FASTKMEANS_ISA", "sse9"});
+  expect_contains(message_of<std::runtime_error>([&] { predict(x.view(), x.view()); }), {"FASTKMEANS_ISA", "sse9"});
+  params.execution.isa = "baseline";
+  EXPECT_NO_THROW(fit(x.view(), params));
+}
+
+TEST(DispatchNoOracle, NumberOfThreads) {
+  {
+    const Environment set("OMP_NUM_THREADS", "3");
+    EXPECT_EQ(default_threads(), 3);
+    EXPECT_EQ(Workers(0, {}).count(), 3);
+    EXPECT_EQ(Workers(5, {}).count(), 5);
+  }
+  for (const char* value : {"4,2", "4"}) {
+    const Environment set("OMP_NUM_THREADS", value);
+    EXPECT_EQ(default_threads(), 4);
+  }
+  for (const char* value : {"0", "-2", "many", ""}) {
+    const Environment set("OMP_NUM_THREADS", value);
+    EXPECT_GE(default_threads(), 1) << value;
+  }
+}
+
+TEST(DispatchNoOracle, Version) {
+  EXPECT_EQ(version(), FASTKMEANS_VERSION);
+  EXPECT_FALSE(build_info().empty());
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Callers with another floating-point mode get the same bits, and their mode back.
+#include "fp_state.hpp"
+
+#include <mutex>
+#include <set>
+
+#include "testing.hpp"
+
+#if defined(__x86_64__)
+namespace fastkmeans::testing {
+namespace {
+
+constexpr unsigned kDefault = 0x1f80, kFlushToZero = 0x8000, kDenormalsAreZero = 0x40, kRoundDown = 0x2000,
+                   kRoundUp = 0x4000, kTowardsZero = 0x6000, kControl = 0xffc0;  // the low six bits are flags
+constexpr unsigned kModes[] = {kDefault | kFlushToZero | kDenormalsAreZero, kDefault | kRoundDown, kDefault | kRoundUp,
+                               kDefault | kTowardsZero | kFlushToZero};
+
+// Puts the thread into a mode; the test's own arithmetic is done outside of it.
+class Mode {
+ public:
+  explicit Mode(unsigned mode) : saved_(_mm_getcsr()) { _mm_setcsr(mode); }
+  ~Mode() { _mm_setcsr(saved_); }
+  static unsigned now() { return _mm_getcsr() & kControl; }
+
+ private:
+  unsigned saved_;
+};
+
+Params params_of(const cpu::Isa& isa) {
+  Params params;
+  params.k = 6;
+  params.niter = 5;
+  params.execution = on(isa.name, 2);
+  return params;
+}
+
+TEST(FpStateNoOracle, FitAndPredictGiveTheSameBitsAndRestoreTheMode) {
+  Random random(30);
+  for (const Kind kind : {Kind::normal, Kind::denormal, Kind::tiny, Kind::mixed_rows}) {
+    const Matrix x = random_rows(kind, 300, 11, random);
+    for (const cpu::Isa& isa : cpu::isas()) {
+      if (!cpu::available(isa)) continue;
+      const Params params = params_of(isa);
+      PredictParams predict_params;
+      predict_params.distances = true;
+      predict_params.execution = params.execution;
+      const Result expected = fit(x.view(), params);
+      const MatrixView centroids(expected.centroids.data(), expected.k, expected.d);
+      const Prediction expected_prediction = predict(x.view(), centroids, predict_params);
+      for (const unsigned mode : kModes) {
+        Result got;
+        Prediction prediction;
+        unsigned after = 0;
+        {
+          const Mode set(mode);
+          got = fit(x.view(), params);
+          prediction = predict(x.view(), centroids, predict_params);
+          after = Mode::now();
+        }
+        EXPECT_EQ(after, mode);
+        EXPECT_TRUE(same_bits(got.centroids, expected.centroids)) << isa.name << " mode " << mode;
+        EXPECT_EQ(got.labels, expected.labels);
+        EXPECT_TRUE(same_bits(std::vector<double>{got.inertia}, {expected.inertia}));
+        EXPECT_TRUE(same_bits(prediction.distances, expected_prediction.distances));
+      }
+    }
+  }
+}
+
+TEST(FpStateNoOracle, AnErrorRestoresTheModeToo) {
+  const Matrix x(3, 1, {1, NAN, 2});
+  Params params;
+  params.k = 1;
+  const Mode set(kModes[0]);
+  EXPECT_THROW(fit(x.view(), params), std::invalid_argument);
+  EXPECT_EQ(Mode::now(), kModes[0]);
+  EXPECT_THROW(predict(x.view(), x.view()), std::invalid_argument);
+  EXPECT_EQ(Mode::now(), kModes[0]);
+}
+
+// Threads inherit the mode of the one that starts them: the pool must not.
+TEST(FpStateNoOracle, PoolThreadsHaveTheRightMode) {
+  std::mutex mutex;
+  std::set<unsigned> seen;
+  int here = 0;
+  const int threads = 9;  // more than other tests use, so that some start here
+  {
+    const Mode set(kModes[3]);
+    Workers workers(threads, {});
+    workers.for_each(threads, 1e12, [&](std::int64_t, int) {
+      {
+        const std::lock_guard lock(mutex);
+        seen.insert(Mode::now());
+        ++here;
+      }
+      for (bool all = false; !all;) {
+        const std::lock_guard lock(mutex);
+        all = here == threads;
+      }
+    });
+    EXPECT_EQ(Mode::now(), kModes[3]);
+  }
+  EXPECT_EQ(seen, std::set<unsigned>{kDefault});
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
+#endif

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the C++ tests share.
+//
+// Names: a suite ending in NoOracle never compares with the scalar backend (scripts/mutation_check.py runs those
+// against broken copies of the source); a test with Heavy in its name is left out where everything is many times
+// slower.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend.hpp"
+#include "cpu/dispatch.hpp"
+#include "fastkmeans/fastkmeans.hpp"
+#include "workers.hpp"
+
+namespace fastkmeans::testing {
+
+// The instruction sets of this machine that have kernels; scalar, the oracle, has none.
+inline std::vector<const cpu::Isa*> kernel_isas() {
+  std::vector<const cpu::Isa*> usable;
+  for (const cpu::Isa& isa : cpu::isas())
+    if (isa.kernels && cpu::available(isa)) usable.push_back(&isa);
+  return usable;
+}
+
+struct Matrix {
+  std::int64_t rows = 0, cols = 0;
+  std::vector<float> values;
+
+  Matrix() = default;
+  Matrix(std::int64_t rows_, std::int64_t cols_)
+      : rows(rows_), cols(cols_), values(static_cast<std::size_t>(rows_ * cols_)) {}
+  Matrix(std::int64_t rows_, std::int64_t cols_, std::vector<float> values_)
+      : rows(rows_), cols(cols_), values(std::move(values_)) {}
+
+  float* row(std::int64_t i) { return values.data() + i * cols; }
+  const float* row(std::int64_t i) const { return values.data() + i * cols; }
+  MatrixView view() const { return {values.data(), rows, cols}; }
+  CentroidsView centroids() const { return {values.data(), rows, cols}; }
+};
+
+using Random = std::mt19937_64;
+inline std::int64_t draw(Random& random, std::int64_t least, std::int64_t most) {
+  return std::uniform_int_distribution<std::int64_t>(least, most)(random);
+}
+
+enum class Kind { normal, integers, duplicates, offset, tiny, denormal, huge, mixed_rows, half_tiny, outliers };
+inline constexpr Kind kKinds[] = {Kind::normal,   Kind::integers, Kind::duplicates, Kind::offset,    Kind::tiny,
+                                  Kind::denormal, Kind::huge,     Kind::mixed_rows, Kind::half_tiny, Kind::outliers};
+
+// Rows of a kind that is hard on one part or another of the rules.
+inline Matrix random_rows(Kind kind, std::int64_t rows, std::int64_t cols, Random& random) {
+  Matrix x(rows, cols);
+  std::normal_distribution<float> normal;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    float scale = 1, offset = 0;
+    if (kind == Kind::offset) offset = 1e6f;
+    if (kind == Kind::tiny) scale = 0x1p-70f;
+    if (kind == Kind::denormal) scale = 0x1p-140f;
+    if (kind == Kind::huge) scale = 0x1p52f;
+    if (kind == Kind::mixed_rows) scale = std::ldexp(1.0f, static_cast<int>(draw(random, -60, 40)));
+    if (kind == Kind::half_tiny) scale = draw(random, 0, 1) ? 0x1p-40f : 0x1p-32f;
+    if (kind == Kind::outliers && draw(random, 0, 9) == 0) scale = 1e8f;
+    for (std::int64_t j = 0; j < cols; ++j) {
+      float value = scale * normal(random) + offset;
+      if (kind == Kind::integers) value = std::round(2 * value);
+      x.row(i)[j] = value;
+    }
+    if (kind == Kind::duplicates && i > 0 && draw(random, 0, 3))
+      std::copy_n(x.row(draw(random, 0, i - 1)), cols, x.row(i));
+  }
+  return x;
+}
+
+// k of the rows of x, with repetition, each kept, or moved a little, as centroids.
+inline Matrix centroids_near(const Matrix& x, std::int64_t k, Random& random) {
+  Matrix c(k, x.cols);
+  for (std::int64_t i = 0; i < k; ++i) {
+    std::copy_n(x.row(draw(random, 0, x.rows - 1)), x.cols, c.row(i));
+    if (draw(random, 0, 1))
+      for (std::int64_t j = 0; j < x.cols; ++j) c.row(i)[j] *= 1 + 0x1p-10f * static_cast<float>(draw(random, -9, 9));
+  }
+  return c;
+}
+
+struct Assignment {
+  std::vector<std::int32_t> labels;
+  std::vector<float> distances;
+  RowCheck check;
+};
+
+inline Execution on(std::string_view isa, int n_threads = 1) {
+  Execution execution;
+  execution.isa = isa;
+  execution.n_threads = n_threads;
+  return execution;
+}
+
+inline Assignment assign(const Execution& execution, const MatrixView& x, const Matrix& centroids,
+                         const std::vector<std::int32_t>& previous = {}) {
+  Workers workers(execution.n_threads, execution.interrupt);
+  Assignment out;
+  out.labels.assign(static_cast<std::size_t>(x.rows), -7);
+  out.distances.assign(out.labels.size(), -7);
+  out.check = make_backend(execution, workers)
+                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), out.labels.data(),
+                           out.distances.data());
+  return out;
+}
+
+// Equal to the bit: tells -0 from 0, and NaN equals itself.
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+// The text of the exception of type E that `call` must throw.
+template <class E, class Call>
+std::string message_of(const Call& call) {
+  try {
+    call();
+  } catch (const E& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "another type of exception: " << error.what();
+    return "";
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+inline void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" is not in: " << text;
+}
+
+}  // namespace fastkmeans::testing

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr double kWorthManyThreads = 1e12;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Waits for what another thread must do soon; false if it never does.
+template <class Condition>
+bool wait_for(const Condition& condition) {
+  for (const auto start = Clock::now(); !condition(); std::this_thread::yield())
+    if (seconds_since(start) > 20) return false;
+  return true;
+}
+
+TEST(WorkersNoOracle, EachTaskOnceOnSeatsInRange) {
+  for (int threads = 1; threads <= 6; ++threads)
+    for (const std::int64_t n : {0, 1, 2, 7, 1000}) {
+      Workers workers(threads, {});
+      std::vector<std::atomic<int>> done(static_cast<std::size_t>(n));
+      std::atomic<bool> in_range{true};
+      workers.for_each(n, kWorthManyThreads, [&](std::int64_t i, int seat) {
+        ++done[static_cast<std::size_t>(i)];
+        if (seat < 0 || seat >= threads) in_range = false;
+      });
+      for (const auto& count : done) EXPECT_EQ(count, 1);
+      EXPECT_TRUE(in_range);
+    }
+}
+
+TEST(WorkersNoOracle, LittleWorkStaysWithTheCaller) {
+  Workers workers(4, {});
+  const auto caller = std::this_thread::get_id();
+  workers.for_each(100, 1000, [&](std::int64_t, int seat) {
+    EXPECT_EQ(seat, 0);
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+  });
+}
+
+TEST(WorkersNoOracle, SeatsWorkAtTheSameTime) {
+  Workers workers(3, {});
+  std::atomic<int> here{0};
+  workers.for_each(3, kWorthManyThreads, [&](std::int64_t, int) {
+    ++here;
+    EXPECT_TRUE(wait_for([&] { return here == 3; }));
+  });
+}
+
+// One seat fails, the other is told; the exception arrives with its own type, and all threads are back.
+TEST(WorkersNoOracle, AnExceptionFromAnySeatArrivesOnce) {
+  for (const int thrower : {0, 1}) {
+    Workers workers(2, {});
+    std::atomic<int> here{0}, inside{0};
+    const auto begin = Clock::now();
+    const auto text = message_of<std::out_of_range>([&] {
+      workers.for_each(2, kWorthManyThreads, [&](std::int64_t, int seat) {
+        ++inside;
+        if (here < 2) {
+          ++here;
+          wait_for([&] { return here >= 2; });
+        }
+        --inside;
+        if (seat == thrower) throw std::out_of_range("seat " + std::to_string(seat));
+        for (const auto start = Clock::now(); seconds_since(start) < 5;) workers.checkpoint(seat);
+      });
+    });
+    EXPECT_EQ(text, "seat " + std::to_string(thrower));
+    EXPECT_EQ(inside, 0);
+    EXPECT_LT(seconds_since(begin), 4);  // the other seat was told
+  }
+}
+
+TEST(WorkersNoOracle, AllocationFailureIsAnException) {
+  Workers workers(3, {});
+  EXPECT_THROW(workers.for_each(50, kWorthManyThreads, [](std::int64_t, int) { throw std::bad_alloc(); }),
+               std::bad_alloc);
+}
+
+TEST(WorkersNoOracle, ManyCallersAtOnce) {
+  std::atomic<std::int64_t> sum{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 6; ++caller)
+    callers.emplace_back([&sum, caller] {
+      Workers workers(1 + caller % 4, {});
+      for (int repeat = 0; repeat < 50; ++repeat)
+        workers.for_each(40, kWorthManyThreads, [&](std::int64_t i, int) { sum += i; });
+    });
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(sum, 6 * 50 * (39 * 40 / 2));
+}
+
+TEST(WorkersNoOracle, InterruptEndsAllSeats) {
+  const auto start = Clock::now();
+  Workers workers(3, [&] { return seconds_since(start) > 0.1; });
+  EXPECT_THROW(workers.for_each(3, kWorthManyThreads,
+                                [&](std::int64_t, int seat) {
+                                  while (seconds_since(start) < 20) workers.checkpoint(seat);
+                                }),
+               Interrupted);
+  EXPECT_LT(seconds_since(start), 0.6);
+}
+
+// The caller has nothing left to do while another seat works on: it must still ask.
+TEST(WorkersNoOracle, InterruptWhileTheCallerWaits) {
+  const auto start = Clock::now();
+  Workers workers(2, [&] { return seconds_since(start) > 0.1; });
+  std::atomic<bool> taken{false};
+  EXPECT_THROW(workers.for_each(2, kWorthManyThreads,
+                                [&](std::int64_t, int seat) {
+                                  if (seat == 0) {
+                                    wait_for([&] { return taken.load(); });
+                                    return;
+                                  }
+                                  taken = true;
+                                  while (seconds_since(start) < 5) workers.checkpoint(seat);
+                                }),
+               Interrupted);
+  EXPECT_LT(seconds_since(start), 0.6);
+}
+
+TEST(WorkersNoOracle, TheInterruptMayThrow) {
+  const auto start = Clock::now();
+  Workers workers(2, []() -> bool { throw std::domain_error("signal"); });
+  EXPECT_THROW(workers.for_each(2, kWorthManyThreads,
+                                [&](std::int64_t, int seat) {
+                                  while (seconds_since(start) < 20) workers.checkpoint(seat);
+                                }),
+               std::domain_error);
+}
+
+// An interrupt that notes the longest time between two calls, and ends work that takes more than a second and a half.
+class Watch {
+ public:
+  bool operator()() {
+    note();
+    return seconds_since(start_) > 1.5;
+  }
+  double longest() {
+    note();
+    return longest_;
+  }
+
+ private:
+  void note() {
+    longest_ = std::max(longest_, seconds_since(last_));
+    last_ = Clock::now();
+  }
+
+  Clock::time_point start_ = Clock::now(), last_ = start_;
+  double longest_ = 0;
+};
+
+// From the first moment to the last: reading and preparing many centroids, and one tile that takes long.
+TEST(WorkersNoOracle, APredictionAsksEveryHalfSecondHeavy) {
+  const Matrix x(1000, 256), centroids(1 << 17, 256);
+  for (const cpu::Isa* isa : kernel_isas()) {
+    Watch watch;
+    PredictParams params;
+    params.execution = on(isa->name);
+    params.execution.interrupt = std::ref(watch);
+    try {
+      predict(x.view(), centroids.view(), params);
+    } catch (const Interrupted&) {
+    }
+    EXPECT_LT(watch.longest(), 0.5) << isa->name;
+  }
+}
+
+TEST(WorkersNoOracle, AFitAsksEveryHalfSecondHeavy) {
+  Random random(31);
+  const Matrix x = random_rows(Kind::normal, 1 << 16, 128, random);
+  Params params;
+  params.k = x.rows;  // every part of the fit that is done for each centroid
+  params.max_points_per_centroid = 1;
+  for (const cpu::Isa* isa : kernel_isas()) {
+    Watch watch;
+    params.execution = on(isa->name);
+    params.execution.interrupt = std::ref(watch);
+    EXPECT_THROW(fit(x.view(), params), Interrupted) << isa->name;
+    EXPECT_LT(watch.longest(), 0.5) << isa->name;
+  }
+}
+
+#if defined(__unix__) && !defined(__SANITIZE_THREAD__)  // ThreadSanitizer permits no new threads after a fork
+TEST(WorkersNoOracle, AfterForkTheChildHasItsOwnPool) {
+  Workers(3, {}).for_each(3, kWorthManyThreads, [](std::int64_t, int) {});  // this process has pool threads now
+  const pid_t child = fork();
+  if (child == 0) {
+    std::atomic<int> here{0};
+    bool together = true;
+    Workers(3, {}).for_each(3, kWorthManyThreads, [&](std::int64_t, int) {
+      ++here;
+      if (!wait_for([&] { return here == 3; })) together = false;
+    });
+    _exit(together ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+#endif
+
+}  // namespace
+}  // namespace fastkmeans::testing
