@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several test files share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def x(rng: np.random.Generator) -> np.ndarray:
+    """400 rows of 7 columns in 5 clumps."""
+    return (rng.normal(size=(400, 7)) + 8 * rng.integers(0, 5, size=(400, 1))).astype(np.float32)
+
+
+@pytest.fixture
+def nearest() -> Callable[[object, object], np.ndarray]:
+    """Labels by brute force in float64; for data whose nearest centroids are apart by more than float32's rounding."""
+
+    def labels(x: object, centroids: object) -> np.ndarray:
+        x, c = np.asarray(x, np.float64), np.asarray(centroids, np.float64)
+        return ((x[:, None] - c[None]) ** 2).sum(axis=2).argmin(axis=1)
+
+    return labels
+
+
+@pytest.fixture
+def in_new_process() -> Callable[[str], str]:
+    """Run Python source in a process of its own, where nothing else has been imported; gives its stdout."""
+
+    def run(source: str) -> str:
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

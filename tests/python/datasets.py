@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data that is hard on exact k-means, the ways it can lie in memory, and the instruction sets to try it with."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fastkmeans import FastKMeans, _core
+
+Array = npt.NDArray[Any]
+Rng = np.random.Generator
+f32 = np.float32
+
+LARGEST = np.nextafter(f32(2.0**56), f32(0))  # the largest |x| allowed
+ISAS = [name for name, available in _core.instruction_sets().items() if available]  # scalar first, the best last
+
+
+def scaled(rng: Rng, shape: tuple[int, int], low: int, high: int, axis: int) -> Array:
+    """Normal rows (axis 1) or columns (axis 0), each times its own power of two in [low, high)."""
+    size = (shape[0], 1) if axis == 1 else (1, shape[1])
+    return np.ldexp(rng.standard_normal(shape), rng.integers(low, high, size))
+
+
+def repeated(rng: Rng, n: int, d: int) -> Array:
+    return rng.standard_normal((1 + n // 8, d))[rng.integers(0, 1 + n // 8, n)]
+
+
+def mixed(rng: Rng, n: int, d: int) -> Array:
+    x = rng.standard_normal((n, d))
+    x[rng.random(n) < 0.3] *= 2.0**-35
+    x[rng.random(n) < 0.2] *= 2.0**-140
+    return x
+
+
+def outlier(rng: Rng, n: int, d: int) -> Array:
+    x = rng.standard_normal((n, d))
+    x[rng.integers(n)] *= 2.0**40
+    return x
+
+
+KINDS: dict[str, Callable[[Rng, int, int], Array]] = {
+    "normal": lambda rng, n, d: rng.standard_normal((n, d)),
+    "integers": lambda rng, n, d: rng.integers(-2, 3, (n, d)).astype(f32),
+    "blobs": lambda rng, n, d: 10 * rng.standard_normal((5, d))[rng.integers(0, 5, n)] + rng.standard_normal((n, d)),
+    "repeated": repeated,
+    "offset": lambda rng, n, d: 1e6 + rng.standard_normal((n, d)),
+    "denormal": lambda rng, n, d: scaled(rng, (n, d), -149, -126, 1),
+    "about 2^-32": lambda rng, n, d: scaled(rng, (n, d), -36, -30, 1),
+    "below 2^-32": lambda rng, n, d: scaled(rng, (n, d), -149, -40, 1),
+    "below 2^56": lambda rng, n, d: rng.choice([-1, -1, -0.5, 1, 1, 0.5], (n, d)) * LARGEST,
+    "all scales": lambda rng, n, d: scaled(rng, (n, d), -149, 53, 1),
+    "columns": lambda rng, n, d: scaled(rng, (n, d), -80, 53, 0),
+    "mixed": mixed,
+    "outlier": outlier,
+    "signed zeros": lambda rng, n, d: rng.choice([0.0, -0.0, -0.0, 1.0], (n, d)),
+    "zeros": lambda rng, n, d: np.zeros((n, d)),
+}
+DTYPES = ["f4", "f8", "f2", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
+LAYOUTS = ["C", "F", "strided", "reversed", "unaligned", "read-only"]
+
+
+def make(kind: str, dtype: str, n: int, d: int, seed: int) -> Array:
+    """Rows (n, d) of this kind in this dtype, C order; what does not fit is clipped, integers are stretched."""
+    rng = np.random.default_rng(seed)
+    x = np.clip(KINDS[kind](rng, n, d), -LARGEST, LARGEST)
+    if dtype == "f8":  # not fp32 values: the conversion must round
+        return np.clip(x * (1 + 2.0**-26 * rng.random((n, d))), -LARGEST, LARGEST)
+    if dtype == "f2":
+        return np.clip(x, -65504, 65504).astype(dtype)
+    if dtype == "f4":
+        return x.astype(dtype)
+    info = np.iinfo(dtype)
+    low, high = max(int(info.min), -(2**55)), min(int(info.max), 2**55)
+    stretch = 1 if kind in ("integers", "zeros") else high / max(float(np.abs(x).max()), 1e-300)
+    noise = rng.integers(0, 2, (n, d))  # the lowest bits of 64-bit integers, beyond fp64
+    return np.clip((x * stretch).astype(np.int64) + noise, low, high).astype(dtype)
+
+
+def lay(x: Array, layout: str) -> Array:
+    """The same values, lying otherwise in memory."""
+    n, d = x.shape
+    if layout == "F":
+        return np.asfortranarray(x)
+    if layout == "strided":
+        room = np.ones((2 * n, 3 * d), x.dtype)
+        room[::2, 1::3] = x
+        return room[::2, 1::3]
+    if layout == "reversed":
+        return np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+    if layout == "unaligned":
+        return np.frombuffer(b"?" + x.tobytes(), x.dtype, offset=1).reshape(n, d)
+    if layout == "read-only":
+        x = x.copy()
+        x.flags.writeable = False
+    return x
+
+
+@contextmanager
+def forced(isa: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTKMEANS_ISA", isa)
+        yield
+
+
+def result(km: FastKMeans) -> dict[str, Any]:
+    """All that a fit leaves and that must not differ by a bit, as comparable values."""
+    return {
+        "centroids": np.asarray(km.centroids).tobytes(),
+        "labels": np.asarray(km.labels_).tolist(),
+        "inertia": np.float64(km.inertia_).hex(),
+        "n_iter": km.n_iter_,
+        "converged": km.converged_,
+        "n_used": km.n_used_,
+        "stats": [(s.inertia.hex(), s.shift.hex(), s.changed, s.empty, s.relocated) for s in km.iteration_stats or []],
+    }
+
+
+def outcome(x: Any, k: int, isa: str = "", **params: Any) -> dict[str, Any]:
+    """The result of a fit with this instruction set, or with the best of this machine."""
+    with forced(isa or ISAS[-1]):
+        return result(FastKMeans(x.shape[1], k, gpu=False, **params).fit(x))
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def tokens() -> Array:
+    """8,192 token embeddings of 384 dimensions, float16."""
+    path = SHARED / "tokens" / "tokens.npy"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    return np.load(path)
+
+
+def mnist() -> Array:
+    """The 10,000 test digits of MNIST, (n, 784) uint8."""
+    path = SHARED / "mnist" / "t10k-images-idx3-ubyte.gz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 784)
+
+
+def sift_like(n: int, seed: int) -> Array:
+    """128 non-negative integers a row, mean squared norm about 2.5e5 (SIFT descriptors have 512 squared)."""
+    x = np.random.default_rng(seed).exponential(1, (n, 128))
+    return np.rint(x * np.sqrt(2.5e5 / np.square(x).sum(axis=1).mean())).clip(0, 255).astype(np.uint8)
+
+
+def true_distances(x: Array, centroids: Array) -> Array:
+    """Squared distances (n, k) in fp64 from differences, which do not cancel."""
+    rows, centroids = x.astype(f32).astype(np.float64), centroids.astype(np.float64)
+    return np.stack([np.einsum("ij,ij->i", t, t) for t in (rows - c for c in centroids)], axis=1)

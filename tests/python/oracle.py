@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numeric contract of docs/algorithm.md once more, in numpy and Python integers.
+
+Slow, literal and independent of the C++ oracle (FASTKMEANS_ISA=scalar): where the two differ, the document decides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+f32, f64, u64 = np.float32, np.float64, np.uint64
+
+LANES = 32
+TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
+LIMIT = f32(2.0**56)  # at and above it, D could overflow
+SAMPLE, INITIAL = 0, 1  # what a random key is for
+
+
+@dataclass
+class Stats:
+    inertia: float
+    shift: float
+    changed: int
+    empty: int
+    relocated: int
+
+
+@dataclass
+class Run:
+    centroids: Array
+    converged: bool = False
+    stats: list[Stats] = field(default_factory=list)
+
+
+@dataclass
+class Fit:
+    centroids: Array
+    labels: Array
+    inertia: float
+    train_inertia: float
+    n_used: int
+    converged: bool
+    stats: list[Stats]
+
+
+# 1. Rows and distances
+
+
+def rows_of(data: Array) -> Array:
+    x = np.ascontiguousarray(data).astype(f32)
+    if not (np.abs(x) < LIMIT).all():
+        raise ValueError("not finite, or beyond 2^56")
+    return x
+
+
+def fma_square(t: Array, s: Array) -> Array:
+    """fl(t t + s) for s >= 0: the product is exact in fp64, the sum is rounded to odd there, and once more to fp32."""
+    p, q = np.square(t.astype(f64)), s.astype(f64)
+    total = p + q
+    z = total - p
+    error = (p - (total - z)) + (q - z)  # TwoSum: total + error is exact
+    odd = (total.view(np.int64) - (error < 0)) | (error != 0)
+    return odd.view(f64).astype(f32)
+
+
+def lane_distances(x: Array, centroids: Array) -> Array:
+    """(n, k) fp32: lane l sums the dimensions l, l + 32, ... in order, then lanes l and l + 16, + 8, ... are added."""
+    pad = ((0, 0), (0, -x.shape[1] % LANES))  # t = 0 leaves a lane as it is
+    x, centroids = np.pad(x, pad), np.pad(centroids, pad)
+    s = np.zeros((len(x), len(centroids), LANES), f32)
+    for j in range(0, x.shape[1], LANES):
+        s = fma_square(x[:, None, j : j + LANES] - centroids[None, :, j : j + LANES], s)
+    while s.shape[2] > 1:
+        half = s.shape[2] // 2
+        s = s[:, :, :half] + s[:, :, half:]
+    return s[:, :, 0]
+
+
+def distances(x: Array, centroids: Array) -> Array:
+    """D of every row to every centroid, (n, k) in fp64."""
+    small = (np.abs(x).max(axis=1) < TINY) & (np.abs(centroids).max() < TINY)
+    scale, out = f32(2.0**64), np.empty((len(x), len(centroids)))
+    step = max(1, 2**18 // (LANES * len(centroids)))  # rows at a time, to stay in cache
+    for begin in range(0, len(x), step):
+        tile = slice(begin, begin + step)
+        near, tiles = small[tile], x[tile]
+        out[tile][~near] = lane_distances(tiles[~near], centroids)
+        if near.any():
+            out[tile][near] = lane_distances(tiles[near] * scale, centroids * scale).astype(f64) * 2.0**-128
+    return out
+
+
+def assign(x: Array, centroids: Array) -> tuple[Array, Array]:
+    """The nearest centroid of each row, the lowest index on ties, and D to it."""
+    d = distances(x, centroids)
+    labels = d.argmin(axis=1)
+    return labels, d[np.arange(len(x)), labels]
+
+
+def predict(data: Array, centroids: Array) -> Array:
+    return assign(rows_of(data), rows_of(centroids))[0]
+
+
+# 2. Sums are integers
+
+
+class Grain:
+    """The grid on which the rows of a fit are summed: two int64 limbs, the second where the data is skewed."""
+
+    def __init__(self, x: Array):
+        self.b = min(50, 62 - len(x).bit_length())
+        exponent = np.frexp(np.abs(x).max(axis=0).astype(f64))[1]  # |x_j| < 2^exponent
+        self.g = np.ldexp(1.0, exponent - self.b)
+        largest = np.abs(x).max(axis=1).astype(f64)
+        nu = largest[largest > 0].min(initial=math.inf)
+        self.two = self.g > 2.0**-26 * nu
+
+    def limbs(self, x: Array) -> tuple[Array, Array]:
+        hi = np.rint(x / self.g)
+        lo = np.where(self.two, np.rint((x - hi * self.g) / self.g * 2.0**self.b), 0)
+        return hi.astype(np.int64), lo.astype(np.int64)
+
+    def value(self, hi: Array, lo: Array) -> Array:
+        return hi.astype(f64) * self.g + lo.astype(f64) * self.g * 2.0**-self.b
+
+
+# 3. Shift
+
+
+def total_shift(new: Array, old: Array) -> float:
+    """The distances that the centroids moved, added as a tree of adjacent pairs."""
+    moved = np.sqrt(distances(new, old).diagonal())
+    moved = np.pad(moved, (0, 2 ** (len(moved) - 1).bit_length() - len(moved)))
+    while len(moved) > 1:
+        moved = moved[::2] + moved[1::2]
+    return float(moved[0])
+
+
+# 4. Empty clusters
+
+
+def relocations(labels: Array, d: Array, k: int) -> list[tuple[int, int]]:
+    """(empty cluster, row that it takes) pairs."""
+    counts = np.bincount(labels, minlength=k)
+    s = 63 - len(d).bit_length() - math.frexp(d.max())[1]
+    donors = []
+    for c in np.flatnonzero(counts >= 2):
+        rows = np.flatnonzero(labels == c)
+        farthest = rows[d[rows].argmax()]
+        if d[farthest] > 0:
+            donors.append((-sum(math.floor(math.ldexp(v, s)) for v in d[rows]), c, farthest))
+    return [(int(c), int(row)) for c, (_, _, row) in zip(np.flatnonzero(counts == 0), sorted(donors), strict=False)]
+
+
+# 5. Random choices
+
+
+def philox(counter: list[Array], key: list[Array]) -> list[Array]:
+    """Philox 4x32-10 of Salmon et al., 32-bit words in uint64 arrays."""
+    mask = u64(0xFFFFFFFF)
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        a, b = u64(0xD2511F53) * c[0], u64(0xCD9E8D57) * c[2]
+        c = [(b >> u64(32)) ^ c[1] ^ k[0], b & mask, (a >> u64(32)) ^ c[3] ^ k[1], a & mask]
+        k = [(k[0] + u64(0x9E3779B9)) & mask, (k[1] + u64(0xBB67AE85)) & mask]
+    return c
+
+
+def keys(rows: Array, seed: int, purpose: int, redo: int = 0) -> Array:
+    i, s, mask = rows.astype(u64), np.array(seed, u64), u64(0xFFFFFFFF)
+    counter = [i & mask, i >> u64(32), np.array(purpose, u64), np.array(redo, u64)]
+    out = philox(counter, [s & mask, s >> u64(32)])
+    return out[0] | out[1] << u64(32)
+
+
+def sample(n: int, m: int, seed: int) -> Array:
+    rows = np.arange(n)
+    return rows if n <= m else np.sort(np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m])
+
+
+def initial(x: Array, rows: Array, k: int, seed: int, redo: int) -> Array:
+    """The first k distinct rows in key order, then, if there are fewer, the repeated ones."""
+    seen, taken, skipped = set(), [], []
+    for i in np.lexsort((rows, keys(rows, seed, INITIAL, redo))):
+        value = (x[i] + f32(0)).tobytes()  # -0 equals 0
+        (skipped if value in seen else taken).append(i)
+        seen.add(value)
+    return x[(taken + skipped)[:k]]
+
+
+# Lloyd's algorithm
+
+
+def lloyd(x: Array, centroids: Array, niter: int, tol: float) -> Run:
+    k, grain, run = len(centroids), Grain(x), Run(centroids)
+    hi, lo = grain.limbs(x)
+    before = np.full(len(x), -1)
+    for iteration in range(niter):
+        labels, d = assign(x, run.centroids)
+        changed, empty = int((labels != before).sum()), k - len(np.unique(labels))
+        moves = relocations(labels, d, k)
+        for c, row in moves:
+            labels[row] = c
+        new = run.centroids.copy()
+        for c in np.unique(labels):
+            mine = labels == c
+            new[c] = (grain.value(hi[mine].sum(axis=0), lo[mine].sum(axis=0)) / mine.sum()).astype(f32)
+        shift = total_shift(new, run.centroids)
+        run.stats.append(Stats(math.fsum(d), shift, changed, empty, len(moves)))
+        run.centroids, before = new, labels
+        if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
+            run.converged = True
+            assert shift == 0
+            if tol <= 0:
+                run.stats += [run.stats[-1]] * (niter - 1 - iteration)
+            break
+        if tol > 0 and shift < tol:
+            run.converged = True
+            break
+    return run
+
+
+def fit(
+    data: Array,
+    k: int,
+    niter: int = 25,
+    tol: float = 1e-8,
+    seed: int = 0,
+    max_points_per_centroid: int | None = 256,
+    nredo: int = 1,
+    init: Array | None = None,
+) -> Fit:
+    n = len(data)
+    used = sample(n, n if max_points_per_centroid is None else k * max_points_per_centroid, seed)
+    x = rows_of(data[used])
+    starts = [initial(x, used, k, seed, redo) for redo in range(nredo)] if init is None else [rows_of(init)]
+    best = min((lloyd(x, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
+    labels, d = assign(rows_of(data), best.centroids)
+    last = best.stats[-1].inertia
+    return Fit(best.centroids, labels, math.fsum(d), last, len(used), best.converged, best.stats)

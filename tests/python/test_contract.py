@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: NPY002 (numpy's global random state is what must be left alone)
+"""The constructor, methods, attributes and errors of `FastKMeans`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import warnings
+from typing import Any
+
+import fastkmeans
+import numpy as np
+import pytest
+from fastkmeans import FastKMeans
+from fastkmeans._report import EmptyClusterWarning, SubsampledWarning
+
+POSITIONAL = {
+    "d": inspect.Parameter.empty,
+    "k": inspect.Parameter.empty,
+    "niter": 25,
+    "tol": 1e-8,
+    "gpu": True,
+    "seed": 0,
+    "max_points_per_centroid": 256,
+    "chunk_size_data": 51_200,
+    "chunk_size_centroids": 10_240,
+    "device": None,
+    "dtype": None,
+    "pin_gpu_memory": True,
+    "verbose": False,
+    "nredo": 1,
+    "use_triton": None,
+}
+
+
+# Constructor
+
+
+def test_signature() -> None:
+    parameters = inspect.signature(FastKMeans).parameters
+    positional = {p.name: p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert list(positional.items()) == list(POSITIONAL.items())
+    rest = {p.name: p.default for p in parameters.values() if p.kind is not p.POSITIONAL_OR_KEYWORD}
+    assert rest == {"n_threads": None, "init": "random", "callback": None}
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in rest)
+
+
+def test_every_parameter_is_kept_as_an_attribute() -> None:
+    given = (3, 2, 7, 0.5, False, 11, 99, 1000, 500, "cpu", "float16", False, True, 4, True)
+    kmeans = FastKMeans(*given, n_threads=2, init="random", callback=print)
+    for name, value in zip(POSITIONAL, given, strict=True):
+        assert str(getattr(kmeans, name)) == str(value), name
+    assert (kmeans.n_threads, kmeans.init, kmeans.callback) == (2, "random", print)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("d", 0, "at least 1"),
+        ("k", 0, "at least 1"),
+        ("k", -3, "at least 1"),
+        ("niter", 0, "at least 1"),
+        ("niter", 2**31, "at most 2147483647"),
+        ("nredo", 0, "at least 1"),
+        ("seed", -1, "at least 0"),
+        ("seed", 2**64, "at most 18446744073709551615"),
+        ("tol", float("nan"), "a number"),
+        ("chunk_size_data", 0, "at least 1"),
+        ("chunk_size_centroids", -1, "at least 1"),
+        ("max_points_per_centroid", 0, "at least 1"),
+        ("n_threads", 0, "at least 1"),
+        ("init", "kmeans+", "'random' or an array of shape (k, d)"),
+        ("device", "gpu", "'cpu', 'cuda', 'cuda:N', 'mps' or 'xpu'"),
+        ("device", -1, "at least 0"),
+    ],
+)
+def test_a_value_out_of_range_is_a_value_error(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be ") as error:
+        FastKMeans(**({"d": 2, "k": 2} | {name: value}))
+    assert allowed in str(error.value)
+    assert str(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, 2.0) for name in ("d", "k", "niter", "nredo", "seed", "chunk_size_data", "chunk_size_centroids")],
+        *[(name, "2") for name in ("d", "k", "niter", "nredo", "seed", "tol", "max_points_per_centroid", "n_threads")],
+        *[(name, None) for name in ("d", "k", "niter", "tol", "seed")],
+        *[(name, True) for name in ("d", "k", "tol", "device")],
+        ("callback", 3),
+        ("device", 1.5),
+    ],
+)
+def test_a_wrong_type_is_a_type_error(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be ") as error:
+        FastKMeans(**({"d": 2, "k": 2} | {name: value}))
+    assert repr(value) in str(error.value)
+    assert type(value).__name__ in str(error.value)
+
+
+def test_numpy_numbers_are_numbers(x: np.ndarray) -> None:
+    kmeans = FastKMeans(np.int64(7), np.uint8(3), niter=np.int32(4), tol=np.float32(0), seed=np.uint64(2**64 - 1))
+    assert kmeans.fit(x).centroids.shape == (3, 7)
+
+
+# Devices
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1", 0, "mps", "xpu"])
+def test_gpu_false_is_the_cpu_whatever_device_says(device: Any) -> None:
+    assert str(FastKMeans(2, 2, gpu=False, device=device).device) == "cpu"
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_gpu_true_is_the_cpu_in_silence(device: Any, capfd: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert str(FastKMeans(2, 2, gpu=True, device=device).device) == "cpu"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", 0])
+def test_cuda_by_name_says_cuda(device: Any) -> None:
+    with pytest.raises(RuntimeError, match="CUDA"):
+        FastKMeans(2, 2, device=device)
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "xpu:0"])
+def test_devices_without_a_backend_are_not_implemented(device: str) -> None:
+    with pytest.raises(NotImplementedError, match=device):
+        FastKMeans(2, 2, device=device)
+
+
+def test_torch_devices() -> None:
+    torch = pytest.importorskip("torch")
+    kmeans = FastKMeans(2, 2, device=torch.device("cpu"))
+    assert kmeans.device == torch.device("cpu")
+    with pytest.raises(RuntimeError, match="CUDA"):
+        FastKMeans(2, 2, device=torch.device("cuda", 1))
+    with pytest.raises(ValueError, match=r"^device must be"):
+        FastKMeans(2, 2, device=torch.device("meta"))
+
+
+@pytest.mark.parametrize("use_triton", [None, True, False])
+def test_use_triton_never_fails(use_triton: Any, x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 3, use_triton=use_triton)
+    assert kmeans.use_triton is bool(use_triton)
+    kmeans.train(x)
+
+
+def test_hints_never_change_the_result(x: np.ndarray) -> None:
+    plain = FastKMeans(7, 5).fit(x)
+    hinted = FastKMeans(
+        7, 5, chunk_size_data=13, chunk_size_centroids=2, dtype="float16", pin_gpu_memory=False, use_triton=True
+    ).fit(x)
+    assert plain.centroids.tobytes() == hinted.centroids.tobytes()
+    assert plain.labels_.tobytes() == hinted.labels_.tobytes()
+
+
+# Import
+
+
+def test_import_is_cheap(in_new_process: Any) -> None:
+    loaded = in_new_process(
+        "import sys, fastkmeans, fastkmeans.kmeans, fastkmeans.triton_kernels\n"
+        "km = fastkmeans.FastKMeans(2, 2)\n"
+        "assert km.device == 'cpu' and isinstance(km.device, str)\n"
+        "km.fit_predict([[0., 0.], [1., 1.]])\n"
+        "print(*sys.modules)"
+    )
+    assert "fastkmeans._core" in loaded.split()
+    assert not {"torch", "sklearn", "scipy", "cupy", "rich", "triton"} & set(loaded.split())
+
+
+def test_version() -> None:
+    assert isinstance(fastkmeans.__version__, str)
+    assert fastkmeans.__version__[0].isdigit()
+
+
+# Training and predicting
+
+
+def test_train_gives_centroids_and_no_labels(x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 5)
+    assert kmeans.centroids is None
+    assert kmeans.train(data=x) is None
+    c = kmeans.centroids
+    assert (c.dtype, c.shape, c.flags.c_contiguous, c.flags.writeable) == (np.float32, (5, 7), True, True)
+    assert kmeans.labels_ is None
+    assert kmeans.inertia_ == kmeans.iteration_stats[-1].inertia
+    assert kmeans.n_used_ == 400
+
+
+def test_fit_gives_labels_and_inertia_of_the_centroids_returned(x: np.ndarray, nearest: Any) -> None:
+    kmeans = FastKMeans(7, 5, niter=2)
+    assert kmeans.fit(data=x) is kmeans
+    assert kmeans.labels_.dtype == np.int64
+    np.testing.assert_array_equal(kmeans.labels_, nearest(x, kmeans.centroids))
+    exact = ((x.astype(np.float64) - kmeans.centroids[kmeans.labels_]) ** 2).sum()
+    assert kmeans.inertia_ == pytest.approx(exact, rel=1e-6)
+    np.testing.assert_array_equal(kmeans.predict(data=x), kmeans.labels_)
+    np.testing.assert_array_equal(FastKMeans(7, 5, niter=2).fit_predict(data=x), kmeans.labels_)
+
+
+def test_labels_and_inertia_are_of_all_rows_after_a_subsample(x: np.ndarray, nearest: Any) -> None:
+    kmeans = FastKMeans(7, 5, max_points_per_centroid=10)
+    with pytest.warns(SubsampledWarning, match=r"\b50\b") as caught:
+        kmeans.fit(x)
+    assert [w.filename for w in caught] == [__file__]
+    assert kmeans.n_used_ == 50
+    np.testing.assert_array_equal(kmeans.labels_, nearest(x, kmeans.centroids))
+    exact = ((x.astype(np.float64) - kmeans.centroids[kmeans.labels_]) ** 2).sum()
+    assert kmeans.inertia_ == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["train", "fit", "fit_predict"])
+@pytest.mark.parametrize("most", [None, 80, 10**9, 2**63 - 1])
+def test_no_subsample(x: np.ndarray, most: Any, method: str) -> None:
+    kmeans = FastKMeans(7, 5, max_points_per_centroid=most)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(kmeans, method)(x)
+    assert kmeans.n_used_ == 400
+
+
+def test_iteration_stats(x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 5, niter=4, tol=-1).fit(x)
+    stats = kmeans.iteration_stats
+    assert kmeans.n_iter_ == 4 == len(stats)
+    assert [s.iteration for s in stats] == [0, 1, 2, 3]
+    assert stats[0].changed == 400
+    assert stats[0].shift > 0
+    assert stats[0].inertia > stats[-1].inertia > 0
+    assert all(s.empty == 0 and s.seconds >= 0 for s in stats)
+
+
+@pytest.mark.parametrize("tol", [0, 0.0, -1, -1e9])
+def test_tol_not_above_zero_runs_all_iterations(x: np.ndarray, tol: float) -> None:
+    assert FastKMeans(7, 5, niter=60, tol=tol).fit(x).n_iter_ == 60
+    stopped = FastKMeans(7, 5, niter=60).fit(x)
+    assert stopped.n_iter_ < 60
+    assert stopped.converged_ is True
+
+
+def test_a_large_tol_stops_after_one_iteration(x: np.ndarray) -> None:
+    assert FastKMeans(7, 5, tol=float("inf")).fit(x).n_iter_ == 1
+
+
+def test_nredo_keeps_the_lowest_inertia(x: np.ndarray) -> None:
+    runs: dict[int, float] = {}
+    kmeans = FastKMeans(7, 9, niter=3, nredo=6, callback=lambda s: runs.__setitem__(s.redo, s.inertia))
+    kmeans.train(x)
+    assert sorted(runs) == [0, 1, 2, 3, 4, 5]
+    assert len(set(runs.values())) > 1
+    assert kmeans.inertia_ == min(runs.values())
+    assert {s.redo for s in kmeans.iteration_stats} == {min(runs, key=lambda redo: (runs[redo], redo))}
+
+
+def test_seeds(x: np.ndarray) -> None:
+    def centroids(seed: int) -> bytes:
+        return FastKMeans(7, 20, niter=1, seed=seed).fit(x).centroids.tobytes()
+
+    assert centroids(0) == centroids(0)
+    assert len({centroids(seed) for seed in (0, 1, 2**32, 2**64 - 1)}) == 4
+
+
+def test_init_array(x: np.ndarray) -> None:
+    start = x[:5].astype(np.float64)
+    from_start = FastKMeans(7, 5, niter=1, init=start, seed=1).fit(x)
+    again = FastKMeans(7, 5, niter=1, init=start.tolist(), seed=2).fit(x)
+    assert from_start.centroids.tobytes() == again.centroids.tobytes()
+    first = ((x[:, None].astype(np.float64) - start[None]) ** 2).sum(axis=2).min(axis=1).sum()
+    assert from_start.iteration_stats[0].inertia == pytest.approx(first, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (5, 6), (5,), (0, 7)])
+def test_init_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^init "):
+        FastKMeans(7, 5, init=np.zeros(shape))
+
+
+def test_init_that_is_not_finite(x: np.ndarray) -> None:
+    start = x[:5].copy()
+    start[2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"init.*\b1\b.*\b2\b"):
+        FastKMeans(7, 5, init=start).fit(x)
+
+
+def test_training_again_starts_over(x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 5)
+    kmeans.fit(x + 100)
+    kmeans.fit(x)
+    assert kmeans.centroids.tobytes() == FastKMeans(7, 5).fit(x).centroids.tobytes()
+    kmeans.train(x)
+    assert kmeans.labels_ is None
+
+
+def test_the_data_is_never_modified(x: np.ndarray) -> None:
+    before = x.tobytes()
+    FastKMeans(7, 5).fit_predict(x)
+    assert x.tobytes() == before
+
+
+def test_global_random_state_is_neither_read_nor_written(x: np.ndarray) -> None:
+    states, results = [], []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
+        results.append(FastKMeans(7, 5).fit(x).centroids.tobytes())
+        states.append((before, (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])))
+    assert all(before == after for before, after in states)
+    assert results[0] == results[1]
+
+
+def test_torch_random_state_is_left_alone(x: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_rng_state()
+    FastKMeans(7, 5).fit(x)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_centroids_that_somebody_assigned(x: np.ndarray, nearest: Any) -> None:
+    kmeans = FastKMeans(7, 5)
+    for centroids in (x[:5], x[:5].astype(np.float64), x[:5].tolist(), np.asfortranarray(x[:5])):
+        kmeans.centroids = centroids
+        np.testing.assert_array_equal(kmeans.predict(x), nearest(x, x[:5]))
+    for wrong in (x[:5, :6], x[0], np.zeros((0, 7)), np.full((5, 7), np.nan)):
+        kmeans.centroids = wrong
+        with pytest.raises(ValueError, match="centroids"):
+            kmeans.predict(x)
+
+
+def test_ties_go_to_the_lowest_index() -> None:
+    kmeans = FastKMeans(1, 3)
+    kmeans.centroids = np.array([[1.0], [-1.0], [1.0]], np.float32)
+    assert kmeans.predict(np.array([[0.0], [3.0], [-3.0]])).tolist() == [0, 0, 1]
+
+
+# What it says
+
+
+def test_silent_by_default(x: np.ndarray, capfd: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FastKMeans(7, 5, nredo=2).fit(x)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_verbose_prints_a_line_per_iteration(x: np.ndarray, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("fastkmeans")
+    monkeypatch.setattr(logger, "propagate", False)  # pytest's own handlers would take the lines
+    FastKMeans(7, 5, niter=3, tol=-1, verbose=True).train(x)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:13] for line in lines] == ["Iteration 1/3", "Iteration 2/3", "Iteration 3/3"]
+    assert all("inertia" in line and "shift" in line for line in lines)
+
+
+def test_verbose_goes_to_a_handler_that_takes_it(x: np.ndarray, caplog: Any, capsys: Any) -> None:
+    with caplog.at_level(logging.INFO, logger="fastkmeans"):
+        FastKMeans(7, 5, niter=3, tol=-1, verbose=True).train(x)
+    assert [(r.name, r.levelno) for r in caplog.records] == [("fastkmeans", logging.INFO)] * 3
+    assert capsys.readouterr().out == ""
+
+
+def test_a_handler_takes_no_lines_that_the_logger_drops(x: np.ndarray, caplog: Any, capsys: Any) -> None:
+    """As after logging.basicConfig() with its default level."""
+    with caplog.at_level(logging.WARNING, logger="fastkmeans"):
+        FastKMeans(7, 5, niter=2, tol=-1, verbose=True).train(x)
+    assert caplog.records == []
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_handler_for_warnings_only_does_not_take_it(
+    x: np.ndarray, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger("fastkmeans")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    FastKMeans(7, 5, niter=2, tol=-1, verbose=True).train(x)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_empty_clusters_are_a_warning() -> None:
+    with pytest.warns(EmptyClusterWarning, match=r"\b3\b"):
+        kmeans = FastKMeans(2, 5).fit(np.array([[0.0, 0.0]] * 4 + [[1.0, 1.0]] * 4))
+    assert np.isfinite(kmeans.centroids).all()
+    assert kmeans.inertia_ == 0
+
+
+# Callback
+
+
+def test_callback_stops(x: np.ndarray) -> None:
+    seen = []
+
+    def stop_at_two(stats: Any) -> bool:
+        seen.append(stats)
+        return len(seen) == 2
+
+    kmeans = FastKMeans(7, 5, niter=50, tol=-1, nredo=3, callback=stop_at_two).fit(x)
+    assert kmeans.n_iter_ == 2
+    assert kmeans.converged_ is False
+    assert seen == kmeans.iteration_stats
+    two = FastKMeans(7, 5, niter=2, tol=-1).fit(x)
+    assert kmeans.centroids.tobytes() == two.centroids.tobytes()
+
+
+def test_an_exception_in_the_callback_ends_the_fit(x: np.ndarray) -> None:
+    def fail(stats: Any) -> None:
+        raise KeyError("mine")
+
+    kmeans = FastKMeans(7, 5, callback=fail)
+    with pytest.raises(KeyError, match="mine"):
+        kmeans.fit(x)
+    assert kmeans.centroids is None
+    kmeans.callback = None
+    kmeans.fit(x)

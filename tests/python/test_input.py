@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users have: every kind of array, dtype and layout, read in place where it can be."""
+
+from __future__ import annotations
+
+import array
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fastkmeans import FastKMeans, _input
+
+DTYPES = ["float32", "float64", "float16", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
+
+
+@pytest.fixture
+def whole(rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers of 0 to 100, exact in every dtype."""
+    return rng.integers(0, 101, size=(300, 6))
+
+
+def outcome(data: Any) -> tuple[bytes, bytes]:
+    kmeans = FastKMeans(6, 9, niter=4)
+    labels = np.asarray(kmeans.fit_predict(data))
+    assert labels.tobytes() == np.asarray(kmeans.predict(data)).tobytes()
+    return kmeans.centroids.tobytes(), labels.tobytes()
+
+
+def layouts(x: np.ndarray) -> dict[str, np.ndarray]:
+    wide = np.zeros((len(x), 2 * x.shape[1]), x.dtype)
+    wide[:, ::2] = x
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    return {
+        "C": np.ascontiguousarray(x),
+        "Fortran": np.asfortranarray(x),
+        "every other column": wide[:, ::2],
+        "every other row": np.repeat(x, 2, axis=0)[::2],
+        "negative strides": x[::-1, ::-1].copy()[::-1, ::-1],
+        "unaligned": unaligned,
+        "read-only": read_only,
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_and_layout_gives_the_same_bits(dtype: str, whole: np.ndarray) -> None:
+    expected = outcome(whole.astype(np.float32))
+    for name, x in layouts(whole.astype(dtype)).items():
+        before = x.tobytes()
+        assert outcome(x) == expected, name
+        assert x.tobytes() == before, name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_copy_is_made(dtype: str, whole: np.ndarray) -> None:
+    for name, x in layouts(whole.astype(dtype)).items():
+        rows = _input.read(x, 6)
+        assert np.shares_memory(rows.array, x), name
+        assert (rows.dtype, rows.home) == (dtype, None)
+
+
+def test_rows_with_stride_zero(whole: np.ndarray) -> None:
+    x = np.broadcast_to(whole[:1].astype(np.float32), (50, 6))
+    kmeans = FastKMeans(6, 1).fit(x)
+    assert kmeans.centroids.tolist() == [whole[0].tolist()]
+    assert kmeans.inertia_ == 0
+
+
+def test_memory_mapped_files_are_read_in_place(whole: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", whole.astype(np.float16))
+    for mode in ("r", "r+", "c"):
+        mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+        assert np.shares_memory(_input.read(mapped, 6).array, mapped)
+        assert outcome(mapped) == outcome(whole)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">u8", np.longdouble])
+def test_dtypes_that_are_converted(dtype: Any, whole: np.ndarray) -> None:
+    assert outcome(whole.astype(dtype)) == outcome(whole)
+
+
+def test_bools(whole: np.ndarray) -> None:
+    x = whole > 50
+    assert np.shares_memory(_input.read(x, 6).array, x)
+    assert outcome(x) == outcome(x.astype(np.float32))
+
+
+def test_bfloat16_of_ml_dtypes(whole: np.ndarray) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = whole.astype(ml_dtypes.bfloat16)
+    assert np.shares_memory(_input.read(x.T[::-1].T, 6).array, x)
+    assert outcome(x) == outcome(whole)
+
+
+def test_lists_buffers_and_array_likes(whole: np.ndarray) -> None:
+    expected = outcome(whole)
+    assert outcome(whole.tolist()) == expected
+    assert outcome([tuple(row) for row in whole.tolist()]) == expected
+    flat = array.array("f", whole.astype(np.float32).ravel().tolist())
+    buffer = memoryview(flat).cast("B").cast("f", (300, 6))
+    assert np.shares_memory(_input.read(buffer, 6).array, np.asarray(flat))
+    assert outcome(buffer) == expected
+    assert outcome(SimpleArray(whole)) == expected
+
+
+class SimpleArray:
+    """An array-like, as data frames are."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values
+
+
+class OnlyDLPack:
+    """An array of some library that only speaks DLPack."""
+
+    def __init__(self, values: np.ndarray, device: int = 1) -> None:
+        self.values, self.device = values, device
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.device != 1:
+            raise BufferError("not on the host")
+        return self.values.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device, 0
+
+
+def test_dlpack(whole: np.ndarray) -> None:
+    x = whole.astype(np.float32)
+    assert np.shares_memory(_input.read(OnlyDLPack(x), 6).array, x)
+    assert outcome(OnlyDLPack(x)) == outcome(x)
+    with pytest.raises(TypeError, match=r"^data must be readable by numpy, given a OnlyDLPack"):
+        FastKMeans(6, 2).fit(OnlyDLPack(x, device=2))
+
+
+def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(
+    whole: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CupyArray:
+        def __init__(self, values: np.ndarray) -> None:
+            self.values = values
+
+        def get(self) -> np.ndarray:
+            return self.values
+
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=CupyArray, asarray=CupyArray))
+    kmeans = FastKMeans(6, 9, niter=4)
+    labels = kmeans.fit_predict(CupyArray(whole))
+    assert isinstance(labels, CupyArray)
+    assert (kmeans.centroids.tobytes(), labels.values.tobytes()) == outcome(whole)
+    assert isinstance(kmeans.predict(CupyArray(whole)), CupyArray)
+    assert isinstance(kmeans.predict(whole), np.ndarray)
+    assert isinstance(kmeans.centroids_device, CupyArray)
+
+
+@pytest.mark.parametrize(
+    ("values", "given"),
+    [
+        (np.zeros((9, 6), np.complex64), "complex64"),
+        (np.zeros((9, 6), object), "object"),
+        ([["a"] * 6] * 9, "<U1"),
+        (np.zeros((9, 6), "M8[s]"), "datetime64"),
+        (np.zeros((9, 6), [("a", "f4")]), "'a'"),
+        (None, "object"),
+        (object(), "object"),
+    ],
+)
+def test_dtypes_that_are_no_numbers(values: Any, given: str) -> None:
+    kmeans = FastKMeans(6, 2)
+    kmeans.centroids = np.zeros((2, 6))
+    for method in (kmeans.predict, kmeans.train, kmeans.fit):
+        kmeans.centroids = np.zeros((2, 6))
+        with pytest.raises(TypeError, match=rf"^data must have dtype float32.*given .*{given}"):
+            method(values)
+
+
+def test_ragged_lists() -> None:
+    with pytest.raises(ValueError, match=r"^data must be a matrix, given a list"):
+        FastKMeans(2, 1).fit([[1.0, 2.0], [3.0]])
+
+
+def test_masked_entries(whole: np.ndarray) -> None:
+    x = np.ma.masked_greater(whole, 99)
+    with pytest.raises(ValueError, match="masked"):
+        FastKMeans(6, 2).fit(x)
+    assert outcome(np.ma.masked_greater(whole, 1000)) == outcome(whole)
+
+
+# torch
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.filterwarnings("ignore::fastkmeans._report.EmptyClusterWarning")  # bools have few distinct rows
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16", "bool"])
+def test_tensors_of_every_dtype_and_layout(dtype: str, torch: Any, whole: np.ndarray) -> None:
+    tensor = torch.from_numpy(whole).to(getattr(torch, dtype))
+    x = whole.astype(bool) if dtype == "bool" else whole
+    expected = outcome(x)
+    wide = tensor.repeat_interleave(2, dim=1)
+    for name, t in {
+        "C": tensor,
+        "Fortran": tensor.T.contiguous().T,
+        "every other column": wide[:, ::2],
+        "offset": torch.cat([tensor[:1], tensor])[1:],
+    }.items():
+        rows = _input.read(t, 6)
+        assert rows.array.__array_interface__["data"][0] == t.data_ptr(), name
+        assert rows.home == torch.device("cpu")
+        kmeans = FastKMeans(6, 9, niter=4)
+        labels = kmeans.fit_predict(t)
+        assert isinstance(labels, torch.Tensor)
+        assert (labels.dtype, labels.device) == (torch.int64, t.device)
+        assert (kmeans.centroids.tobytes(), labels.numpy().tobytes()) == expected, name
+
+
+def test_tensors_come_back_as_tensors_and_arrays_as_arrays(torch: Any, whole: np.ndarray) -> None:
+    tensor = torch.from_numpy(whole).float()
+    kmeans = FastKMeans(6, 9).fit(tensor)
+    assert isinstance(kmeans.centroids, np.ndarray)
+    assert isinstance(kmeans.labels_, np.ndarray)
+    assert isinstance(kmeans.predict(tensor), torch.Tensor)
+    assert isinstance(kmeans.predict(whole), np.ndarray)
+    assert kmeans.centroids_device.data_ptr() == kmeans.centroids.ctypes.data
+    assert kmeans.centroids_device.dtype == torch.float32
+    kmeans.fit(whole)
+    assert kmeans.centroids_device is kmeans.centroids
+    assert isinstance(kmeans.fit_predict(whole), np.ndarray)
+
+
+def test_tensors_with_gradients_and_inference_tensors(torch: Any, whole: np.ndarray) -> None:
+    expected = outcome(whole)
+    wanting = torch.from_numpy(whole).float().requires_grad_()
+    assert outcome(wanting) == expected
+    assert outcome((wanting * 1).bfloat16()) == expected
+    assert wanting.grad is None
+    with torch.inference_mode():
+        inference = torch.from_numpy(whole).float() * 1
+        assert outcome(inference) == expected
+    assert outcome(inference) == expected
+    assert outcome(inference.bfloat16()) == expected
+    assert outcome(torch.nn.Parameter(wanting.detach())) == expected
+
+
+def test_assigned_tensors_as_centroids(torch: Any, whole: np.ndarray) -> None:
+    kmeans = FastKMeans(6, 9)
+    kmeans.centroids = whole[:9]
+    expected = kmeans.predict(whole).tolist()
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        kmeans.centroids = torch.from_numpy(whole[:9]).to(dtype)
+        assert kmeans.predict(whole).tolist() == expected
+    assert FastKMeans(6, 9, init=kmeans.centroids).fit(whole).n_used_ == 300
+
+
+def test_tensors_that_cannot_be_read(torch: Any) -> None:
+    kmeans = FastKMeans(6, 2)
+    with pytest.raises(TypeError, match=r"^data must be a dense tensor, given layout torch.sparse_coo"):
+        kmeans.fit(torch.zeros(9, 6).to_sparse())
+    with pytest.raises(TypeError, match=r"given torch.complex64"):
+        kmeans.fit(torch.zeros(9, 6, dtype=torch.complex64))
+    with pytest.raises(TypeError, match=r"given torch.float8_e4m3fn"):
+        kmeans.fit(torch.zeros(9, 6).to(torch.float8_e4m3fn))
+    with pytest.raises(ValueError, match="meta"):
+        kmeans.fit(torch.zeros(9, 6, device="meta"))
+    with pytest.raises(ValueError, match=r"^data must have d = 6 columns, given 5"):
+        kmeans.fit(torch.zeros(9, 5))
+    with pytest.raises(ValueError, match=r"given 1 dimensions, shape \(9,\)"):
+        kmeans.fit(torch.zeros(9, dtype=torch.bfloat16))
+
+
+def test_the_caller_s_denormal_setting_is_kept(torch: Any, whole: np.ndarray) -> None:
+    tiny = torch.tensor([1e-40])
+    try:
+        for flush in (True, False):
+            if not torch.set_flush_denormal(flush):
+                pytest.skip("this CPU cannot flush denormals")
+            assert outcome(whole * 1e-41) == outcome((whole * 1e-41).astype(np.float64))
+            assert bool((tiny * 1).item() == 0) is flush
+    finally:
+        torch.set_flush_denormal(False)

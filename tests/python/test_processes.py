@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies, threads, signals, processes and the cost of a call."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from fastkmeans import FastKMeans
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies(again: Any, x: np.ndarray) -> None:
+    for kmeans in (FastKMeans(7, 5, init=x[:5]), FastKMeans(7, 5, seed=3).fit(x)):
+        other = again(kmeans)
+        assert other.iteration_stats == kmeans.iteration_stats
+        if kmeans.centroids is not None:
+            np.testing.assert_array_equal(other.predict(x), kmeans.labels_)
+        assert other.fit(x).centroids.tobytes() == kmeans.fit(x).centroids.tobytes()
+
+
+def test_a_fit_on_tensors_pickles(x: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    kmeans = pickle.loads(pickle.dumps(FastKMeans(7, 5).fit(torch.from_numpy(x))))
+    assert torch.equal(kmeans.centroids_device, torch.from_numpy(kmeans.centroids))
+
+
+def test_concurrent_fits_give_the_same_bits(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(20_000, 16)).astype(np.float32)
+
+    def fit(n_threads: int) -> tuple[bytes, bytes, float]:
+        kmeans = FastKMeans(16, 50, niter=5, n_threads=n_threads, max_points_per_centroid=None).fit(x)
+        return kmeans.centroids.tobytes(), kmeans.labels_.tobytes(), kmeans.inertia_
+
+    alone = fit(1)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(fit, [1, 2, 3, 4] * 3)) == {alone}
+
+
+# On two cores an iteration of these takes seconds; whatever is waited for happens in the first.
+LONG = {"k": 20_000, "niter": 1000, "tol": -1, "max_points_per_centroid": None}
+
+
+@pytest.fixture
+def many_rows(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(200_000, 64)).astype(np.float32)
+
+
+def interrupted_after(work: Any) -> float:
+    """Seconds between Ctrl-C and the KeyboardInterrupt that comes out of `work`."""
+    sent = []
+
+    def press() -> None:
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.5, press)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        return time.perf_counter() - sent[0]
+    finally:
+        timer.cancel()
+
+
+def test_ctrl_c_acts_within_half_a_second(many_rows: np.ndarray) -> None:
+    kmeans = FastKMeans(64, **LONG)
+    kmeans.centroids = many_rows[:20_000]
+    assert interrupted_after(lambda: kmeans.predict(np.concatenate([many_rows] * 4))) < 0.5
+    assert interrupted_after(lambda: kmeans.fit(many_rows)) < 0.5
+    assert kmeans.centroids is None
+    assert kmeans.labels_ is None
+    assert FastKMeans(64, 3, niter=2).fit(many_rows[:100]).centroids.shape == (3, 64)  # the threads are still well
+
+
+def test_the_gil_is_released(many_rows: np.ndarray) -> None:
+    ticks = []
+    x = many_rows[:50_000]
+    worker = threading.Thread(target=lambda: FastKMeans(64, 500, niter=5, tol=-1, max_points_per_centroid=None).fit(x))
+    worker.start()
+    while worker.is_alive():
+        ticks.append(time.perf_counter())
+        time.sleep(0.001)
+    steps = np.diff(ticks)
+    assert steps.sum() > 0.05, "too short to tell"
+    assert steps.max() < steps.sum() / 2
+
+
+def test_fits_after_fork(in_new_process: Any) -> None:
+    said = in_new_process(
+        "import os, warnings, numpy as np\n"
+        "from fastkmeans import FastKMeans\n"
+        "warnings.simplefilter('ignore')\n"
+        "x = np.random.default_rng(0).normal(size=(20000, 16))\n"
+        "fit = lambda: FastKMeans(16, 50, niter=3, n_threads=4, max_points_per_centroid=None).fit(x).centroids\n"
+        "here = fit().tobytes()\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(0 if fit().tobytes() == here else 1)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), fit().tobytes() == here)"
+    )
+    assert said.split() == ["0", "True"]
+
+
+def test_a_tiny_fit_takes_less_than_a_millisecond(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(300, 64)).astype(np.float32)
+    seconds = []
+    for _ in range(300):
+        start = time.perf_counter()
+        FastKMeans(64, 10).train(x)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1e-3
