@@ -5,6 +5,7 @@
 #   make test       C++ tests (for every instruction set a machine must have), then Python tests
 #   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
 #   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
+#   make bench-check  the `ci` benchmarks beside those of the last committed baseline; fails at 15 % slower
 #   make lint       ruff, mypy, clang-format
 #   make format     lay out the code as lint wants it
 #   make clean      remove what the targets made
@@ -30,7 +31,7 @@ FAST_TESTS := GTEST_FILTER='-*Heavy*'
 CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp -name '*.[ch]pp')
 export CMAKE_ARGS
 
-.PHONY: demo test cpp-test python-test sanitize mutation lint format clean
+.PHONY: demo test cpp-test python-test sanitize mutation bench-check lint format clean
 # The parts of a target follow each other.
 .NOTPARALLEL:
 
@@ -64,6 +65,10 @@ sanitize:
 mutation:
 	@$(SETUP) --googletest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/mutation_check.py
+
+bench-check:
+	@$(SETUP) --package --extras bench
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks check
 
 lint:
 	@$(SETUP) --extras dev

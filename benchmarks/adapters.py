@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each library is called. Used inside a child process only; a library is imported when its adapter is made.
+
+All run the same number of iterations over all rows: tolerances that would stop them early are switched off. `load`
+puts the data where the mode wants it, outside the clock; `fit` is what the clock sees, host centroids out in mode
+"host", centroids on the device in mode "device".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Job:
+    k: int
+    niter: int
+    seed: int
+    init: np.ndarray | None  # (k, d) float32; None: the library draws its own
+    max_points: int | None  # rows per centroid to train on; None: all
+
+
+@dataclass
+class Fit:
+    centroids: Any
+    iterations: int | None  # None: not passes over all pairs, so there is no 2nkd to speak of
+
+
+class Adapter:
+    takes_init = True
+    subsamples = False  # whether max_points is the library's own business
+
+    def __init__(self, device: str, mode: str, threads: int) -> None:
+        self.device, self.mode, self.threads = device, mode, threads
+
+    def load(self, x: np.ndarray) -> None:
+        self.x: Any = x
+
+    def fit(self, job: Job) -> Fit:
+        raise NotImplementedError
+
+    def sync(self) -> None:
+        """Wait for the device."""
+
+    def to_host(self, centroids: Any) -> np.ndarray:
+        return np.asarray(centroids, np.float32)
+
+
+def every_row(job: Job) -> int:
+    """max_points_per_centroid for libraries that take no None."""
+    return job.max_points or 1_000_000_000
+
+
+class Ours(Adapter):
+    subsamples = True
+
+    def __init__(self, device: str, mode: str, threads: int) -> None:
+        super().__init__(device, mode, threads)
+        import fastkmeans
+        import fastkmeans._core  # the original has none: never measure it under our name
+
+        self.make = fastkmeans.FastKMeans
+        if mode == "device":
+            import torch
+
+            self.torch = torch
+
+    def load(self, x: np.ndarray) -> None:
+        self.x = self.torch.from_numpy(x).to(self.device) if self.mode == "device" else x
+
+    def fit(self, job: Job) -> Fit:
+        km = self.make(
+            self.x.shape[1],
+            job.k,
+            niter=job.niter,
+            tol=-1,
+            device=self.device,
+            seed=job.seed,
+            max_points_per_centroid=job.max_points,
+            n_threads=self.threads,
+            init="random" if job.init is None else job.init,
+        )
+        km.train(self.x)
+        return Fit(km.centroids_device if self.mode == "device" else km.centroids, km.n_iter_)
+
+    def sync(self) -> None:
+        if self.mode == "device":
+            self.torch.cuda.synchronize()
+
+    def to_host(self, centroids: Any) -> np.ndarray:
+        return centroids if isinstance(centroids, np.ndarray) else np.asarray(centroids.cpu().numpy())
+
+
+class Faiss(Adapter):
+    subsamples = True
+
+    def __init__(self, device: str, mode: str, threads: int) -> None:
+        super().__init__(device, mode, threads)
+        import faiss
+
+        self.faiss = faiss
+        faiss.omp_set_num_threads(threads)
+        if device == "cuda" and faiss.get_num_gpus() == 0:
+            raise RuntimeError("this faiss sees no GPU")
+
+    def parameters(self, job: Job) -> dict[str, Any]:
+        return {
+            "niter": job.niter,
+            "seed": job.seed,
+            "max_points_per_centroid": every_row(job),
+            "min_points_per_centroid": 1,
+        }
+
+    def fit(self, job: Job) -> Fit:
+        km = self.faiss.Kmeans(self.x.shape[1], job.k, gpu=int(self.device == "cuda"), **self.parameters(job))
+        km.train(self.x, init_centroids=job.init)
+        return Fit(km.centroids, len(km.obj))
+
+
+class FaissSuperKMeans(Faiss):
+    takes_init = False
+
+    def fit(self, job: Job) -> Fit:
+        km = self.faiss.SuperKmeans(self.x.shape[1], job.k, **self.parameters(job))
+        km.train(self.x)
+        return Fit(km.centroids, len(km.obj))
+
+
+class SuperKMeans(Adapter):
+    takes_init = False
+    subsamples = True
+
+    def __init__(self, device: str, mode: str, threads: int, quantizer: str = "f32") -> None:
+        super().__init__(device, mode, threads)
+        self.quantizer = quantizer
+
+    def make(self, job: Job, **options: Any) -> Any:
+        import superkmeans
+
+        return superkmeans.SuperKMeans(
+            job.k,
+            self.x.shape[1],
+            quantizer=self.quantizer,
+            sampling_fraction=1.0,
+            max_points_per_cluster=every_row(job),
+            n_threads=self.threads,
+            seed=job.seed,
+            early_termination=False,
+            **options,
+        )
+
+    def fit(self, job: Job) -> Fit:
+        km = self.make(job, hierarchical=False, iters=job.niter)
+        return Fit(km.train(self.x), len(km.iteration_stats))
+
+
+class SuperKMeansHierarchical(SuperKMeans):
+    """With its own numbers of iterations: those of a flat run have no meaning for it."""
+
+    def fit(self, job: Job) -> Fit:
+        return Fit(self.make(job, hierarchical=True).train(self.x), None)
+
+
+class Sklearn(Adapter):
+    def __init__(self, device: str, mode: str, threads: int, algorithm: str) -> None:
+        super().__init__(device, mode, threads)
+        self.algorithm = algorithm
+
+    def fit(self, job: Job) -> Fit:
+        from sklearn.cluster import KMeans
+
+        init = "random" if job.init is None else job.init
+        km = KMeans(job.k, init=init, n_init=1, max_iter=job.niter, tol=0, algorithm=self.algorithm)
+        km.set_params(random_state=job.seed).fit(self.x)
+        return Fit(km.cluster_centers_, km.n_iter_)
+
+
+class SklearnMiniBatch(Adapter):
+    def fit(self, job: Job) -> Fit:
+        from sklearn.cluster import MiniBatchKMeans
+
+        init = "random" if job.init is None else job.init
+        km = MiniBatchKMeans(job.k, init=init, n_init=1, max_iter=job.niter, tol=0, max_no_improvement=None)
+        km.set_params(random_state=job.seed, compute_labels=False).fit(self.x)
+        return Fit(km.cluster_centers_, None)

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark program: what it measures is another matter, here is that it measures, says so, and never hangs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for package in ("jsonschema", "matplotlib", "psutil", "sklearn"):
+    pytest.importorskip(package)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program is not part of the package
+
+from benchmarks import check, cli, data, evaluate, install, peers, plot, presets, quality, report, results  # noqa: E402
+from benchmarks.peers import PEERS, Distribution, Peer  # noqa: E402
+from benchmarks.run import Settings, race, result  # noqa: E402
+
+
+@pytest.fixture
+def installed_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn as this environment has it, in the place of the pinned one in its own folder."""
+    here = replace(peers.SKLEARN, version=importlib.metadata.version("scikit-learn"), environment=True)
+    monkeypatch.setitem(PEERS, "sklearn-lloyd", replace(PEERS["sklearn-lloyd"], distribution=here))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings("cpu", tmp_path / "peers", tmp_path / "data", threads=1, reps=1, timeout=60)
+
+
+@pytest.fixture
+def case() -> presets.Case:
+    return presets.Case("small", 500, 6, 4, 5, "iid normal", lambda rng: data.iid(500, 6, rng))
+
+
+def fake_peer(folder: Path, name: str, train: str, version: str = "1.0") -> Peer:
+    """A library that looks like superkmeans, with this body of `train`."""
+    home = folder / f"{name}-1.0"
+    (home / "superkmeans").mkdir(parents=True)
+    (home / f"{name}-{version}.dist-info").mkdir()
+    (home / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    body = "\n".join(f"        {line}" for line in train.splitlines())
+    (home / "superkmeans" / "__init__.py").write_text(
+        "import os, sys, time\nimport numpy as np\n"
+        "class SuperKMeans:\n"
+        "    iteration_stats = [0] * 5\n"
+        "    def __init__(self, k, d, **options): self.k = k\n"
+        "    def train(self, x):\n" + body + "\n"
+    )
+    return Peer(name, "superkmeans", "adapters.SuperKMeans", Distribution(name, "1.0"))
+
+
+def test_run_end_to_end(tmp_path: Path, installed_sklearn: None) -> None:
+    words = ["--peers", "ours,sklearn-lloyd,faiss", "--max-iters", "3", "--reps", "2", "--do-only-small"]
+    words += ["--do-evals", "--random-clusters", "--export-plots"]
+    words += ["--output", str(tmp_path / "out"), "--peers-dir", str(tmp_path / "cache" / "peers")]
+    assert cli.main(words) == 0
+    (path,) = (tmp_path / "out").glob("*.json")
+    found = json.loads(path.read_text())
+    results.validate(found)
+    assert [row["peer"] for row in found["rows"]] == ["ours", "sklearn-lloyd", "faiss"] * 2
+    for ours, theirs, missing in zip(*[iter(found["rows"])] * 3, strict=True):
+        assert ours["status"] == theirs["status"] == "ok", theirs["reason"]
+        assert ours["init"] == theirs["init"] == "given"
+        # The same start and the same few iterations end in the same place; no cluster of these is empty.
+        np.testing.assert_allclose(theirs["inertia_per_point"], ours["inertia_per_point"], rtol=1e-3)
+        assert ours["ratio"] == 1
+        assert theirs["ratio"] == pytest.approx(theirs["seconds"]["median"] / ours["seconds"]["median"])
+        assert len(ours["seconds"]["all"]) == len(ours["inertia_per_point"]) == 2
+        assert ours["library"]["file"].endswith("fastkmeans/__init__.py")
+        assert theirs["interleaved"]
+        assert missing["status"] == "missing"
+        assert missing["seconds"] is None
+    assert str(tmp_path) not in path.read_text()  # results are published
+    assert list((tmp_path / "out").glob("*.svg"))
+    assert not list((tmp_path / "cache" / "data").iterdir())
+
+
+def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: presets.Case) -> None:
+    folder = settings.peers_folder
+    contestants = {
+        "ok": fake_peer(folder, "good", "print('noise on stdout')\nreturn x[: self.k].copy()"),
+        "failed": fake_peer(folder, "bad", "raise RuntimeError('no luck in /some/where/here.py')"),
+        "timeout": fake_peer(folder, "hanging", "time.sleep(600)"),
+        "out-of-memory": fake_peer(folder, "fat", "raise MemoryError"),
+        "failed ": fake_peer(folder, "dying", "sys.stderr.write('last words')\nos._exit(3)"),
+        "out-of-memory ": fake_peer(folder, "killed", "os.kill(os.getpid(), 9)"),
+        "failed  ": fake_peer(folder, "shapeless", "return x"),
+        "failed   ": fake_peer(folder, "other", "return x[: self.k].copy()", version="2.0"),
+        "unsupported": PEERS["cuvs"],
+        "missing": PEERS["superkmeans-f32"],
+    }
+    start = time.monotonic()
+    (rows,) = race([case], list(contestants.values()), replace(settings, timeout=2))
+    assert time.monotonic() - start < 30
+    assert [row["status"] for row in rows] == [status.strip() for status in contestants]
+    reasons = [row["reason"] for row in rows]
+    assert reasons[0] is None
+    assert reasons[1] == "RuntimeError: no luck in here.py"
+    assert "more than 2 s" in reasons[2]
+    assert "status 3: last words" in reasons[4]
+    assert "shape (500, 6), not (4, 6)" in reasons[6]
+    assert "version 2.0, not 1.0" in reasons[7]
+    assert "benchmarks install" in reasons[9]
+    results.validate(result("none", [case], rows, settings, ["run", str(tmp_path / "x.npy")]))
+
+
+def test_a_library_from_elsewhere_is_not_measured(settings: Settings, case: presets.Case) -> None:
+    # Its folder is there, but has no such module: the environment's own would be imported.
+    (settings.peers_folder / "scikit-learn-1.9.1").mkdir(parents=True)
+    (rows,) = race([case], [PEERS["sklearn-lloyd"]], settings)
+    assert rows[0]["status"] == "failed"
+    assert "was imported from" in rows[0]["reason"]
+
+
+def test_committed_results_match_the_schema() -> None:
+    for found in results.load(results.committed()):
+        results.validate(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (["--peers", "ours,nobody"], "sklearn-lloyd"),
+        (["--do-nobody"], "sklearn-lloyd"),
+        (["--preset", "nothing"], "colbert"),
+        (["install", "nobody"], "tokens"),
+        (["--preset", "mnist"], "--mnist"),
+        (["--preset", "tokens"], "--text"),
+        (["--preset", "tokens", "--tokens", "none.npy"], "none.npy"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(
+    words: list[str], known: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "race", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(install, "pip", lambda *_: pytest.fail("the work began"))
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert known in error
+    assert error.count("\n") == 1
+
+
+def test_unwritable_output_fails_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "race", lambda *_: pytest.fail("the work began"))
+    (tmp_path / "file").write_text("")
+    assert cli.main(["--output", str(tmp_path / "file" / "below")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def made_up(preset: str, ks: list[int], times: dict[str, list[float]]) -> results.Result:
+    """A result as if measured: the times of each peer, one for each k; None leaves the row without."""
+    cases = [presets.Case(f"{preset}-{k}", 10 * k, 8, k, 10, "made up", lambda rng: iter([])) for k in ks]
+    rows = []
+    library = {"file": "lib/__init__.py", "version": "1.0", "torch": None, "python": "3", "numpy": "2"}
+    for i, case in enumerate(cases):
+        for peer, seconds in times.items():
+            row = {"case": case.name, "peer": peer, "mode": "host", "status": "ok", "interleaved": True}
+            row |= dict.fromkeys(results.MEASURED)
+            row |= {"library": library, "inertia_per_point": [1.0 + seconds[i]]}
+            row["seconds"] = results.seconds(2 * seconds[i], [seconds[i]])
+            rows.append(row)
+    results.add_ratios(rows)
+    settings = Settings("cpu", Path(), Path(), threads=1)
+    return result(preset, cases, rows, settings, ["run", "--preset", preset])
+
+
+def test_report_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), paths[0])
+    results.save(made_up("dims", [16], {"sklearn-lloyd": [5]}), paths[1])
+    assert cli.main(["report", *map(str, paths)]) == 0
+    text = capsys.readouterr().out
+    assert "clusters on cpu" in text
+    assert "dims on cpu" in text
+    assert "3x" in text  # faiss over ours at k = 16
+    assert "cuvs" not in text  # what has no row is not spoken of
+
+    assert cli.main(["report", *map(str, paths), "--output", str(tmp_path / "out")]) == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    drawn = {f"a-{what}.{kind}" for what in ("time", "ratio", "inertia") for kind in ("png", "svg")}
+    assert written == drawn | {"report.md"}  # b has neither two sizes nor anyone to compare
+
+
+def test_docs_rewrites_between_its_markers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), tmp_path / "results" / "a.json")
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n")
+    assert text.endswith(f"{report.END}\nafter\n")
+    assert "clusters on cpu" in text
+    assert "old" not in text
+    assert (tmp_path / "plots" / "a-time.svg").exists()
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert page.read_text() == text
+    page.write_text("no markers")
+    assert cli.main(["docs", "--output", str(page)]) == 2
+
+
+def test_evaluation_is_brute_force(rng: np.random.Generator) -> None:
+    x = (1e4 + rng.standard_normal((300, 5))).astype(np.float32)
+    c = (1e4 + rng.standard_normal((7, 5))).astype(np.float32)
+    square = ((x[:, None].astype(np.float64) - c[None]) ** 2).sum(axis=2)
+    labels, inertia = evaluate.assign(x, c)
+    np.testing.assert_array_equal(labels, square.argmin(axis=1))
+    assert inertia == pytest.approx(square.min(axis=1).sum(), rel=1e-12)
+
+
+def test_data_is_what_its_description_says(rng: np.random.Generator) -> None:
+    ((x, _),) = data.sift_like(20_000, 128, rng)
+    assert x.min() == 0
+    assert x.max() <= 255
+    assert np.array_equal(x, np.rint(x))
+    assert (x.astype(np.float64) ** 2).sum(axis=1).mean() == pytest.approx(2.5e5, rel=0.1)
+    ((x, _),) = data.outliers(data.low_rank(20_000, 32, rng), rng)
+    norms = np.linalg.norm(x, axis=1)
+    assert 5 < (norms > 500).sum() < 50
+    assert np.median(norms) == pytest.approx(1)
+
+
+def test_tokens_of_fewer_dimensions_are_projected(tmp_path: Path, rng: np.random.Generator) -> None:
+    np.save(tmp_path / "t.npy", rng.standard_normal((100, 48)).astype(np.float16))
+    ((x, _),) = data.tokens(80, 16, data.Sources(tokens=tmp_path / "t.npy"))
+    assert x.shape == (80, 16)
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
+
+
+def test_verdicts() -> None:
+    ours = {"inertia_per_point": [10.0, 11.0], "nmi": [0.8, 0.8]}
+    assert quality.as_good(ours, {"inertia_per_point": [9.9, 11.0], "nmi": [0.8, 0.81]})
+    assert not quality.as_good(ours, {"inertia_per_point": [9.0, 9.1], "nmi": [0.8, 0.81]})
+    assert not quality.as_good(ours, {"inertia_per_point": [10.0, 11.0], "nmi": [0.9, 0.91]})
+    assert quality.as_good(ours, {"inertia_per_point": None, "nmi": None}) is None
+
+
+def test_check_fails_at_15_percent() -> None:
+    def rows(factor: float) -> list[results.Row]:
+        times = [1.0, 1.1, 5.0]
+        base = {"case": "a", "reason": None, "seconds": results.seconds(1, times)}
+        return [base, {**base, "seconds": results.seconds(1, [factor * t for t in times])}]
+
+    assert check.compare(rows(1.14))[1] == []
+    assert check.compare(rows(1.16))[1] == ["a"]
+    lost = rows(1)
+    lost[1] |= {"seconds": None, "reason": "gone"}
+    assert check.compare(lost)[1] == ["a"]
+
+
+def test_labels_of_plots_do_not_overlap() -> None:
+    moved = plot.spread([5, 5, 5, 90, 99.5], 10, 0, 100)
+    assert np.diff(sorted(moved)).min() >= 10 - 1e-9
+    assert min(moved) >= 0
+    assert max(moved) <= 100
+    assert plot.spread([10, 50], 10, 0, 100) == [10, 50]
