@@ -75,6 +75,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/mutation_check.py --list > /dev/null
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 format:

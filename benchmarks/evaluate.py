@@ -35,9 +35,12 @@ def assign(x: np.ndarray, centroids: np.ndarray, xp: Any = None) -> tuple[np.nda
         rows = x[start : start + step].astype(np.float64) - mean
         if gpu:
             rows = xp.from_numpy(rows).cuda()
-        scores = rows @ c.T
-        scores *= -2
-        scores += norms
+        if gpu:
+            scores = xp.addmm(norms, rows, c.T, alpha=-2)  # one pass over the scores, which are most of the traffic
+        else:
+            scores = rows @ c.T
+            scores *= -2
+            scores += norms
         nearest = scores.argmin(1)
         difference = rows - c[nearest]
         inertia += float((difference * difference).sum())

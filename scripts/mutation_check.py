@@ -56,7 +56,7 @@ MUTANTS = [
         "(1 - 2 * score_rounding_ - ",
         "(1 - 0.4 * score_rounding_ - ",
     ),
-    Mutant("no score rounding in the threshold", BOUND, " + score_rounding_ * sq_norm)", ")"),
+    Mutant("no score rounding in the threshold", BOUND, " - (1 + kFp64Slack) * score_rounding_ * sq_norm", ""),
     Mutant(
         "no rounding of D in the threshold",
         BOUND,
@@ -66,8 +66,8 @@ MUTANTS = [
     Mutant(
         "no underflow, neither of D nor of scores",
         BOUND,
-        "* 0x1p-148),\n        score_underflow_(static_cast<double>(d) * 0x1p-148)",
-        "* 0),\n        score_underflow_(0)",
+        "underflow_(static_cast<double>(d) * 0x1p-148)",
+        "underflow_(0)",
     ),
     Mutant("score counted as one rounding", BOUND, "(static_cast<double>(d) + 2) * kUnitRoundoff", "2 * kUnitRoundoff"),
     Mutant(
@@ -75,21 +75,6 @@ MUTANTS = [
         BOUND,
         "static_cast<double>(distance) * distance_rounding_",
         "0.99 * static_cast<double>(distance)",
-    ),
-    Mutant(
-        "underflow of D alone",
-        BOUND,
-        "distance_underflow_(static_cast<double>(d) * 0x1p-148)",
-        "distance_underflow_(0)",
-        "it covers at most d 2^-150 of D, d 2^-151 of a score; the products of a score underflow by at most d 2^-150 "
-        "in all; score_underflow_ is d 2^-148, more than both. Both gone: see above",
-    ),
-    Mutant(
-        "underflow of scores alone",
-        BOUND,
-        "score_underflow_(static_cast<double>(d) * 0x1p-148)",
-        "score_underflow_(0)",
-        "distance_underflow_ lowers the threshold by d 2^-149, more than the d 2^-150 + d 2^-151 of the reason above",
     ),
     Mutant(
         "no centring in the start value",
@@ -101,8 +86,8 @@ MUTANTS = [
     Mutant(
         "no centring in the reach",
         BOUND,
-        " +\n                         kCentring * std::sqrt(sq_norm);",
-        ";",
+        "kCentring * std::sqrt(sq_norm)}",
+        "0}",
         "u R A <= u (R^2 + A^2) / 2 is needed, 1.08 u R^2 / 2 is left over by g and u A^2 / 2 by gamma",
     ),
     Mutant(
@@ -132,8 +117,8 @@ MUTANTS = [
     Mutant(
         "threshold to nearest",
         BOUND,
-        "return round_down(0.5 * least - score_underflow_)",
-        "return static_cast<float>(0.5 * least - score_underflow_)",
+        "return round_down(0.5 * (",
+        "return static_cast<float>(0.5 * (",
         "u |T| <= u (A^2 + R^2) / 2: left over by gamma and g, as for the reach",
     ),
     Mutant(
@@ -239,7 +224,7 @@ MUTANTS = [
     Mutant("nredo goes on after a stop", FIT, "best.stopped = stopped;", "best.stopped = false;"),
     Mutant(
         "minus zero is another row",
-        SAMPLE,
+        "src/row_hash.hpp",
         "std::bit_cast<std::uint32_t>(row[j] + 0.0f)",
         "std::bit_cast<std::uint32_t>(row[j])",
     ),
@@ -256,22 +241,38 @@ MUTANTS = [
         "",
     ),
     # Threads.
-    Mutant("threads keep the caller's floating-point mode", FP_STATE, "_mm_setcsr(0x1f80);", ""),
-    Mutant("the caller's mode is not restored", FP_STATE, "~FpState() { _mm_setcsr(saved_); }", "~FpState() {}"),
+    Mutant(
+        "threads keep the caller's floating-point mode",
+        FP_STATE,
+        "callers_(get()) { set(kOurs); }",
+        "callers_(get()) {}",
+    ),
+    Mutant("the caller's mode is not restored", FP_STATE, "~FpState() { set(callers_); }", "~FpState() {}"),
+    Mutant("callbacks run in our mode", FP_STATE, "state_(state) { set(state.callers_); }", "state_(state) {}"),
+    Mutant(
+        "callbacks leave their mode to us",
+        FP_STATE,
+        "state_.callers_ = get();\n      set(kOurs);",
+        "state_.callers_ = get();",
+    ),
     Mutant("pool threads keep their mode", WORKERS, "    const FpState fp_state;\n", ""),
     Mutant("a failure does not end the other seats", WORKERS, "      stop_ = true;\n", ""),
     Mutant("a child uses its parent's pool", WORKERS, "current_pool.store(nullptr);", ""),
 ]
 
 
+def require_texts() -> None:
+    """A mutant whose text is gone checks nothing; `make lint` looks too, since the whole check is not for every day."""
+    for mutant in MUTANTS:
+        count = (ROOT / mutant.file).read_text().count(mutant.old)
+        if count != 1:
+            sys.exit(f"{mutant.file} has {count} times, not once, the text of '{mutant.name}':\n{mutant.old}")
+
+
 def apply(tree: Path, mutant: Mutant) -> str:
     """Returns the text before."""
     path = tree / mutant.file
     text = path.read_text()
-    if text.count(mutant.old) != 1:
-        sys.exit(
-            f"{mutant.file} has {text.count(mutant.old)} times, not once, the text of '{mutant.name}':\n{mutant.old}"
-        )
     path.write_text(text.replace(mutant.old, mutant.new))
     return text
 
@@ -312,6 +313,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="mutants whose name or file contains this")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     options = parser.parse_args()
+    require_texts()
     chosen = [m for m in MUTANTS if options.only in m.name or options.only in m.file]
     if options.list:
         for mutant in chosen:

@@ -6,6 +6,10 @@
 #include "scalar/scalar_backend.hpp"
 #include "workers.hpp"
 
+#if !defined(FASTKMEANS_BUILD_FLAGS)  // CMakeLists.txt states them
+#define FASTKMEANS_BUILD_FLAGS "flags not recorded"
+#endif
+
 namespace fastkmeans {
 
 std::unique_ptr<Backend> make_backend(const Execution& execution, Workers& workers) {
@@ -27,9 +31,9 @@ std::string version() { return FASTKMEANS_VERSION; }
 
 std::string build_info() {
 #if defined(__clang__)
-  return "Clang " __clang_version__;
+  return "Clang " __clang_version__ ", " FASTKMEANS_BUILD_FLAGS;
 #else
-  return "GCC " __VERSION__;
+  return "GCC " __VERSION__ ", " FASTKMEANS_BUILD_FLAGS;
 #endif
 }
 

@@ -15,6 +15,9 @@ namespace fastkmeans {
 
 class Workers;
 
+// Centroids handled together by a thread: microseconds of work, many tasks where there are many centroids.
+inline constexpr std::int64_t kCentroidsPerTask = 256;
+
 // k centroids of d dimensions, fp32, C order, without gaps.
 struct CentroidsView {
   const float* values;

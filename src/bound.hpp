@@ -30,9 +30,7 @@ inline float round_up(double v) { return -round_down(-v); }
 class FilterBound {
  public:
   explicit FilterBound(std::int64_t d)
-      : distance_rounding_(1 + distance_rounding(d)),
-        distance_underflow_(static_cast<double>(d) * 0x1p-148),
-        score_underflow_(static_cast<double>(d) * 0x1p-148) {
+      : distance_rounding_(1 + distance_rounding(d)), underflow_(static_cast<double>(d) * 0x1p-148) {
     // The score is a chain of d products and d sums on top of the start value, in any order: at most d + 2 roundings
     // touch a term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
     const double roundings = (static_cast<double>(d) + 2) * kUnitRoundoff;
@@ -55,17 +53,16 @@ class FilterBound {
 
   // The least score that a centroid with D <= `distance` can have.
   float threshold(const Point& point, float distance) const {
-    const double reach =
-        std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_) + point.reach;
-    return round_down(0.5 * (point.head - (1 + kFp64Slack) * (1 + kCentring) * reach * reach) - score_underflow_);
+    const double reach = std::sqrt(static_cast<double>(distance) * distance_rounding_ + underflow_) + point.reach;
+    return round_down(0.5 * (point.head - (1 + kFp64Slack) * (1 + kCentring) * reach * reach) - underflow_);
   }
 
  private:
   // |(a - b) - (x - c)| <= kCentring (|a| + |b|): one rounding an element (fp32 differences do not underflow).
   static constexpr double kCentring = 1.01 * kUnitRoundoff;
 
-  double distance_rounding_, distance_underflow_, score_underflow_;
-  double score_rounding_;
+  double distance_rounding_, score_rounding_;
+  double underflow_;  // of D, and more than that of a score
 };
 
 }  // namespace fastkmeans

@@ -2,19 +2,49 @@
 #include "finalize.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
+#include "backend.hpp"
 #include "distance.hpp"
 #include "element.hpp"
+#include "exact_sum.hpp"
 #include "workers.hpp"
 
 namespace fastkmeans {
 
+double inertia_of(const std::vector<float>& distances, Workers& workers) {
+  const auto n = static_cast<std::int64_t>(distances.size());
+  std::vector<ExactSum> parts(static_cast<std::size_t>(workers.count()));
+  workers.for_blocks(n, kRowsPerPass, 10.0 * static_cast<double>(n),
+                     [&](std::int64_t first, std::int64_t count, int seat) {
+                       ExactSum sum;
+                       for (std::int64_t i = first; i < first + count; ++i)
+                         sum.add(distances[static_cast<std::size_t>(i)]);
+                       parts[static_cast<std::size_t>(seat)].add(sum);
+                     });
+  for (std::size_t seat = 1; seat < parts.size(); ++seat) parts[0].add(parts[seat]);
+  return parts[0].value();
+}
+
+std::int64_t count_changed(const std::vector<std::int32_t>& before, const std::vector<std::int32_t>& after,
+                           Workers& workers) {
+  const auto n = static_cast<std::int64_t>(after.size());
+  std::atomic<std::int64_t> changed{0};
+  workers.for_blocks(n, kRowsPerPass, static_cast<double>(n), [&](std::int64_t first, std::int64_t count, int) {
+    std::int64_t mine = 0;
+    for (std::int64_t i = first; i < first + count; ++i)
+      mine += before[static_cast<std::size_t>(i)] != after[static_cast<std::size_t>(i)];
+    changed += mine;
+  });
+  return changed;
+}
+
 std::int64_t count_empty(const Sums& sums) { return std::count(sums.counts.begin(), sums.counts.end(), 0); }
 
 std::int64_t fill_empty_clusters(const MatrixView& x, const std::vector<float>& distances, const FixedPoint& scale,
-                                 std::vector<std::int32_t>& labels, Sums& sums) {
+                                 std::vector<std::int32_t>& labels, Sums& sums, Workers& workers) {
   struct Donor {
     double farthest = -1;       // largest D of its rows
     std::size_t row = 0;        // the lowest row that has it
@@ -30,6 +60,7 @@ std::int64_t fill_empty_clusters(const MatrixView& x, const std::vector<float>& 
 
   std::vector<Donor> donors(static_cast<std::size_t>(sums.k));
   for (std::size_t i = 0; i < distances.size(); ++i) {
+    if (i % kRowsPerPass == 0) workers.checkpoint(0);
     const double distance = true_distance(distances[i]);
     Donor& donor = donors[static_cast<std::size_t>(labels[i])];
     donor.inertia += static_cast<std::uint64_t>(std::ldexp(distance, s));
@@ -67,15 +98,14 @@ std::int64_t fill_empty_clusters(const MatrixView& x, const std::vector<float>& 
 
 void update_centroids(const FixedPoint& scale, const Sums& sums, const std::vector<float>& centroids,
                       std::vector<float>& next, Workers& workers) {
-  constexpr std::int64_t kRows = 256;
   const std::int64_t d = sums.d;
   const double operations = 8.0 * static_cast<double>(sums.k) * static_cast<double>(d);
-  workers.for_each((sums.k + kRows - 1) / kRows, operations, [&](std::int64_t task, int) {
-    for (std::int64_t c = task * kRows; c < std::min(sums.k, (task + 1) * kRows); ++c) {
-      const std::int64_t count = sums.counts[static_cast<std::size_t>(c)];
+  workers.for_blocks(sums.k, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t count, int) {
+    for (std::int64_t c = first; c < first + count; ++c) {
+      const std::int64_t rows = sums.counts[static_cast<std::size_t>(c)];
       float* out = next.data() + c * d;
-      if (count > 0) {
-        mean_of(scale, sums.hi.data() + c * d, sums.lo.empty() ? nullptr : sums.lo.data() + c * d, count, out);
+      if (rows > 0) {
+        mean_of(scale, sums.hi.data() + c * d, sums.lo.empty() ? nullptr : sums.lo.data() + c * d, rows, out);
       } else {
         std::copy_n(centroids.data() + c * d, d, out);
       }

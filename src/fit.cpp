@@ -10,8 +10,8 @@
 #include "backend.hpp"
 #include "distance.hpp"
 #include "element.hpp"
-#include "exact_sum.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "finalize.hpp"
 #include "fp_state.hpp"
 #include "lloyd.hpp"
 #include "sample.hpp"
@@ -21,7 +21,8 @@ namespace fastkmeans {
 namespace {
 
 constexpr std::int64_t kMostRows = std::numeric_limits<std::int32_t>::max();  // ExactSum's bins; labels of k <= n
-constexpr std::int64_t kMostDims = 1 << 20;  // the filter's rounding bound needs (d + 3) 2^-24 well below 1
+// The filter's rounding bound needs (d + 2) 2^-24 well below 1, and a group of rows must fit kMostScratch.
+constexpr std::int64_t kMostDims = 1 << 19;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed) {
   throw std::invalid_argument(name + " is " + value + "; it must be " + allowed);
@@ -68,6 +69,16 @@ void require_params(const MatrixView& x, const Params& params) {
            "(k, d) = " + shape_text(params.k, x.cols));
 }
 
+// The caller's own functions run in the caller's floating-point mode.
+template <class Result, class... Args>
+std::function<Result(Args...)> as_caller(FpState& fp_state, const std::function<Result(Args...)>& function) {
+  if (!function) return {};
+  return [&fp_state, &function](Args... args) {
+    const FpState::Lent lent(fp_state);
+    return function(args...);
+  };
+}
+
 // Centroids from outside, as fp32.
 std::vector<float> given_centroids(const MatrixView& given, const char* name, Workers& workers) {
   std::vector<float> centroids(static_cast<std::size_t>(given.rows * given.cols));
@@ -101,8 +112,19 @@ struct TrainingRows {
   }
 };
 
+// Labels as the caller gets them.
+std::vector<std::int64_t> widened(const std::vector<std::int32_t>& labels, Workers& workers) {
+  std::vector<std::int64_t> wide(labels.size());
+  const auto n = static_cast<std::int64_t>(labels.size());
+  workers.for_blocks(n, kRowsPerPass, static_cast<double>(n), [&](std::int64_t first, std::int64_t count, int) {
+    std::copy_n(labels.begin() + first, count, wide.begin() + first);
+  });
+  return wide;
+}
+
 // Labels and inertia of every row of x under the final centroids.
-void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend& backend, Result& result) {
+void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend& backend, Workers& workers,
+               Result& result) {
   const bool sampled = !used.rows.empty();
   if (sampled || !run.settled) {
     std::vector<float> distances(static_cast<std::size_t>(x.rows));
@@ -111,11 +133,9 @@ void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend&
     const auto check =
         backend.assign(x, {result.centroids.data(), result.k, result.d}, previous, run.labels.data(), distances.data());
     require_valid_rows(check, x, "data");
-    ExactSum inertia;
-    for (const float distance : distances) inertia.add(distance);
-    result.inertia = inertia.value();
+    result.inertia = inertia_of(distances, workers);
   }
-  result.labels.assign(run.labels.begin(), run.labels.end());
+  result.labels = widened(run.labels, workers);
 }
 
 void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& params, Workers& workers,
@@ -136,10 +156,12 @@ void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& p
 
 }  // namespace
 
-Result fit(const MatrixView& x, const Params& params) {
-  const FpState fp_state;
-  require_params(x, params);
-  Workers workers(params.execution.n_threads, params.execution.interrupt);
+Result fit(const MatrixView& x, const Params& given) {
+  FpState fp_state;
+  require_params(x, given);
+  Params params = given;
+  params.callback = as_caller(fp_state, given.callback);
+  Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
   const auto backend = make_backend(params.execution, workers);
 
   const TrainingRows used(x, params, workers);
@@ -169,20 +191,20 @@ Result fit(const MatrixView& x, const Params& params) {
   result.n_used = used.x.rows;
   result.n_empty = best.n_empty;
   result.iterations = std::move(best.iterations);
-  if (params.labels) label_all(x, used, best, *backend, result);
+  if (params.labels) label_all(x, used, best, *backend, workers, result);
   add_warnings(x, used, params, workers, result);
   return result;
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
-  const FpState fp_state;
+  FpState fp_state;
   require_shape("data", x);
   require_shape("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),
            "that of the centroids, " + std::to_string(centroids.cols));
-  Workers workers(params.execution.n_threads, params.execution.interrupt);
+  Workers workers(params.execution.n_threads, as_caller(fp_state, params.execution.interrupt));
   const auto backend = make_backend(params.execution, workers);
   const auto given = given_centroids(centroids, "centroids", workers);
 
@@ -192,7 +214,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
       backend->assign(x, {given.data(), centroids.rows, centroids.cols}, nullptr, labels.data(), distances.data());
   require_valid_rows(check, x, "data");
   Prediction prediction;
-  prediction.labels.assign(labels.begin(), labels.end());
+  prediction.labels = widened(labels, workers);
   if (params.distances) {
     prediction.distances.resize(labels.size());
     std::transform(distances.begin(), distances.end(), prediction.distances.begin(), true_distance);

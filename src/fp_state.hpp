@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floating-point mode: round to nearest even, denormals kept. Callers may have set others (torch.set_flush_denormal);
-// every entry point and every task of the thread pool holds one of these.
+// every entry point and every task of the thread pool holds one of these. Functions of the caller run under an
+// FpState::Lent, in the caller's mode, and may change it.
 #pragma once
 
 #include <cstdint>
@@ -13,29 +14,49 @@ namespace fastkmeans {
 
 class FpState {
  public:
-#if defined(__x86_64__) || defined(_M_X64)
-  // All exceptions masked, round to nearest, FTZ and DAZ off.
-  FpState() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~FpState() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#elif defined(__aarch64__)
-  FpState() {
-    asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}));
-  }
-  ~FpState() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
-
- private:
-  std::uint64_t saved_;
-#else
-  FpState() {}
-#endif
-
- public:
+  FpState() : callers_(get()) { set(kOurs); }
+  ~FpState() { set(callers_); }
   FpState(const FpState&) = delete;
   FpState& operator=(const FpState&) = delete;
+
+  // The caller's mode, for a while.
+  class Lent {
+   public:
+    explicit Lent(FpState& state) : state_(state) { set(state.callers_); }
+    ~Lent() {
+      state_.callers_ = get();
+      set(kOurs);
+    }
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+
+   private:
+    FpState& state_;
+  };
+
+ private:
+#if defined(__x86_64__) || defined(_M_X64)
+  using Mode = unsigned;
+  static constexpr Mode kOurs = 0x1f80;  // MXCSR: all exceptions masked, round to nearest, FTZ and DAZ off
+  static Mode get() { return _mm_getcsr(); }
+  static void set(Mode mode) { _mm_setcsr(mode); }
+#elif defined(__aarch64__)
+  using Mode = std::uint64_t;
+  static constexpr Mode kOurs = 0;  // FPCR
+  static Mode get() {
+    Mode mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+  }
+  static void set(Mode mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+  using Mode = int;
+  static constexpr Mode kOurs = 0;
+  static Mode get() { return 0; }
+  static void set(Mode) {}
+#endif
+
+  Mode callers_;
 };
 
 }  // namespace fastkmeans

@@ -4,8 +4,6 @@
 #include <chrono>
 #include <utility>
 
-#include "distance.hpp"
-#include "exact_sum.hpp"
 #include "finalize.hpp"
 #include "workers.hpp"
 
@@ -14,18 +12,6 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double inertia_of(const std::vector<float>& distances) {
-  ExactSum sum;
-  for (const float distance : distances) sum.add(distance);
-  return sum.value();
-}
-
-std::int64_t count_changed(const std::vector<std::int32_t>& before, const std::vector<std::int32_t>& after) {
-  std::int64_t changed = 0;
-  for (std::size_t i = 0; i < after.size(); ++i) changed += before[i] != after[i];
-  return changed;
 }
 
 }  // namespace
@@ -52,10 +38,10 @@ Run lloyd(const MatrixView& x, std::vector<float> initial, int redo, const Fixed
 
     backend.assign(x, {run.centroids.data(), k, d}, previous, run.labels.data(), distances.data());
     backend.accumulate(x, previous, run.labels.data(), scale, sums);
-    stats.inertia = run.inertia = inertia_of(distances);
-    stats.changed = first ? x.rows : count_changed(before, run.labels);
+    stats.inertia = run.inertia = inertia_of(distances, workers);
+    stats.changed = first ? x.rows : count_changed(before, run.labels, workers);
     stats.empty = count_empty(sums);
-    if (stats.empty > 0) stats.relocated = fill_empty_clusters(x, distances, scale, run.labels, sums);
+    if (stats.empty > 0) stats.relocated = fill_empty_clusters(x, distances, scale, run.labels, sums, workers);
     run.n_empty = stats.empty - stats.relocated;
 
     run.settled = stats.changed == 0 && stats.relocated == 0;

@@ -17,7 +17,8 @@ struct Run {
   double inertia = 0;                // of the last assignment
   std::vector<IterationStats> iterations;
   bool converged = false;
-  bool settled = false;  // the last iteration changed nothing: labels and inertia belong to `centroids`
+  bool settled =
+      false;  // the last iteration changed nothing: labels and inertia of the rows used belong to `centroids`
   bool stopped = false;  // by the callback
   std::int64_t n_empty = 0;
 };

@@ -2,7 +2,6 @@
 #include "sample.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -11,6 +10,7 @@
 
 #include "element.hpp"
 #include "random.hpp"
+#include "row_hash.hpp"
 #include "workers.hpp"
 
 namespace fastkmeans {
@@ -38,15 +38,14 @@ std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, std::i
                                    const Key& key) {
   std::vector<KeyedRow> found;
   std::mutex mutex;
-  workers.for_each((n + kRowsPerTask - 1) / kRowsPerTask, kOperationsPerKey * static_cast<double>(n),
-                   [&](std::int64_t task, int) {
-                     std::vector<KeyedRow> part;
-                     const std::int64_t end = std::min(n, (task + 1) * kRowsPerTask);
-                     for (std::int64_t i = task * kRowsPerTask; i < end; ++i)
-                       if (const std::uint64_t k = key(i); low <= k && k <= high) part.emplace_back(k, i);
-                     const std::lock_guard lock(mutex);
-                     found.insert(found.end(), part.begin(), part.end());
-                   });
+  workers.for_blocks(n, kRowsPerTask, kOperationsPerKey * static_cast<double>(n),
+                     [&](std::int64_t first, std::int64_t count, int) {
+                       std::vector<KeyedRow> part;
+                       for (std::int64_t i = first; i < first + count; ++i)
+                         if (const std::uint64_t k = key(i); low <= k && k <= high) part.emplace_back(k, i);
+                       const std::lock_guard lock(mutex);
+                       found.insert(found.end(), part.begin(), part.end());
+                     });
   return found;
 }
 
@@ -57,7 +56,7 @@ class DistinctRows {
 
   // Adds the row and returns true, unless an equal one is there. row: (d), and it stays at taken + index * d.
   bool add(const float* row, const float* taken, std::size_t index) {
-    const std::uint64_t hash = hash_of(row);
+    const std::uint64_t hash = row_hash(row, static_cast<std::int64_t>(d_));
     const auto [begin, end] = places_.equal_range(hash);
     for (auto it = begin; it != end; ++it)
       if (std::equal(row, row + d_, taken + it->second * d_)) return false;  // == on floats: -0 equals 0
@@ -66,16 +65,6 @@ class DistinctRows {
   }
 
  private:
-  std::uint64_t hash_of(const float* row) const {
-    std::uint64_t hash = 0x9E3779B97F4A7C15;
-    for (std::size_t j = 0; j < d_; ++j) {
-      hash ^= std::bit_cast<std::uint32_t>(row[j] + 0.0f);  // -0 + 0 = 0
-      hash *= 0xD6E8FEB86659FD93;
-      hash ^= hash >> 32;
-    }
-    return hash;
-  }
-
   std::size_t d_;
   std::unordered_multimap<std::uint64_t, std::size_t> places_;
 };
@@ -99,10 +88,10 @@ std::vector<char> gather_rows(const MatrixView& x, const std::vector<std::int64_
   const std::size_t row_bytes = static_cast<std::size_t>(x.cols) * item;
   const bool packed = x.col_stride == static_cast<std::int64_t>(item);
   std::vector<char> copy(rows.size() * row_bytes);
-  constexpr std::int64_t kRows = 1024;
+  constexpr std::int64_t kRows = 64;  // each may be far away: a cache miss, or a page of a file
   const auto n = static_cast<std::int64_t>(rows.size());
-  workers.for_each((n + kRows - 1) / kRows, static_cast<double>(copy.size()), [&](std::int64_t task, int) {
-    for (std::int64_t i = task * kRows; i < std::min(n, (task + 1) * kRows); ++i) {
+  workers.for_blocks(n, kRows, static_cast<double>(copy.size()), [&](std::int64_t first, std::int64_t count, int) {
+    for (std::int64_t i = first; i < first + count; ++i) {
       char* out = copy.data() + static_cast<std::size_t>(i) * row_bytes;
       const std::int64_t row = rows[static_cast<std::size_t>(i)];
       if (packed) {
@@ -127,7 +116,8 @@ std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std:
   std::vector<std::int64_t> skipped;
   std::size_t taken = 0;
   // One band of keys after the other, until there are enough; only data with many equal rows needs more than the first.
-  double expected = surely(k), band = expected;
+  const double most = std::max(kMostBand, static_cast<double>(x.rows) / 16);
+  double band = std::min(surely(k), most), expected = band;
   for (std::uint64_t low = 0;;) {
     const std::uint64_t high = key_limit(expected, x.rows);
     auto order = rows_between(low, high, x.rows, workers, key);
@@ -144,7 +134,7 @@ std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std:
     }
     if (taken == wanted || high == ~std::uint64_t{0}) break;
     low = high + 1;
-    band = std::min(2 * band, std::max(kMostBand, static_cast<double>(x.rows) / 16));
+    band = std::min(2 * band, most);
     expected += band;
   }
   for (std::size_t s = 0; taken < wanted; ++s, ++taken) read_row(x, skipped[s], &centroids[taken * d]);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "statistics.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "distance.hpp"
@@ -35,14 +37,15 @@ std::string precision_warning(const MatrixView& x, Workers& workers) {
     return v;
   };
   // Moments about the first row, a part of the rows at a time, so that a common offset cancels.
-  constexpr std::int64_t kParts = 64;
-  std::vector<double> sum(kParts * d), square(kParts * d);
+  const std::int64_t parts = std::clamp<std::int64_t>((1 << 20) / x.cols, 1, 64);  // at most 16 MiB of sums
+  std::vector<double> sum(static_cast<std::size_t>(parts) * d), square(sum.size());
+  const std::int64_t between = std::max<std::int64_t>(1, (1 << 16) / x.cols);  // rows from checkpoint to checkpoint
   const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(d);
-  workers.for_each(kParts, operations, [&](std::int64_t part, int seat) {
+  workers.for_each(parts, operations, [&](std::int64_t part, int seat) {
     double* s = &sum[static_cast<std::size_t>(part) * d];
     double* q = &square[static_cast<std::size_t>(part) * d];
-    for (std::int64_t i = x.rows * part / kParts; i < x.rows * (part + 1) / kParts; ++i) {
-      if (i % 1024 == 0) workers.checkpoint(seat);
+    for (std::int64_t i = x.rows * part / parts; i < x.rows * (part + 1) / parts; ++i) {
+      if (i % between == 0) workers.checkpoint(seat);
       for (std::size_t j = 0; j < d; ++j) {
         const double t = value(i, j) - value(0, j);
         s[j] += t;
@@ -52,7 +55,7 @@ std::string precision_warning(const MatrixView& x, Workers& workers) {
   });
   for (std::size_t j = 0; j < d; ++j) {
     double s = 0, q = 0;
-    for (std::int64_t part = 0; part < kParts; ++part) {
+    for (std::int64_t part = 0; part < parts; ++part) {
       s += sum[static_cast<std::size_t>(part) * d + j];
       q += square[static_cast<std::size_t>(part) * d + j];
     }

@@ -11,6 +11,8 @@
 
 namespace fastkmeans {
 
+class Workers;
+
 // Rows that no distance can be taken of: NaN, infinity, or an element at or above magnitude_limit(d).
 struct RowCheck {
   std::int64_t bad = 0;
@@ -39,7 +41,6 @@ void require_valid_rows(const RowCheck& check, const MatrixView& x, const char* 
                         const std::function<std::int64_t(std::int64_t)>& row_name = {});
 
 // For fp64 input: a warning text if fp32 rows lose a column's spread (|mean| / std > 2^20), else "".
-class Workers;
 std::string precision_warning(const MatrixView& x, Workers& workers);
 
 }  // namespace fastkmeans

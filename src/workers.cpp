@@ -21,6 +21,9 @@ constexpr auto kLookEvery = std::chrono::milliseconds(50);
 // Waking a sleeping thread costs 20 to 50 microseconds, in which a core does about this many operations.
 constexpr double kOperationsWorthAThread = 500'000;
 
+// More than any machine has cores; each thread's place costs a little memory in every call.
+constexpr int kMostThreads = 1024;
+
 // A call that threads may join: they take seats 1, 2, ... while it is open.
 struct Job {
   const std::function<void(int)>* body;
@@ -108,16 +111,17 @@ Pool& pool() {
 
 int default_thread_count() {
   // A list ("4,2") gives the number for each level of nesting: the first counts.
-  const int wanted = std::atoi(os::environment("OMP_NUM_THREADS").c_str());
-  return wanted > 0 ? wanted : os::usable_cpus();
+  const long wanted = std::strtol(os::environment("OMP_NUM_THREADS").c_str(), nullptr, 10);
+  return wanted > 0 ? static_cast<int>(std::min<long>(wanted, kMostThreads)) : os::usable_cpus();
 }
 
 Workers::Workers(int n_threads, std::function<bool()> interrupt)
-    : count_(n_threads > 0 ? n_threads : default_thread_count()),
+    : count_(std::min(n_threads > 0 ? n_threads : default_thread_count(), kMostThreads)),
       interrupt_(std::move(interrupt)),
       next_look_(std::chrono::steady_clock::now() + kLookEvery) {}
 
-void Workers::for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task) {
+void Workers::for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task,
+                       std::int64_t scratch_bytes) {
   std::atomic<std::int64_t> next{0};
   std::mutex mutex;
   std::exception_ptr error;
@@ -140,13 +144,20 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
     });
   };
   const double worth = std::max(1.0, operations / kOperationsWorthAThread);
-  const int threads = static_cast<int>(std::min({static_cast<double>(count_), static_cast<double>(n), worth}));
+  const auto room = static_cast<double>(std::max<std::int64_t>(1, kMostScratch / scratch_bytes));
+  const int threads = static_cast<int>(std::min({static_cast<double>(count_), static_cast<double>(n), worth, room}));
   if (threads > 1) {
     pool().run(threads, body, [&] { keep_first_error([&] { checkpoint(0); }); });
   } else {
     body(0);
   }
   if (error) std::rethrow_exception(error);
+}
+
+void Workers::for_blocks(std::int64_t n, std::int64_t block, double operations,
+                         const std::function<void(std::int64_t, std::int64_t, int)>& task, std::int64_t scratch_bytes) {
+  for_each((n + block - 1) / block, operations,
+           [&](std::int64_t i, int seat) { task(i * block, std::min(block, n - i * block), seat); }, scratch_bytes);
 }
 
 void Workers::checkpoint(int seat) {

@@ -27,8 +27,9 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
   ~Interrupted() override;
 };
 
-// Lloyd's algorithm on the rows of x (n, d). Memory beyond x: about 12 bytes a row, 24 bytes an element of the
-// centroids, and 8 bytes a row for labels; a subsample is copied in x's dtype.
+// Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels; 24 bytes an element of
+// the centroids (32 where the sums need two limbs) and some 60 a centroid; up to 64 MiB for rows being converted; a
+// subsample is copied in x's dtype.
 FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 
 // The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -10,7 +11,6 @@
 namespace fastkmeans::cpu {
 namespace {
 
-constexpr std::int64_t kTileRows = 128;
 // Sums up to this size are kept once for each thread and added at the end; larger ones are shared under locks: then
 // there are many clusters, and two threads seldom want the same one.
 constexpr std::int64_t kPrivateBytes = 1 << 20;
@@ -44,15 +44,16 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
     into.counts[static_cast<std::size_t>(c)] += sign;
   };
   auto changed = [&](std::int64_t i) { return !from || from[i] != to[i]; };
-  auto add_tile = [&](std::int64_t tile, int seat) {
+  const std::int64_t tile = tile_rows(x.cols);
+  auto add_tile = [&](std::int64_t first, std::int64_t count, int seat) {
     Seat& mine = seats[static_cast<std::size_t>(seat)];
     if (mine.rows.empty()) {
-      mine.rows.resize(static_cast<std::size_t>(kTileRows * ld));
+      mine.rows.resize(static_cast<std::size_t>(tile * ld));
       if (is_private) mine.sums = std::make_unique<Sums>(sums.k, sums.d, scale.two_limbs());
     }
     Sums& into = is_private ? *mine.sums : sums;
-    const std::int64_t end = std::min(x.rows, (tile + 1) * kTileRows);
-    for (std::int64_t i = tile * kTileRows; i < end;) {
+    const std::int64_t end = first + count;
+    for (std::int64_t i = first; i < end;) {
       std::int64_t run = i;  // rows that changed and stand together are read together
       while (run < end && changed(run)) ++run;
       kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
@@ -64,7 +65,7 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
     }
   };
   const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
-  workers.for_each((x.rows + kTileRows - 1) / kTileRows, operations, add_tile);
+  workers.for_blocks(x.rows, tile, operations, add_tile, tile * ld * 4);
   for (const Seat& seat : seats)
     if (seat.sums) add_all(*seat.sums, sums);
 }

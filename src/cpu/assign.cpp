@@ -11,8 +11,6 @@
 namespace fastkmeans::cpu {
 namespace {
 
-// A tile of centred points is read again for every panel: half of the smallest L2 in use (512 KiB).
-constexpr std::int64_t kTileBytes = 256 << 10;
 // Beyond this the panel's own traffic is hidden already; scores of a tile stay far below 4 MiB (192 x 32 floats).
 constexpr std::int64_t kMostTileRows = 192;
 // About 10 microseconds of work at least between two checkpoints, so that asking costs nothing.
@@ -152,23 +150,23 @@ RowCheck assign(const AssignTask& task, Workers& workers) {
   const MatrixView& x = task.x;
   const std::int64_t group = task.kernels.row_group;
   // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
-  const std::int64_t fair = (x.rows + 4 * workers.count() - 1) / (4 * workers.count());
-  const std::int64_t fit = kTileBytes / (padded(x.cols) * static_cast<std::int64_t>(sizeof(float)));
-  const std::int64_t rows =
-      std::max<std::int64_t>(1, std::min({fit, kMostTileRows, fair, task.execution.chunk_size_data}));
-  const std::int64_t capacity = (rows + group - 1) / group * group;
+  const std::int64_t shares = 4 * static_cast<std::int64_t>(workers.count());
+  const std::int64_t fair = (x.rows + shares - 1) / shares;
+  const std::int64_t rows = std::min(
+      {std::max(group, std::min(tile_rows(x.cols, kMostTileRows), fair)), task.execution.chunk_size_data, x.rows});
   const std::int64_t step = rows < group ? rows : rows / group * group;
+  const std::int64_t capacity = (step + group - 1) / group * group;
 
   std::vector<std::unique_ptr<Tile>> tiles(static_cast<std::size_t>(workers.count()));
   std::vector<RowCheck> checks(tiles.size());
   const double operations =
       2.0 * static_cast<double>(x.rows) * static_cast<double>(task.centroids.k + 4) * static_cast<double>(x.cols);
-  workers.for_each((x.rows + step - 1) / step, operations, [&](std::int64_t tile, int seat) {
+  const auto assign_tile = [&](std::int64_t first, std::int64_t count, int seat) {
     auto& mine = tiles[static_cast<std::size_t>(seat)];
     if (!mine) mine = std::make_unique<Tile>(task, capacity);
-    mine->assign(tile * step, std::min(step, x.rows - tile * step), workers, seat,
-                 checks[static_cast<std::size_t>(seat)]);
-  });
+    mine->assign(first, count, workers, seat, checks[static_cast<std::size_t>(seat)]);
+  };
+  workers.for_blocks(x.rows, step, operations, assign_tile, 2 * capacity * padded(x.cols) * 4);
   RowCheck check;
   for (const RowCheck& part : checks) check.merge(part);
   return check;

@@ -2,6 +2,7 @@
 #include "cpu/cpu_backend.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "bound.hpp"
@@ -13,8 +14,6 @@
 
 namespace fastkmeans::cpu {
 namespace {
-
-constexpr std::int64_t kTileRows = 128;
 
 class CpuBackend final : public Backend {
  public:
@@ -31,11 +30,11 @@ class CpuBackend final : public Backend {
     };
     std::vector<Seat> seats(static_cast<std::size_t>(workers_.count()));
     const double operations = 2.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
-    workers_.for_each((x.rows + kTileRows - 1) / kTileRows, operations, [&](std::int64_t tile, int place) {
+    const std::int64_t rows = tile_rows(x.cols);
+    const auto read_tile = [&](std::int64_t first, std::int64_t count, int place) {
       Seat& seat = seats[static_cast<std::size_t>(place)];
-      seat.rows.resize(static_cast<std::size_t>(kTileRows * ld));
+      seat.rows.resize(static_cast<std::size_t>(rows * ld));
       seat.column_bits.resize(static_cast<std::size_t>(x.cols));
-      const std::int64_t first = tile * kTileRows, count = std::min(kTileRows, x.rows - first);
       kernels_.load_rows(x, first, count, seat.rows.data(), ld);
       for (std::int64_t i = 0; i < count; ++i) {
         const float* row = &seat.rows[static_cast<std::size_t>(i * ld)];
@@ -47,7 +46,8 @@ class CpuBackend final : public Backend {
         if (largest > 0) seat.least_row_bits = std::min(seat.least_row_bits, largest);
         kernels_.raise_bits(row, x.cols, seat.column_bits.data());
       }
-    });
+    };
+    workers_.for_blocks(x.rows, rows, operations, read_tile, (rows + 1) * ld * 4);
     Statistics result;
     std::vector<std::uint32_t> column_bits(static_cast<std::size_t>(x.cols));
     std::uint32_t least = ~0u;
@@ -84,10 +84,10 @@ class CpuBackend final : public Backend {
   void moved(CentroidsView a, CentroidsView b, float* distances) override {
     const std::int64_t ld = padded(a.d);
     const bool tiny = is_tiny(b);
-    constexpr std::int64_t kRows = 256;
-    workers_.for_each((a.k + kRows - 1) / kRows, 4.0 * static_cast<double>(a.k * a.d), [&](std::int64_t task, int) {
+    const double operations = 4.0 * static_cast<double>(a.k) * static_cast<double>(a.d);
+    workers_.for_blocks(a.k, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t count, int) {
       std::vector<float> rows(static_cast<std::size_t>(2 * ld));
-      for (std::int64_t c = task * kRows; c < std::min(a.k, (task + 1) * kRows); ++c) {
+      for (std::int64_t c = first; c < first + count; ++c) {
         const bool scaled = tiny && kernels_.largest_bits(a.row(c), a.d) < magnitude_bits(kTinyBelow);
         const auto times = [factor = scaled ? kTinyScale : 1.0f](float v) { return v * factor; };
         std::transform(a.row(c), a.row(c) + a.d, rows.begin(), times);

@@ -19,6 +19,14 @@ struct Hit {
   std::uint32_t passed;  // bit v: score v of the row is >= the threshold; panel_width <= 32
 };
 
+// Rows converted together by a thread: what half of the smallest L2 in use (512 KiB) holds, and not so many that a tile
+// takes long.
+inline constexpr std::int64_t kTileBytes = 256 << 10;
+constexpr std::int64_t tile_rows(std::int64_t d, std::int64_t most = 128) {
+  const std::int64_t fit = kTileBytes / (padded(d) * 4);
+  return fit < 1 ? 1 : fit < most ? fit : most;
+}
+
 // A tile of points against one panel of centroids.
 struct Scan {
   const float* points;       // a = x - mu, (rows, ld)

@@ -9,30 +9,15 @@
 
 #include "distance.hpp"
 #include "element.hpp"
+#include "row_hash.hpp"
 
 namespace fastkmeans::cpu {
-namespace {
-
-std::uint64_t hash_of(const float* row, std::int64_t n) {
-  std::uint64_t hash = 0x9E3779B97F4A7C15;
-  for (std::int64_t j = 0; j < n; j += 2) {  // rows are padded, n is even
-    std::uint64_t two;
-    std::memcpy(&two, row + j, sizeof two);
-    hash = (hash ^ two) * 0xD6E8FEB86659FD93;
-    hash ^= hash >> 32;
-  }
-  return hash;
-}
-
-}  // namespace
-
 std::vector<float> central_row(const MatrixView& x, const Kernels& kernels, Workers& workers) {
   const std::int64_t count = std::clamp<std::int64_t>(x.rows / 8, 1, kCentreRows);
   std::vector<float> centre(static_cast<std::size_t>(x.cols));
   constexpr std::int64_t kColumns = 64;
   const double operations = 10.0 * static_cast<double>(count * x.cols);
-  workers.for_each((x.cols + kColumns - 1) / kColumns, operations, [&](std::int64_t task, int) {
-    const std::int64_t first = task * kColumns, columns = std::min(kColumns, x.cols - first);
+  workers.for_blocks(x.cols, kColumns, operations, [&](std::int64_t first, std::int64_t columns, int) {
     const MatrixView part(element_address(x, 0, first), x.rows, columns, x.dtype, x.row_stride, x.col_stride);
     const std::int64_t ld = padded(columns);
     std::vector<float> rows(static_cast<std::size_t>(count * ld)), column(static_cast<std::size_t>(count));
@@ -78,7 +63,7 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
       float* row = rows.data() + c * ld;
       for (std::int64_t j = 0; j < d; ++j) row[j] = centroids.row(c)[j] * factor;
       std::fill(row + d, row + ld, 0.0f);
-      hashes[static_cast<std::size_t>(c)] = hash_of(row, ld);
+      hashes[static_cast<std::size_t>(c)] = row_hash(row, d);
       starts[static_cast<std::size_t>(c)] = bound.start(kernels.centre(row, mu.data(), ld, centred.data()));
       for (std::int64_t j = 0; j < d; ++j) out[j * width + v] = centred[static_cast<std::size_t>(j)];
     }

@@ -28,7 +28,10 @@ struct Clusters {
     }
   }
 
-  std::int64_t fill() { return fill_empty_clusters(x.view(), distances, scale, labels, sums); }
+  std::int64_t fill() {
+    Workers workers(1, {});
+    return fill_empty_clusters(x.view(), distances, scale, labels, sums, workers);
+  }
 
   std::vector<float> means(const std::vector<float>& old) {
     std::vector<float> next(old.size());

@@ -68,6 +68,35 @@ TEST(FpStateNoOracle, FitAndPredictGiveTheSameBitsAndRestoreTheMode) {
   }
 }
 
+TEST(FpStateNoOracle, CallbacksRunInTheCallersModeAndMayChangeIt) {
+  Random random(33);
+  const Matrix x = random_rows(Kind::mixed_rows, 300, 11, random);
+  for (const cpu::Isa& isa : cpu::isas()) {
+    if (!cpu::available(isa)) continue;
+    Params params = params_of(isa);
+    params.tol = 0;
+    const Result expected = fit(x.view(), params);
+    std::vector<unsigned> seen;
+    params.callback = [&](const IterationStats&) {
+      seen.push_back(Mode::now());
+      _mm_setcsr(kModes[0]);
+      return false;
+    };
+    Result got;
+    unsigned after = 0;
+    {
+      const Mode set(kModes[1]);
+      got = fit(x.view(), params);
+      after = Mode::now();
+    }
+    EXPECT_EQ(got.centroids, expected.centroids) << isa.name;
+    EXPECT_EQ(got.labels, expected.labels) << isa.name;
+    EXPECT_EQ(got.inertia, expected.inertia) << isa.name;
+    EXPECT_EQ(seen, (std::vector<unsigned>{kModes[1], kModes[0], kModes[0], kModes[0], kModes[0]})) << isa.name;
+    EXPECT_EQ(after, kModes[0]) << isa.name;
+  }
+}
+
 TEST(FpStateNoOracle, AnErrorRestoresTheModeToo) {
   const Matrix x(3, 1, {1, NAN, 2});
   Params params;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #if defined(__unix__)
@@ -166,6 +167,30 @@ class Watch {
   Clock::time_point start_ = Clock::now(), last_ = start_;
   double longest_ = 0;
 };
+
+TEST(WorkersNoOracle, AbsurdThreadNumbers) {
+  const Matrix x(50, 3);
+  for (const int n_threads : {1 << 29, 1 << 30, std::numeric_limits<int>::max()}) {
+    PredictParams params;
+    params.execution.n_threads = n_threads;
+    EXPECT_EQ(predict(x.view(), x.view(), params).labels, std::vector<std::int64_t>(50, 0));
+  }
+}
+
+TEST(WorkersNoOracle, ThreadsThatNeedMuchMemoryAreFew) {
+  for (const std::int64_t bytes : {kMostScratch / 2, kMostScratch, kMostScratch * 3}) {
+    std::atomic<int> highest{0};
+    Workers(8, {}).for_blocks(
+        64, 1, 64 * kWorthManyThreads,
+        [&](std::int64_t, std::int64_t, int seat) {
+          for (int seen = highest; seat > seen && !highest.compare_exchange_weak(seen, seat);) {
+          }
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        },
+        bytes);
+    EXPECT_LT(highest, std::max<std::int64_t>(1, kMostScratch / bytes)) << bytes;
+  }
+}
 
 // From the first moment to the last: reading and preparing many centroids, and one tile that takes long.
 TEST(WorkersNoOracle, APredictionAsksEveryHalfSecondHeavy) {
