@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     add("--do-evals", action="store_true", help="NMI too, where labels are known; inertia is always computed")
     add("--warmup", type=natural, nargs="?", const=1, default=0, help="fits of each library that are not counted")
     add("--init", choices=["given", "own"], default="given", help="initial centroids: the same for all that take them")
+    add("--cases", default="", metavar="A,B", help="only these cases of the preset (all)")
     add("--export-plots", action="store_true", help="plots beside the result")
     add("--text", type=Path, help="text file that token embeddings are made from")
     add("--tokens", type=Path, metavar="FILE.npy", help="token embeddings, ready")
@@ -147,6 +148,7 @@ def run(options: argparse.Namespace, argv: list[str]) -> int:
             options.n_features,
             options.random_clusters,
             options.do_only_small,
+            tuple(name for name in options.cases.split(",") if name),
             sources,
         ),
     )

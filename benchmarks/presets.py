@@ -33,6 +33,7 @@ class Options:
     n_features: int | None = None
     random_clusters: bool = False
     only_small: bool = False
+    only: tuple[str, ...] = ()  # names of cases; none: all
     sources: Sources = field(default_factory=Sources)
 
 
@@ -152,6 +153,10 @@ def cases(preset: str, options: Options) -> list[Case]:
     chosen = PRESETS[preset][1](options)
     if options.only_small:
         chosen = chosen[: max(1, len(chosen) // 2)]
+    if unknown := set(options.only) - {case.name for case in chosen}:
+        known = ", ".join(case.name for case in chosen)
+        raise UsageError(f"unknown case {', '.join(sorted(unknown))} of {preset}; known: {known}")
+    chosen = [case for case in chosen if not options.only or case.name in options.only]
     for case in chosen:
         case.check()
     return [replace(case, niter=options.max_iters or case.niter) for case in chosen]
