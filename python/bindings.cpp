@@ -6,6 +6,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <unistd.h>
 
 #include <array>
 #include <initializer_list>
@@ -103,16 +104,72 @@ const char* kind_name(fk::Warning::Kind kind) {
   return "";
 }
 
+// A daemon thread that wants the GIL when the interpreter is being finalised never gets it. CPython before 3.14 ends
+// the thread by a forced unwind, which a destructor or a catch (...) above turns into an abort of the process. So every
+// call that may wait for the GIL goes through here: the unwind stops at once, and the thread sleeps until the process
+// ends, as CPython 3.14 has it. Looking at Py_IsFinalizing first would not do: finalisation may begin during the wait.
+template <typename Call>
+auto or_sleep_for_ever(Call&& call) {
+  try {
+    return call();
+  } catch (...) {  // the calls are C: they throw nothing themselves
+    for (;;) pause();
+  }
+}
+
+class GilReleased {
+ public:
+  GilReleased() : state_(PyEval_SaveThread()) {}
+  ~GilReleased() {
+    or_sleep_for_ever([this] { PyEval_RestoreThread(state_); });
+  }
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+class GilHeld {
+ public:
+  GilHeld() : state_(or_sleep_for_ever(&PyGILState_Ensure)) {}
+  ~GilHeld() { PyGILState_Release(state_); }
+  GilHeld(const GilHeld&) = delete;
+  GilHeld& operator=(const GilHeld&) = delete;
+
+ private:
+  PyGILState_STATE state_;
+};
+
+// Raw pointers, since Python code runs here, which may wait for the GIL: an unwind must meet no destructor.
+bool on_main_thread() {
+  const bool same = or_sleep_for_ever([] {
+    PyObject* threading = PyImport_ImportModule("threading");
+    PyObject* main = threading ? PyObject_CallMethod(threading, "main_thread", nullptr) : nullptr;
+    PyObject* ident = main ? PyObject_GetAttrString(main, "ident") : nullptr;
+    const bool same_ident = ident && PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+    Py_XDECREF(ident);
+    Py_XDECREF(main);
+    Py_XDECREF(threading);
+    return same_ident;
+  });
+  if (PyErr_Occurred()) throw nb::python_error();  // Ctrl-C just now
+  return same;
+}
+
 fk::Execution execution(int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   fk::Execution execution;
   execution.n_threads = n_threads;
   execution.chunk_size_data = chunk_size_data;
   execution.chunk_size_centroids = chunk_size_centroids;
-  execution.interrupt = [] {  // Ctrl-C: KeyboardInterrupt travels through the core as the python_error thrown here
-    nb::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    return false;
-  };
+  // Python handles signals on no other thread.
+  if (on_main_thread()) {
+    execution.interrupt = [] {  // Ctrl-C: KeyboardInterrupt travels through the core as the python_error thrown here
+      const GilHeld gil;
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      return false;
+    };
+  }
   return execution;
 }
 
@@ -134,15 +191,18 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.execution = execution(n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
     params.callback = [callback](const fk::IterationStats& stats) {
-      nb::gil_scoped_acquire gil;
-      const int stop = PyObject_IsTrue(callback(to_tuple(stats)).ptr());
+      const GilHeld gil;
+      const nb::tuple numbers = to_tuple(stats);
+      PyObject* answer = or_sleep_for_ever([&] { return PyObject_CallOneArg(callback.ptr(), numbers.ptr()); });
+      const int stop = answer ? or_sleep_for_ever([&] { return PyObject_IsTrue(answer); }) : -1;
+      Py_XDECREF(answer);
       if (stop < 0) throw nb::python_error();
       return stop != 0;
     };
   }
   fk::Result result;
   {
-    nb::gil_scoped_release no_gil;
+    const GilReleased no_gil;
     result = fk::fit(x.view(), params);
   }
   nb::list iterations;
@@ -173,11 +233,34 @@ nb::tuple predict(nb::handle data, std::string_view dtype, nb::handle centroids,
   params.execution = execution(n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {
-    nb::gil_scoped_release no_gil;
+    const GilReleased no_gil;
     prediction = fk::predict(x.view(), c.view(), params);
   }
   return nb::make_tuple(to_numpy_or_none(std::move(prediction.labels), true),
                         to_numpy_or_none(std::move(prediction.distances), distances));
+}
+
+// The bits of a bfloat16 array that speaks DLPack, in place, as uint16; None for anything else. numpy has no such
+// dtype.
+nb::object bfloat16_bits(nb::handle data) {
+  using Array = nb::ndarray<nb::ro, nb::device::cpu>;
+  auto array = std::make_unique<Array>();
+  if (!nb::try_cast(data, *array)) return nb::none();
+  const nb::dlpack::dtype dtype = array->dtype();
+  if (dtype.code != static_cast<std::uint8_t>(nb::dlpack::dtype_code::Bfloat) || dtype.bits != 16 || dtype.lanes != 1) {
+    return nb::none();
+  }
+  const std::size_t ndim = array->ndim();
+  std::vector<std::size_t> shape(ndim);
+  std::vector<std::int64_t> strides(ndim);
+  for (std::size_t i = 0; i < ndim; ++i) {
+    shape[i] = array->shape(i);
+    strides[i] = array->stride(i);
+  }
+  const void* bits = array->data();
+  const nb::capsule owner(array.get(), [](void* p) noexcept { delete static_cast<Array*>(p); });
+  array.release();
+  return nb::cast(nb::ndarray<nb::numpy, nb::ro, const std::uint16_t>(bits, ndim, shape.data(), owner, strides.data()));
 }
 
 nb::dict instruction_sets() {
@@ -196,6 +279,7 @@ NB_MODULE(_core, m) {
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
         "chunk_size_centroids"_a = defaults.chunk_size_centroids);
+  m.def("bfloat16_bits", &bfloat16_bits, "data"_a);
   m.def("instruction_sets", &instruction_sets);
   m.def("chosen_isa", [] { return fk::chosen_isa(); });
   m.def("default_threads", &fk::default_threads);

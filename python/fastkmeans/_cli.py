@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -132,7 +132,10 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _count_or_all(text: str) -> int | None:
-    return None if text == "all" else int(text)
+    try:
+        return None if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer or 'all', given {text!r}") from None
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -142,10 +145,12 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _load(path: str) -> np.ndarray[Any, Any]:
     """The matrix in a .npy file, mapped into memory, not read."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy's arithmetic on a damaged shape may overflow
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise _Failure(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file may fail anywhere in numpy, tokenize and zipfile
         raise _Failure(f"{path} is not a .npy file of numbers: {error}") from None
     if not isinstance(array, np.ndarray):
         array.close()
@@ -161,7 +166,11 @@ def _labels(kmeans: FastKMeans, x: np.ndarray[Any, Any], show: Callable[[str, in
     labels = np.empty(n, np.int64)
     for start in range(0, n, _ROWS_PER_STEP):
         stop = min(start + _ROWS_PER_STEP, n)
-        labels[start:stop] = kmeans.predict(x[start:stop])
+        try:
+            labels[start:stop] = kmeans.predict(x[start:stop])
+        except ValueError:
+            kmeans.predict(x)  # fails too, and counts the bad rows of all steps
+            raise
         show("assigning", stop, n)
     return labels
 
@@ -206,7 +215,10 @@ def _check_outputs(targets: list[str], inputs: list[str]) -> None:
 
 
 def _save(outputs: list[tuple[str, Any]]) -> None:
-    """Write all arrays or none: each whole in a file beside its target, and only then to its name."""
+    """Write all arrays or none: each whole in a file beside its target, and only then to its name.
+
+    If that fails, the targets hold again what they held before.
+    """
     targets = [os.path.realpath(path) for path, _ in outputs]
     placed: list[str] = []
     try:
@@ -218,18 +230,32 @@ def _save(outputs: list[tuple[str, Any]]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         for target in targets:
+            if target != targets[-1] and os.path.exists(target):  # nothing can fail after the last
+                os.replace(target, _previous(target))
             os.replace(_temporary(target), target)
             placed.append(target)
     except BaseException as error:
-        for path in (*map(_temporary, targets), *placed):
-            if os.path.exists(path):
-                os.unlink(path)
+        _remove([*map(_temporary, targets), *placed])
+        for target in targets:
+            if os.path.exists(_previous(target)):
+                os.replace(_previous(target), target)
         if isinstance(error, OSError):
             names = " and ".join(path for path, _ in outputs)
             raise _Failure(f"cannot write {names}: {error.strerror or error}") from None
         raise
+    _remove(map(_previous, targets))
+
+
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        if os.path.exists(path):
+            os.unlink(path)
 
 
 def _temporary(target: str) -> str:
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+
+
+def _previous(target: str) -> str:
+    return _temporary(target).removesuffix("tmp") + "old"

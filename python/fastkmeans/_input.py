@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import _core
+
 # The core's name of each dtype; numpy finds aliases (longlong, intp) and refuses foreign byte orders here.
 _NAMES = {
     np.dtype(name): name
@@ -69,7 +71,7 @@ def _convert(data: Any, what: str) -> Rows:
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise ValueError(f"{what} has masked entries: expected a number in every place.")
     if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
-        return Rows(*_from_numpy(_from_dlpack(data, what), what))
+        return Rows(*_from_dlpack(data, what))
     try:
         array = np.asarray(data)
     except ValueError as error:  # rows of different lengths
@@ -107,10 +109,13 @@ def _from_torch(torch: Any, tensor: Any, what: str) -> Rows:
     return Rows(*_from_numpy(tensor.resolve_neg().numpy(), what), home)
 
 
-def _from_dlpack(data: Any, what: str) -> np.ndarray[Any, Any]:
+def _from_dlpack(data: Any, what: str) -> tuple[np.ndarray[Any, Any], str]:
     try:
-        return np.from_dlpack(data)
-    except (BufferError, RuntimeError, TypeError) as error:  # on another device, or a dtype numpy lacks
+        return _from_numpy(np.from_dlpack(data), what)
+    except (BufferError, RuntimeError) as error:  # on another device, or a dtype numpy lacks
+        bits = _core.bfloat16_bits(data)
+        if bits is not None:
+            return bits, "bfloat16"
         raise TypeError(f"{what} must be readable by numpy, given a {type(data).__name__}: {error}") from None
 
 

@@ -96,30 +96,26 @@ class FastKMeans:
         init: Any = "random",
         callback: Callable[[IterationStats], object] | None = None,
     ) -> None:
-        most = 2**31 - 1  # the core counts iterations, runs and threads with an int
-        self.d = integer("d", d)
-        self.k = integer("k", k)
-        self.niter = integer("niter", niter, high=most)
-        self.tol = real("tol", tol)
+        self.d = d
+        self.k = k
+        self.niter = niter
+        self.tol = tol
         self.gpu = gpu
-        self.seed = integer("seed", seed, low=0, high=2**64 - 1)
-        self.max_points_per_centroid = (
-            None if max_points_per_centroid is None else integer("max_points_per_centroid", max_points_per_centroid)
-        )
-        self.chunk_size_data = integer("chunk_size_data", chunk_size_data)
-        self.chunk_size_centroids = integer("chunk_size_centroids", chunk_size_centroids)
-        self._device = usable_device(device, gpu)
+        self.seed = seed
+        self.max_points_per_centroid = max_points_per_centroid
+        self.chunk_size_data = chunk_size_data
+        self.chunk_size_centroids = chunk_size_centroids
         self.dtype = dtype
         self.pin_gpu_memory = pin_gpu_memory
         self.verbose = verbose
-        self.nredo = integer("nredo", nredo, high=most)
+        self.nredo = nredo
         self.use_triton = False if use_triton is None else use_triton  # None: True where there are kernels for a GPU
-        self.n_threads = None if n_threads is None else integer("n_threads", n_threads, high=most)
+        self.n_threads = n_threads
         self.init = init
-        self._initial()
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, given {callback!r} ({type(callback).__name__}).")
         self.callback = callback
+        self._check()
+        self._device = usable_device(device, gpu)
+        self._initial()
         self._forget()
 
     @property
@@ -158,6 +154,7 @@ class FastKMeans:
         """
         if self.centroids is None:
             raise not_fitted("Must call train() or fit() before predict().")
+        self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
         rows = _input.read(data, self.d)
         labels, _ = _core.predict(
@@ -186,6 +183,24 @@ class FastKMeans:
         self.iteration_stats: list[IterationStats] | None = None
         self._home: Any = None
 
+    def _check(self) -> None:
+        """The attributes are public: what the constructor checks, a fit checks again."""
+        most = 2**31 - 1  # the core counts iterations, runs and threads with an int
+        self.d = integer("d", self.d)
+        self.k = integer("k", self.k)
+        self.niter = integer("niter", self.niter, high=most)
+        self.tol = real("tol", self.tol)
+        self.seed = integer("seed", self.seed, low=0, high=2**64 - 1)
+        if self.max_points_per_centroid is not None:
+            self.max_points_per_centroid = integer("max_points_per_centroid", self.max_points_per_centroid)
+        self.chunk_size_data = integer("chunk_size_data", self.chunk_size_data)
+        self.chunk_size_centroids = integer("chunk_size_centroids", self.chunk_size_centroids)
+        self.nredo = integer("nredo", self.nredo, high=most)
+        if self.n_threads is not None:
+            self.n_threads = integer("n_threads", self.n_threads, high=most)
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
+
     def _initial(self) -> _input.Rows | None:
         """The initial centroids, or None for random rows."""
         if isinstance(self.init, str):
@@ -200,11 +215,12 @@ class FastKMeans:
     def _each_iteration(self, numbers: tuple[Any, ...]) -> object:
         stats = IterationStats(*numbers)
         if self.verbose:
-            log_iteration(stats, self.niter, self.nredo)
+            log_iteration(stats, self.niter, self.nredo if isinstance(self.init, str) else 1)
         return self.callback(stats) if self.callback is not None else False
 
     def _train(self, data: Any, labels: bool) -> None:
         self._forget()
+        self._check()
         rows = _input.read(data, self.d)
         n = rows.array.shape[0]
         if n < self.k:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -35,6 +36,19 @@ def nearest() -> Callable[[object, object], np.ndarray]:
         return ((x[:, None] - c[None]) ** 2).sum(axis=2).argmin(axis=1)
 
     return labels
+
+
+def default_sigint() -> None:
+    """For a child's preexec_fn: where SIGINT is ignored (background jobs of a shell), Python installs no handler."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def sigint_handled() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, whatever this process was started with."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

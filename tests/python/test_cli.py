@@ -16,6 +16,7 @@ from typing import Any
 import fastkmeans
 import numpy as np
 import pytest
+from conftest import default_sigint
 from fastkmeans import FastKMeans, _cli
 
 COMMAND = [sys.executable, "-m", "fastkmeans"]
@@ -90,6 +91,18 @@ def test_assign_in_steps(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None
         np.testing.assert_array_equal(labels, kmeans.predict(x))
 
 
+def test_bad_rows_of_all_steps_are_counted(x: np.ndarray, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cli, "_ROWS_PER_STEP", 100)
+    spoiled = x.copy()
+    spoiled[[150, 399], [2, 3]] = np.nan
+    np.save("spoiled.npy", spoiled)
+    said = "NaN in 2 rows, the first is row 150 (column 2)"
+    assert said in refused(capsys, "assign", "spoiled.npy", "c.npy", "-o", "out.npy")
+    monkeypatch.setattr(FastKMeans, "train", lambda self, data: setattr(self, "centroids", x[:5]))
+    train_both = ["train", "spoiled.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy"]
+    assert said in refused(capsys, *train_both)
+
+
 def test_info(capsys: Any) -> None:
     assert run("info") == 0
     out = capsys.readouterr().out
@@ -122,7 +135,10 @@ def test_version_and_help(capsys: Any) -> None:
         ("train x.npy -k 5 -o out.npy --niter 0", "niter must be at least 1, given 0"),
         ("train x.npy -k 5 -o out.npy --seed -1", "seed must be at least 0, given -1"),
         ("train x.npy -k 5 -o out.npy --n-threads 0", "n_threads must be at least 1, given 0"),
-        ("train x.npy -k 5 -o out.npy --max-points-per-centroid some", "some"),
+        (
+            "train x.npy -k 5 -o out.npy --max-points-per-centroid some",
+            "centroid: must be an integer or 'all', given 'some'",
+        ),
         ("train x.npy -k 5 -o out.npy --unknown", "--unknown"),
         ("assign x.npy -o out.npy", "CENTROIDS.npy"),
         ("assign x.npy narrow.npy -o out.npy", "data must have d = 6 columns, given 7"),
@@ -131,6 +147,15 @@ def test_version_and_help(capsys: Any) -> None:
 def test_wrong_options(arguments: str, said: str, x: np.ndarray, capsys: Any) -> None:
     np.save("narrow.npy", x[:5, :6])
     assert said in refused(capsys, *arguments.split())
+
+
+# Headers of .npy files on which numpy's reader fails with more than a ValueError.
+SHAPES = ["(99999999999999999999, 7)", "(4611686018427387904, 7)", "(-5, 7)"]
+DAMAGED = [
+    *[f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n" for shape in SHAPES],
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (50, 7), \n",
+    "((((\n",
+]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +172,8 @@ def test_wrong_options(arguments: str, said: str, x: np.ndarray, capsys: Any) ->
         ("norows.npy", "given shape (0, 7)"),
         ("complex.npy", "given complex"),
         ("nan.npy", "17"),
+        *[(f"damaged{i}.npy", "not a .npy file") for i in range(len(DAMAGED))],
+        ("damaged.npz", "not a .npy file"),
     ],
 )
 def test_bad_files(name: str, said: str, x: np.ndarray, capsys: Any) -> None:
@@ -158,6 +185,10 @@ def test_bad_files(name: str, said: str, x: np.ndarray, capsys: Any) -> None:
     np.save("vector.npy", x[0, :3])
     np.save("norows.npy", x[:0])
     np.save("complex.npy", x + 1j)
+    for i, header in enumerate(DAMAGED):
+        length = len(header).to_bytes(2, "little")
+        Path(f"damaged{i}.npy").write_bytes(b"\x93NUMPY\x01\x00" + length + header.encode() + bytes(2000))
+    Path("damaged.npz").write_bytes(b"PK\x03\x04junk")
     np.save("nan.npy", np.where(np.arange(400)[:, None] == 17, np.nan, x))
     assert said in refused(capsys, "train", name, "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
     assert said in refused(capsys, "assign", name, "c.npy", "-o", "out.npy")
@@ -190,7 +221,10 @@ def test_outputs_that_would_overwrite_an_input_or_each_other(capsys: Any) -> Non
     assert "both outputs" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "a.npy", "--labels", "./a.npy")
 
 
-def test_neither_output_appears_if_one_cannot_be_renamed(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [[], ["out.npy"], ["out.npy", "labels.npy"]])
+def test_nothing_changes_if_an_output_cannot_be_renamed(
+    there: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replace = os.replace
 
     def fail_at_labels(source: str, target: str) -> None:
@@ -198,9 +232,16 @@ def test_neither_output_appears_if_one_cannot_be_renamed(capsys: Any, monkeypatc
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", fail_at_labels)
-    line = refused(capsys, "train", "x.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
+    for name in there:
+        Path(name).write_text(f"previous {name}")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail_at_labels)
+        line = refused(capsys, "train", "x.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
     assert "No space left on device" in line
+    assert [Path(name).read_text() for name in there] == [f"previous {name}" for name in there]
+    assert train("--labels", "labels.npy") == 0
+    assert np.load("out.npy").shape == (5, 7)
+    assert sorted(os.listdir(".")) == ["c.npy", "labels.npy", "out.npy", "x.npy"]
 
 
 def test_neither_output_appears_if_the_disk_is_full(folder: Path) -> None:
@@ -231,7 +272,9 @@ def test_an_existing_output_is_replaced_and_links_are_followed() -> None:
 def test_ctrl_c(rng: np.random.Generator) -> None:
     np.save("large.npy", rng.normal(size=(100_000, 64)).astype(np.float32))
     command = [*COMMAND, "train", "large.npy", "-k", "20000", "-o", "out.npy", "--niter", "1000", "--tol", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_sigint
+    )
     time.sleep(1.5)  # past the imports, in the first iteration
     assert process.poll() is None
     process.send_signal(signal.SIGINT)

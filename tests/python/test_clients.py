@@ -156,20 +156,32 @@ def test_triton_kmeans_refuses_what_does_not_fit(torch: Any) -> None:
         triton_kmeans(x, None, c.to("meta"), None, ids)
 
 
-def test_xtr_warp(tokens: np.ndarray, torch: Any) -> None:
+def assert_nearest_and_means(x: np.ndarray, centroids: np.ndarray, kmeans: FastKMeans, nearest: Any) -> None:
+    """Labels are the nearest centroids; these are clusters of the rows, far better than k rows at random."""
+    labels = kmeans.predict(x)
+    np.testing.assert_array_equal(labels, nearest(x, centroids))
+    rows = x[:: len(x) // 64][:64]
+    assert np.square(x - centroids[labels]).sum() < 0.8 * np.square(x - rows[nearest(x, rows)]).sum()
+    assert kmeans.n_iter_ == 4
+
+
+def test_xtr_warp(tokens: np.ndarray, torch: Any, nearest: Any) -> None:
     kmeans = FastKMeans(
         d=48, k=64, niter=4, gpu=True, verbose=False, seed=42, max_points_per_centroid=256, use_triton=False
     )
     kmeans.train(data=tokens)
     centroids = torch.from_numpy(kmeans.centroids)
     assert (centroids.shape, centroids.dtype) == ((64, 48), torch.float32)
+    assert_nearest_and_means(tokens, centroids.numpy(), kmeans, nearest)
 
 
-def test_next_plaid(tokens: np.ndarray) -> None:
+def test_next_plaid(tokens: np.ndarray, nearest: Any) -> None:
     kmeans = FastKMeans(d=48, k=64, niter=4, gpu=True, verbose=False, seed=42, max_points_per_centroid=256)
     kmeans.train(data=tokens)
     centroids = np.asarray(kmeans.centroids, dtype=np.float32)
-    assert centroids is kmeans.centroids
+    assert (centroids.shape, centroids.dtype) == ((64, 48), np.float32)
+    assert centroids is kmeans.centroids  # no copy
+    assert_nearest_and_means(tokens, centroids, kmeans, nearest)
 
 
 @pytest.mark.parametrize("tol", [-1, 0])

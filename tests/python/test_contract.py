@@ -86,6 +86,35 @@ def test_a_value_out_of_range_is_a_value_error(name: str, value: Any, allowed: s
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("d", 0),
+        ("k", -1),
+        ("niter", 2**40),
+        ("nredo", 0),
+        ("tol", float("nan")),
+        ("seed", 2**64),
+        ("max_points_per_centroid", "all"),
+        ("chunk_size_data", 2**63),
+        ("chunk_size_centroids", 0.5),
+        ("n_threads", 2**31),
+        ("callback", 3),
+    ],
+)
+def test_an_attribute_changed_to_nonsense_is_the_constructor_s_error(name: str, value: Any, x: np.ndarray) -> None:
+    with pytest.raises((ValueError, TypeError)) as expected:
+        FastKMeans(**({"d": 7, "k": 5} | {name: value}))
+    methods = ["train", "fit", "fit_predict"] + ["predict"] * (name in ("d", "n_threads", "chunk_size_centroids"))
+    for method in methods:
+        kmeans = FastKMeans(7, 5)
+        kmeans.centroids = x[:5]
+        setattr(kmeans, name, value)
+        with pytest.raises(expected.type) as error:
+            getattr(kmeans, method)(x)
+        assert str(error.value) == str(expected.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
         *[(name, 2.0) for name in ("d", "k", "niter", "nredo", "seed", "chunk_size_data", "chunk_size_centroids")],
         *[(name, "2") for name in ("d", "k", "niter", "nredo", "seed", "tol", "max_points_per_centroid", "n_threads")],
         *[(name, None) for name in ("d", "k", "niter", "tol", "seed")],
@@ -357,6 +386,16 @@ def test_verbose_prints_a_line_per_iteration(x: np.ndarray, capsys: Any, monkeyp
     lines = capsys.readouterr().out.splitlines()
     assert [line[:13] for line in lines] == ["Iteration 1/3", "Iteration 2/3", "Iteration 3/3"]
     assert all("inertia" in line and "shift" in line for line in lines)
+
+
+def test_verbose_counts_the_runs(x: np.ndarray, capsys: Any) -> None:
+    FastKMeans(7, 5, niter=1, nredo=2, verbose=True).train(x)
+    assert [line[:22] for line in capsys.readouterr().out.splitlines()] == [
+        "Run 1/2, iteration 1/1",
+        "Run 2/2, iteration 1/1",
+    ]
+    FastKMeans(7, 5, niter=1, nredo=3, init=x[:5], verbose=True).train(x)  # an init array means one run
+    assert [line[:13] for line in capsys.readouterr().out.splitlines()] == ["Iteration 1/1"]
 
 
 def test_verbose_goes_to_a_handler_that_takes_it(x: np.ndarray, caplog: Any, capsys: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import ISAS, forced
 from fastkmeans import FastKMeans, _input
 
 DTYPES = ["float32", "float64", "float16", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
@@ -138,6 +139,22 @@ def test_dlpack(whole: np.ndarray) -> None:
     assert outcome(OnlyDLPack(x)) == outcome(x)
     with pytest.raises(TypeError, match=r"^data must be readable by numpy, given a OnlyDLPack"):
         FastKMeans(6, 2).fit(OnlyDLPack(x, device=2))
+
+
+def test_bfloat16_that_only_speaks_dlpack(whole: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(whole).bfloat16().repeat_interleave(2, dim=1)[1:, ::2]
+    rows = _input.read(OnlyDLPack(tensor), 6)
+    assert (rows.dtype, rows.home) == ("bfloat16", None)
+    assert rows.array.__array_interface__["data"][0] == tensor.data_ptr()
+    address = tensor.data_ptr()
+    del tensor
+    other = torch.zeros(300, 12, dtype=torch.bfloat16)  # would take the memory, had it been freed
+    assert rows.array.__array_interface__["data"][0] == address != other.data_ptr()
+    assert (rows.array.astype(np.uint32) << 16).view(np.float32).tolist() == whole[1:].tolist()
+    assert outcome(OnlyDLPack(torch.from_numpy(whole).bfloat16())) == outcome(whole)
+    with pytest.raises(TypeError, match=r"^data must be readable by numpy, given a OnlyDLPack"):
+        FastKMeans(6, 2).fit(OnlyDLPack(torch.zeros(9, 6, dtype=torch.float8_e4m3fn)))
 
 
 def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(
@@ -288,3 +305,24 @@ def test_the_caller_s_denormal_setting_is_kept(torch: Any, whole: np.ndarray) ->
             assert bool((tiny * 1).item() == 0) is flush
     finally:
         torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_callback_may_change_the_denormal_setting(isa: str, torch: Any, rng: np.random.Generator) -> None:
+    """It changes no bit of the fit, and the setting is in force afterwards."""
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this CPU cannot flush denormals")
+    x = np.ldexp(rng.normal(size=(400, 4)), -73).astype(np.float32)  # squares and shifts below 2^-126
+    x[0] = 2.0**-30
+
+    def fit(callback: Any) -> tuple[bytes, bytes, float | None, list[Any]]:
+        km = FastKMeans(4, 8, niter=6, tol=-1, callback=callback).fit(x)
+        return km.centroids.tobytes(), km.labels_.tobytes(), km.inertia_, [s[:-1] for s in km.iteration_stats]
+
+    with forced(isa):
+        plain = fit(lambda stats: False)
+        try:
+            assert fit(lambda stats: not torch.set_flush_denormal(True)) == plain
+            assert (torch.tensor([1e-40]) * 1).item() == 0
+        finally:
+            torch.set_flush_denormal(False)

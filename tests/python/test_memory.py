@@ -21,7 +21,7 @@ PROGRAM = """
 import numpy as np, pathlib, sys, tempfile, warnings
 from fastkmeans import FastKMeans
 warnings.simplefilter("ignore")
-n, d, k, dtype, order, niter, most, method = {arguments!r}
+n, d, k, dtype, order, niter, most, method, n_threads = {arguments!r}
 def peak(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
@@ -38,7 +38,7 @@ with tempfile.TemporaryDirectory() as folder:
         x = np.load(folder + "/x.npy", mmap_mode="r")
         x.max()
     FastKMeans(2, 2, gpu=False).fit(np.eye(2, dtype="f4"))  # threads and first-use costs are not the fit's
-    km = FastKMeans(d, k, niter=niter, tol=-1, gpu=False, max_points_per_centroid=most, n_threads=2)
+    km = FastKMeans(d, k, niter=niter, tol=-1, gpu=False, max_points_per_centroid=most, n_threads=n_threads)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = peak("VmRSS")
     getattr(km, method)(x)
@@ -55,15 +55,21 @@ def growth(
     niter: int = 2,
     most: int | None = None,
     method: str = "fit",
+    n_threads: int = 2,
 ) -> int:
     """Bytes by which the peak of `method` exceeds the process as it was, the rows resident already."""
-    program = PROGRAM.format(arguments=(n, d, k, dtype, order, niter, most, method))
+    program = PROGRAM.format(arguments=(n, d, k, dtype, order, niter, most, method, n_threads))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
 
-N, D, K = 300_000, 128, 20  # 146 MiB in fp32: a copy is far beyond SPARE
+D, K = 128, 20
+
+
+def rows(dtype: str) -> int:
+    """Of 160 MiB, whatever the dtype: a copy, of half of them even, is beyond SPARE."""
+    return 160 * MIB // (D * int(dtype[1]))
 
 
 @pytest.mark.parametrize(
@@ -71,14 +77,22 @@ N, D, K = 300_000, 128, 20  # 146 MiB in fp32: a copy is far beyond SPARE
     [("f4", "C"), ("f2", "C"), ("u1", "C"), ("f8", "C"), ("f4", "F"), ("u1", "F"), ("f4", "mapped"), ("f2", "mapped")],
 )
 def test_rows_are_read_in_place(dtype: str, order: str) -> None:
-    assert growth(N, D, K, dtype, order) <= SPARE + N * (ROW + LABEL) + K * D * ELEMENT
+    n = rows(dtype)
+    assert growth(n, D, K, dtype, order) <= SPARE + n * (ROW + LABEL) + K * D * ELEMENT
 
 
 @pytest.mark.parametrize(("dtype", "order"), [("f4", "C"), ("f2", "F"), ("u1", "mapped")])
 def test_a_subsample_is_the_only_copy(dtype: str, order: str) -> None:
-    used, item = N // 2, int(dtype[1])
-    planned = used * (D * item + ROW) + N * LABEL + K * D * ELEMENT
-    assert growth(N, D, K, dtype, order, most=used // K) <= SPARE + planned
+    n, item = rows(dtype), int(dtype[1])
+    used = n // 2
+    planned = used * (D * item + ROW) + n * LABEL + K * D * ELEMENT
+    assert growth(n, D, K, dtype, order, most=used // K) <= SPARE + planned
+
+
+@pytest.mark.parametrize(("n", "d", "dtype"), [(600, 262_144, "u1"), (2_000, 16_384, "f8")])
+def test_wide_rows_for_many_threads(n: int, d: int, dtype: str) -> None:
+    """A thread holds a tile of rows as fp32: with rows as wide as these, tiles must be few or small."""
+    assert growth(n, d, 2, dtype, niter=1, method="train", n_threads=16) <= SPARE
 
 
 def test_many_centroids() -> None:

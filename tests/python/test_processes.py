@@ -72,6 +72,7 @@ def interrupted_after(work: Any) -> float:
         timer.cancel()
 
 
+@pytest.mark.usefixtures("sigint_handled")
 def test_ctrl_c_acts_within_half_a_second(many_rows: np.ndarray) -> None:
     kmeans = FastKMeans(64, **LONG)
     kmeans.centroids = many_rows[:20_000]
@@ -93,6 +94,42 @@ def test_the_gil_is_released(many_rows: np.ndarray) -> None:
     steps = np.diff(ticks)
     assert steps.sum() > 0.05, "too short to tell"
     assert steps.max() < steps.sum() / 2
+
+
+DAEMONS = """
+import numpy as np, threading, time
+from fastkmeans import FastKMeans
+x = np.random.default_rng(0).normal(size=(20_000, 16)).astype("f4")
+started = threading.Event()
+def predict():
+    km = FastKMeans(16, 20)
+    km.centroids = x[:20]
+    while True:
+        km.predict(x)
+        started.set()
+def fit(callback=None):
+    started.set()
+    while True:
+        FastKMeans(16, 2_000, niter=1_000, tol=-1, max_points_per_centroid=None, callback=callback).train(x)
+def fit_with_callback():
+    fit(lambda stats: time.sleep(0))
+for _ in range(3):
+    threading.Thread(target={target}, daemon=True).start()
+started.wait()
+time.sleep(0.2)  # the core looks for Ctrl-C every 50 ms
+"""
+
+
+@pytest.mark.parametrize("target", ["predict", "fit", "fit_with_callback"])
+def test_daemon_threads_at_exit(target: str, in_new_process: Any) -> None:
+    """They cannot have the GIL again once the interpreter is being finalised; the process must end, and well."""
+    for _ in range(4):
+        in_new_process(DAEMONS.format(target=target))
+
+
+def test_any_number_of_threads_may_be_asked_for(x: np.ndarray) -> None:
+    asked = FastKMeans(7, 5, n_threads=2**30).fit(x)
+    assert asked.predict(x).tobytes() == asked.labels_.tobytes() == FastKMeans(7, 5).fit(x).labels_.tobytes()
 
 
 def test_fits_after_fork(in_new_process: Any) -> None:
