@@ -28,8 +28,8 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
 };
 
 // Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels; 24 bytes an element of
-// the centroids (32 where the sums need two limbs) and some 60 a centroid; up to 64 MiB for rows being converted; a
-// subsample is copied in x's dtype.
+// the centroids (32 where the sums need two limbs) and some 60 a centroid, in 4 of which fewer than 32 centroids count
+// as 32; up to 64 MiB for rows being converted; a subsample is copied in x's dtype.
 FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 
 // The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index.

@@ -92,7 +92,9 @@ def test_a_subsample_is_the_only_copy(dtype: str, order: str) -> None:
 @pytest.mark.parametrize(("n", "d", "dtype"), [(600, 262_144, "u1"), (2_000, 16_384, "f8")])
 def test_wide_rows_for_many_threads(n: int, d: int, dtype: str) -> None:
     """A thread holds a tile of rows as fp32: with rows as wide as these, tiles must be few or small."""
-    assert growth(n, d, 2, dtype, niter=1, method="train", n_threads=16) <= SPARE
+    # The filter packs centroids in panels of up to 32, so few are as dear as 32 in 4 of the bytes an element.
+    planned = 2 * d * ELEMENT + 30 * d * 4
+    assert growth(n, d, 2, dtype, niter=1, method="train", n_threads=16) <= SPARE + planned
 
 
 def test_many_centroids() -> None:
