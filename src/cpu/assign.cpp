@@ -13,8 +13,8 @@ namespace {
 
 // Beyond this the panel's own traffic is hidden already; scores of a tile stay far below 4 MiB (192 x 32 floats).
 constexpr std::int64_t kMostTileRows = 192;
-// About 10 microseconds of work at least between two checkpoints, so that asking costs nothing.
-constexpr std::int64_t kElementsPerCheckpoint = 1 << 20;
+// A few milliseconds of work between two checkpoints, on the slowest path too.
+constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
 
 // Below every score (scores are finite), above the -infinity of centroids left out.
 constexpr float kAllPass = std::numeric_limits<float>::lowest();
@@ -85,14 +85,13 @@ class Tile {
     const std::int64_t rows = (size_ + group - 1) / group * group;
     std::fill(thresholds_.begin() + size_, thresholds_.begin() + rows, std::numeric_limits<float>::infinity());
     const std::int64_t by_chunk = std::max<std::int64_t>(1, task_.execution.chunk_size_centroids / width);
-    const std::int64_t between = std::min(by_chunk, kElementsPerCheckpoint / (width * centroids.d) + 1);
+    const std::int64_t between = std::min(by_chunk, kMultiplyAddsPerCheckpoint / (rows * width * centroids.d) + 1);
     for (std::int64_t panel = 0; panel < centroids.panels; ++panel) {
       if (panel % between == 0) workers.checkpoint(seat);
-      const std::int64_t hits =
-          task_.kernels.scan({centred_.data(), ld_, rows, centroids.d,
-                              &centroids.packed[static_cast<std::size_t>(panel * width * centroids.d)],
-                              &centroids.starts[static_cast<std::size_t>(panel * width)], thresholds_.data(),
-                              scores_.data(), hits_.data()});
+      const std::int64_t hits = task_.kernels.scan({centred_.data(), ld_, rows, centroids.d,
+                                                    centroids.packed.data() + panel * width * centroids.d,
+                                                    &centroids.starts[static_cast<std::size_t>(panel * width)],
+                                                    thresholds_.data(), scores_.data(), hits_.data()});
       for (std::int64_t h = 0; h < hits; ++h)
         refine(centroids, hits_[static_cast<std::size_t>(h)], panel * width,
                &scores_[static_cast<std::size_t>(h * width)]);

@@ -46,8 +46,8 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
   factor = scale_factor;
   mu.assign(static_cast<std::size_t>(ld), 0.0f);
   std::copy(centre.begin(), centre.end(), mu.begin());
-  rows.resize(static_cast<std::size_t>(k * ld));
-  packed.resize(static_cast<std::size_t>(panels * width * d));
+  rows.resize(k * ld);
+  packed.resize(panels * width * d);
   starts.assign(static_cast<std::size_t>(panels * width), -std::numeric_limits<float>::infinity());
   std::vector<std::uint64_t> hashes(static_cast<std::size_t>(k));
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "backend.hpp"
@@ -12,12 +13,28 @@
 
 namespace fastkmeans::cpu {
 
+// Memory for floats that is not initialised: the threads that fill it touch its pages first, between checkpoints.
+class FloatBuffer {
+ public:
+  void resize(std::int64_t size) {
+    if (size <= size_) return;
+    values_ = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(size));
+    size_ = size;
+  }
+  float* data() { return values_.get(); }
+  const float* data() const { return values_.get(); }
+
+ private:
+  std::unique_ptr<float[]> values_;
+  std::int64_t size_ = 0;
+};
+
 struct PreparedCentroids {
   std::int64_t k = 0, d = 0, ld = 0, panels = 0;
   float factor = 1;           // kTinyScale if rows and centroids are multiplied by it first
   std::vector<float> mu;      // (ld) the centre that the filter subtracts, zero-filled
-  std::vector<float> rows;    // (k, ld) times factor, zero-filled: for D
-  std::vector<float> packed;  // (panels, d, panel_width) of b = row - mu: for the filter
+  FloatBuffer rows;           // (k, ld) times factor, zero-filled: for D
+  FloatBuffer packed;         // (panels, d, panel_width) of b = row - mu: for the filter
   std::vector<float> starts;  // (panels, panel_width); -infinity drops a centroid: padding, copies of a lower one
 
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
