@@ -32,4 +32,7 @@ function(fastkmeans_instruction_set_flags)
   set(avx512 ${avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
   set_source_files_properties(src/cpu/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${avx2}")
   set_source_files_properties(src/cpu/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS "${avx512}")
+  set_source_files_properties(src/cpu/kernels_avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512vnni")
+  set_source_files_properties(src/cpu/kernels_amx_int8.cpp PROPERTIES COMPILE_OPTIONS
+                                                                      "${avx512};-mamx-tile;-mamx-int8")
 endfunction()

@@ -92,7 +92,8 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
 
 // In the order of fastkmeans.kmeans.IterationStats.
 nb::tuple to_tuple(const fk::IterationStats& s) {
-  return nb::make_tuple(s.redo, s.iteration, s.inertia, s.shift, s.changed, s.empty, s.relocated, s.seconds);
+  return nb::make_tuple(s.redo, s.iteration, s.inertia, s.shift, s.changed, s.empty, s.relocated, s.seconds,
+                        std::string(s.filter.filter), s.filter.scored, s.filter.refined);
 }
 
 const char* kind_name(fk::Warning::Kind kind) {

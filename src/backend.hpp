@@ -25,6 +25,12 @@ struct CentroidsView {
   const float* row(std::int64_t c) const { return values + c * d; }
 };
 
+// How an assignment was made; no bit of a result depends on it.
+struct Assigned {
+  RowCheck check;
+  FilterStats filter;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -34,7 +40,8 @@ class Backend {
   // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
   // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get
   // label 0, distance 0.
-  virtual RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous,
+  // again: the same good rows will be assigned again, to centroids not far away: what is worth knowing may be kept.
+  virtual Assigned assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, bool again,
                           std::int32_t* labels, float* distances) = 0;
 
   // For each row i with from[i] != to[i]: out of cluster from[i], into cluster to[i]. from null: all rows are new.

@@ -36,7 +36,9 @@ Run lloyd(const MatrixView& x, std::vector<float> initial, int redo, const Fixed
     std::swap(before, run.labels);
     const std::int32_t* previous = first ? nullptr : before.data();
 
-    backend.assign(x, {run.centroids.data(), k, d}, previous, run.labels.data(), distances.data());
+    const bool again = iteration + 1 < params.niter || params.labels;
+    stats.filter =
+        backend.assign(x, {run.centroids.data(), k, d}, previous, again, run.labels.data(), distances.data()).filter;
     backend.accumulate(x, previous, run.labels.data(), scale, sums);
     stats.inertia = run.inertia = inertia_of(distances, workers);
     stats.changed = first ? x.rows : count_changed(before, run.labels, workers);

@@ -12,6 +12,9 @@ int usable_cpus();
 // Value of an environment variable, "" if unset.
 std::string environment(const char* name);
 
+// Asks for the use of AMX's tiles in this process (Linux gives their state on request only); false: not to be had.
+bool permit_amx();
+
 // Calls `handler` in the child after every fork of this process.
 void at_fork_in_child(void (*handler)());
 

@@ -16,6 +16,7 @@ namespace fastkmeans {
 struct Execution {
   int n_threads = 0;  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
   std::string isa;    // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
+  std::string filter;  // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest; or fp32, int8
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
   std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`
   // Called from the calling thread every 50 ms or so; true ends the work with Interrupted. May throw.

@@ -4,9 +4,18 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fastkmeans {
+
+// How the nearest centroids of an iteration were found. Speed only: no bit of a result depends on it, and other
+// hardware has other figures.
+struct FilterStats {
+  std::string_view filter = "none";  // which scores: fp32, int8; none: distances alone
+  std::int64_t scored = 0;           // pairs of row and centroid that were scored; the others were skipped by bounds
+  std::int64_t refined = 0;          // pairs whose distance was computed, since the score could not exclude them
+};
 
 // One iteration of one run, as the callback sees it and Result keeps it.
 struct IterationStats {
@@ -18,6 +27,7 @@ struct IterationStats {
   std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
   std::int64_t relocated = 0;  // of these, how many were given a row
   double seconds = 0;          // wall time
+  FilterStats filter;
 };
 
 // Something the caller should know; the result is valid all the same.

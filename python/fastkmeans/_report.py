@@ -23,6 +23,9 @@ class IterationStats(NamedTuple):
     empty: int  # clusters without a row after assignment
     relocated: int  # of these, how many were given a row
     seconds: float  # wall time
+    filter: str  # how nearest centroids were found: scores in "fp32" or "int8", or "none"; speed only, like the two below
+    scored: int  # pairs of row and centroid that were scored; bounds from earlier iterations excluded the others
+    refined: int  # pairs whose distance was computed, since the score could not exclude them
 
 
 class SubsampledWarning(UserWarning):
@@ -64,6 +67,21 @@ def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
         logger.info(line)
     else:
         print(line, flush=True)
+
+
+def log_filter(stats: IterationStats) -> None:
+    """How the iteration was computed, on the logger `fastkmeans` at DEBUG."""
+    logger.debug(
+        "iteration %d: %s filter, %d pairs scored, %d distances refined",
+        stats.iteration + 1,
+        stats.filter,
+        stats.scored,
+        stats.refined,
+    )
+
+
+def wants_debug() -> bool:
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 def _taken(level: int) -> bool:

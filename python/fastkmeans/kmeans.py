@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import device_name, integer, real, usable_device
-from ._report import IterationStats, log_iteration, not_fitted, warn
+from ._report import IterationStats, log_filter, log_iteration, not_fitted, wants_debug, warn
 
 # The original asks whether Triton could be imported; here what it stands for, triton_kernels.triton_kmeans, always can.
 HAS_TRITON = True
@@ -216,6 +216,7 @@ class FastKMeans:
         stats = IterationStats(*numbers)
         if self.verbose:
             log_iteration(stats, self.niter, self.nredo if isinstance(self.init, str) else 1)
+        log_filter(stats)
         return self.callback(stats) if self.callback is not None else False
 
     def _train(self, data: Any, labels: bool) -> None:
@@ -241,7 +242,7 @@ class FastKMeans:
             n_threads=self.n_threads or 0,
             chunk_size_data=self.chunk_size_data,
             chunk_size_centroids=self.chunk_size_centroids,
-            callback=self._each_iteration if self.verbose or self.callback is not None else None,
+            callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
         )
         if result["warnings"]:
             warn(result["warnings"])

@@ -5,10 +5,8 @@
 #include <bit>
 #include <vector>
 
-#include "bound.hpp"
 #include "cpu/accumulate.hpp"
-#include "cpu/assign.hpp"
-#include "cpu/prepare.hpp"
+#include "cpu/assignments.hpp"
 #include "distance.hpp"
 #include "workers.hpp"
 
@@ -18,7 +16,7 @@ namespace {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, const Execution& execution, Workers& workers)
-      : kernels_(kernels), execution_(execution), workers_(workers) {}
+      : kernels_(kernels), workers_(workers), assignments_(kernels, execution, workers) {}
 
   Statistics statistics(const MatrixView& x) override {
     const std::int64_t ld = padded(x.cols);
@@ -64,16 +62,9 @@ class CpuBackend final : public Backend {
     return result;
   }
 
-  RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, std::int32_t* labels,
-                  float* distances) override {
-    if (centre_.empty()) centre_ = central_row(x, kernels_, workers_);
-    const FilterBound bound(x.cols);
-    plain_.prepare(centroids, centre_, 1.0f, bound, kernels_, workers_);
-    const bool tiny = is_tiny(centroids);
-    // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
-    if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, kernels_, workers_);
-    return cpu::assign({x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, execution_, previous, labels, distances},
-                       workers_);
+  Assigned assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, bool again,
+                  std::int32_t* labels, float* distances) override {
+    return assignments_.assign(x, centroids, previous, again, labels, distances);
   }
 
   void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
@@ -103,10 +94,8 @@ class CpuBackend final : public Backend {
   }
 
   const Kernels& kernels_;
-  const Execution& execution_;
   Workers& workers_;
-  std::vector<float> centre_;  // mu, of the first rows seen
-  PreparedCentroids plain_, scaled_;
+  Assignments assignments_;
 };
 
 }  // namespace

@@ -6,6 +6,10 @@
 
 #include "os.hpp"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace fastkmeans::cpu {
 namespace {
 
@@ -19,6 +23,12 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_amx_int8() {
+  // GCC 12 has no name for it: CPUID leaf 7, EDX bits 24 (tiles) and 25 (int8).
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 && os::permit_amx();
+}
 #endif
 
 }  // namespace
@@ -30,13 +40,15 @@ const std::vector<Isa>& isas() {
 #if defined(__x86_64__)
     {"avx2", &kAvx2Kernels, has_avx2},
     {"avx512", &kAvx512Kernels, has_avx512},
+    {"avx512_vnni", &kAvx512VnniKernels, has_avx512_vnni},
+    {"amx_int8", &kAmxInt8Kernels, has_amx_int8},
 #else
     {"avx2", nullptr, never},
     {"avx512", nullptr, never},
-#endif
-    // Names reserved for kernels to come: known, and never available.
     {"avx512_vnni", nullptr, never},
     {"amx_int8", nullptr, never},
+#endif
+    // Names reserved for kernels to come: known, and never available.
     {"neon", nullptr, never},
     {"neon_dotprod", nullptr, never},
   };

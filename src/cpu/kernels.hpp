@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "fastkmeans/matrix_view.hpp"
+#include "plan.hpp"
 
 namespace fastkmeans::cpu {
 
@@ -27,18 +28,68 @@ constexpr std::int64_t tile_rows(std::int64_t d, std::int64_t most = 128) {
   return fit < 1 ? 1 : fit < most ? fit : most;
 }
 
-// A tile of points against one panel of centroids.
+// What a scan of a tile of rows against one panel of centroids gives.
+struct ScanOut {
+  float* scores;  // (hits, panel_width): the scores of the rows with a score >= their threshold
+  Hit* hits;      // those rows, ascending
+  float* best;    // (rows) the best score of each row, or null if nobody wants them
+};
+
+// The scan in fp32.
 struct Scan {
   const float* points;       // a = x - mu, (rows, ld)
   std::int64_t ld, rows, d;  // rows: a multiple of Kernels::row_group
   const float* panel;        // b = c - mu, (d, panel_width)
-  const float* start;        // (panel_width)
+  const float* starts;       // (panel_width)
   const float* thresholds;   // (rows)
-  float* scores;             // out: (hits, panel_width), the scores of the rows with a score >= their threshold
-  Hit* hits;                 // out: those rows, ascending
+  ScanOut out;
+};
+
+// The same in int8: S = start + scale * panel_scale * <q, q'>.
+struct SketchScan {
+  const std::int8_t* points;  // q, (rows, size)
+  std::int64_t size, rows;    // rows: a multiple of SketchKernels::row_group
+  const float* scales;        // (rows)
+  const std::int32_t* sums;   // (rows) of q
+  const std::uint8_t* panel;  // q' + panel_offset, (size / 4, panel_width, 4)
+  const float* panel_scales;  // (panel_width)
+  const float* starts;        // (panel_width)
+  const float* thresholds;    // (rows)
+  ScanOut out;
+};
+
+// A Rotation (src/sketch) as plain pointers.
+struct RotationView {
+  std::int64_t size;
+  int rounds, block_count;
+  const float* factors[2];         // (size) of each round
+  const std::int64_t* blocks[2];  // (block_count) of each round
+};
+
+// A row in int8: scale * q + an error = y, the rotated row. fp32 sums, good to a relative size 2^-24.
+struct RowSketch {
+  float scale;        // largest |y| / levels, or 0
+  std::int32_t sum;   // of q
+  double sq_sum;      // of q^2, exact
+  double sq_error;    // |y - scale q|^2
+  double sq_length;   // |x - mu|^2
+};
+
+// The int8 kernels of an instruction set.
+struct SketchKernels {
+  std::int64_t row_group;     // rows scored together
+  std::int64_t granule;       // sizes are multiples of this
+  int levels, panel_offset;   // |q| <= levels; what is added to the panel's elements
+
+  // row: (n), n <= rotation.size, both multiples of kPadding; work: (size) floats; q: (size) out.
+  RowSketch (*sketch_row)(const float* row, const float* mu, std::int64_t n, const RotationView& rotation, float* work,
+                          std::int8_t* q);
+  // Returns the number of hits.
+  std::int64_t (*scan)(const SketchScan& scan);
 };
 
 struct Kernels {
+  Costs costs;               // as measured, see docs/performance.md
   std::int64_t panel_width;  // centroids scored together
   std::int64_t row_group;    // points scored together
 
@@ -57,12 +108,23 @@ struct Kernels {
   // As fixed_point.hpp's add_row; n = d, lo_inverse and lo null with one limb.
   void (*add_row)(const float* x, std::int64_t n, std::int64_t sign, const double* inverse, const double* grain,
                   const double* lo_inverse, std::uint64_t* hi, std::uint64_t* lo);
+
+  // With drift bounds (docs/algorithm.md section 6.4), n rows; the arrays hold n rounded up to kPadding.
+  // Those rows whose bound least - drift does not exceed their radius; returns how many.
+  std::int64_t (*choose)(const float* least, float drift, const float* radii, std::int64_t n, std::int32_t* rows);
+  // least = drift + sqrt((head - 2 best - underflow) factor) - reach, rounded down: see FilterBound.
+  void (*least_radii)(const float* best, const float* heads, const float* reaches, float underflow, float factor,
+                      float drift, std::int64_t n, float* least);
+
+  const SketchKernels* sketch;  // null: no int8 here
 };
 
 extern const Kernels kBaselineKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
+extern const Kernels kAmxInt8Kernels;
 #endif
 
 }  // namespace fastkmeans::cpu

@@ -125,12 +125,40 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
   return sum;
 }
 
+[[gnu::always_inline]] inline float largest_lane(F32 v) {
+  if constexpr (kWidth > 8) {
+    const F32 other = shuffle_xor<8>(v, AllLanes());
+    v = v > other ? v : other;
+  }
+  if constexpr (kWidth > 4) {
+    const F32 other = shuffle_xor<4>(v, AllLanes());
+    v = v > other ? v : other;
+  }
+  F32 other = shuffle_xor<2>(v, AllLanes());
+  v = v > other ? v : other;
+  other = shuffle_xor<1>(v, AllLanes());
+  v = v > other ? v : other;
+  return v[0];
+}
+
+// The scores of one row against the panel: kept if one is >= the threshold. Returns 1 if so.
+[[gnu::always_inline]] inline std::int64_t keep_hits(const ScanOut& out, const float* thresholds, std::int64_t row,
+                                                     std::int64_t hits, const F32* score) {
+  const F32 threshold = broadcast(thresholds[row]);
+  if (out.best) out.best[row] = largest_lane(score[0] > score[1] ? score[0] : score[1]);
+  if (!any_at_least(score[0], score[1], threshold)) return 0;
+  const std::uint32_t passed = at_least(score[0], threshold) | at_least(score[1], threshold) << kWidth;
+  out.hits[hits] = {static_cast<std::int32_t>(row), passed};
+  for (int v = 0; v < kPanelVectors; ++v) store(out.scores + hits * kPanelWidth + v * kWidth, score[v]);
+  return 1;
+}
+
 // kRowGroup points x kPanelWidth centroids, all in registers. Returns the number of rows with a hit.
 [[gnu::always_inline]] inline std::int64_t scan_group(const Scan& s, std::int64_t first, std::int64_t hits) {
   F32 score[kRowGroup][kPanelVectors];
   const float* a = s.points + first * s.ld;
   for (int r = 0; r < kRowGroup; ++r)
-    for (int v = 0; v < kPanelVectors; ++v) score[r][v] = load(s.start + v * kWidth);
+    for (int v = 0; v < kPanelVectors; ++v) score[r][v] = load(s.starts + v * kWidth);
   for (std::int64_t j = 0; j < s.d; ++j) {
     const float* b = s.panel + j * kPanelWidth;
     const F32 b0 = load(b), b1 = load(b + kWidth);
@@ -143,22 +171,39 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
   }
   std::int64_t found = 0;
 #pragma GCC unroll 12
-  for (int r = 0; r < kRowGroup; ++r) {
-    const F32 threshold = broadcast(s.thresholds[first + r]);
-    const std::uint32_t passed = at_least(score[r][0], threshold) | at_least(score[r][1], threshold) << kWidth;
-    if (passed) {
-      s.hits[hits + found] = {static_cast<std::int32_t>(first + r), passed};
-      for (int v = 0; v < kPanelVectors; ++v) store(s.scores + (hits + found) * kPanelWidth + v * kWidth, score[r][v]);
-      ++found;
-    }
-  }
+  for (int r = 0; r < kRowGroup; ++r) found += keep_hits(s.out, s.thresholds, first + r, hits + found, score[r]);
   return found;
 }
 
-std::int64_t scan(const Scan& s) {
+std::int64_t scan(const Scan& given) {
+  const Scan s = given;  // a copy, which no store can change: its pointers stay in registers
   std::int64_t hits = 0;
   for (std::int64_t first = 0; first < s.rows; first += kRowGroup) hits += scan_group(s, first, hits);
   return hits;
+}
+
+std::int64_t choose(const float* least, float drift, const float* radii, std::int64_t n, std::int32_t* rows) {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    std::uint32_t near = at_least(load(radii + i), load(least + i) - broadcast(drift));
+    if (n - i < kWidth) near &= (std::uint32_t{1} << (n - i)) - 1;
+    for (; near; near &= near - 1) rows[count++] = static_cast<std::int32_t>(i + __builtin_ctz(near));
+  }
+  return count;
+}
+
+void least_radii(const float* best, const float* heads, const float* reaches, float underflow, float factor,
+                 float drift, std::int64_t n, float* least) {
+  // Down by more than the few roundings: those of the root's argument and of the root, then those of the two sums.
+  constexpr float kDown = 1 - 0x1p-20f, kDownAgain = 1 - 0x1p-22f;
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    const F32 b = load(best + i);
+    F32 square = ((load(heads + i) - (b + b)) - underflow) * factor;
+    square = square > F32{} ? square : F32{};
+    F32 radius = root(square) * kDown - load(reaches + i);
+    radius = radius > F32{} ? radius : F32{};
+    store(least + i, (radius + drift) * kDownAgain);
+  }
 }
 
 float distance(const float* x, const float* c, std::int64_t n) {
@@ -212,8 +257,19 @@ void add_row(const float* __restrict x, std::int64_t n, std::int64_t sign, const
 }
 
 }  // namespace
+}  // namespace fastkmeans::cpu
 
-const Kernels FASTKMEANS_KERNELS = {kPanelWidth, kRowGroup, load_rows, largest_bits, raise_bits,
-                                    centre,      scan,      distance,  add_row};
+#include "cpu/sketch_inl.hpp"
+
+namespace fastkmeans::cpu {
+
+const Kernels FASTKMEANS_KERNELS = {kCosts, kPanelWidth, kRowGroup, load_rows, largest_bits, raise_bits,
+                                    centre,      scan,      distance,  add_row,   choose,       least_radii,
+#if defined(FASTKMEANS_NO_SKETCH)
+                                    nullptr
+#else
+                                    &kSketchKernels
+#endif
+};
 
 }  // namespace fastkmeans::cpu

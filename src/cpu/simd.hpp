@@ -7,8 +7,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "plan.hpp"
+
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace fastkmeans::cpu {
@@ -33,6 +37,33 @@ typedef float F32 __attribute__((vector_size(kWidth * 4)));
 [[gnu::always_inline]] inline void store(float* p, F32 v) { std::memcpy(p, &v, sizeof v); }
 
 [[gnu::always_inline]] inline F32 broadcast(float v) { return v - F32{}; }  // v - 0 = v, -0 too
+
+typedef std::int32_t I32 __attribute__((vector_size(kWidth * 4)));
+
+[[gnu::always_inline]] inline I32 load_integers(const std::int32_t* p) {
+  I32 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+[[gnu::always_inline]] inline I32 broadcast_integer(std::int32_t v) { return v + I32{}; }
+
+// The numbers of a vector's lanes, for shuffles written once for all widths.
+template <int... L>
+struct Lanes {};
+#if defined(__AVX512F__)
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
+#elif defined(__AVX2__)
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7>;
+#else
+using AllLanes = Lanes<0, 1, 2, 3>;
+#endif
+
+// Lane l of the result: v[l ^ S].
+template <int S, int... L>
+[[gnu::always_inline]] inline F32 shuffle_xor(F32 v, Lanes<L...>) {
+  return __builtin_shufflevector(v, v, (L ^ S)...);
+}
 
 // a * b + c for scores: one rounding where the hardware has fma, else two. The filter's bound allows for either.
 [[gnu::always_inline]] inline F32 multiply_add(F32 a, F32 b, F32 c) {
@@ -98,6 +129,129 @@ typedef float F32 __attribute__((vector_size(kWidth * 4)));
   return mask;
 #endif
 }
+
+// Whether a[l] >= t[l] or b[l] >= t[l] anywhere.
+[[gnu::always_inline]] inline bool any_at_least(F32 a, F32 b, F32 t) {
+#if defined(__AVX512F__)
+  return !_kortestz_mask16_u8(_mm512_cmp_ps_mask(a, t, _CMP_GE_OQ), _mm512_cmp_ps_mask(b, t, _CMP_GE_OQ));
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ), _mm256_cmp_ps(b, t, _CMP_GE_OQ)));
+#else
+  return at_least(a, t) | at_least(b, t);
+#endif
+}
+
+[[gnu::always_inline]] inline F32 root(F32 v) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(0xffff, v);  // the plain one sets off a false warning of GCC 12
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(v);
+#elif defined(__SSE2__)
+  return _mm_sqrt_ps(v);
+#else
+  for (int l = 0; l < kWidth; ++l) v[l] = __builtin_sqrtf(v[l]);
+  return v;
+#endif
+}
+
+// What the steps cost: {element, pair} of the fp32 and of the int8 filter, then D, sketch, bound, gathered byte.
+// Nanoseconds measured on one core of a Sapphire Rapids Xeon by scripts/kernel_costs.cpp (docs/performance.md).
+#if defined(FASTKMEANS_AMX)
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.00047, 0.127}, 5.3, 0.055, 0.95, 4.0, 0.02};
+#elif defined(__AVX512VNNI__)
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.00273, 0.085}, 5.3, 0.055, 0.95, 2.5, 0.02};
+#elif defined(__AVX512F__)
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0, 0}, 5.3, 0.055, 0, 2.5, 0.02};
+#elif defined(__AVX2__)
+inline constexpr Costs kCosts = {{0.0167, 0.037}, {0.0077, 0.123}, 10.8, 0.059, 1.6, 2.5, 0.02};
+#else
+inline constexpr Costs kCosts = {{0.0553, 0.075}, {0, 0}, 14.1, 1.75, 0, 4.0, 0.02};
+#endif
+
+// --- int8 ---
+//
+// <q, q'> of rows q in int8 and centroids q' stored as q' + kPanelOffset, unsigned where the hardware multiplies
+// unsigned by signed. A panel has 4 elements of each of its centroids side by side: (size / 4, panel_width, 4).
+
+#if defined(FASTKMEANS_AMX)
+inline constexpr float kSketchLevels = 127;  // q is in [-127, 127]
+inline constexpr int kPanelOffset = 0;
+inline constexpr int kSketchRows = 32;     // rows scored together
+inline constexpr int kSketchGranule = 64;  // sizes are multiples of this
+#elif defined(__AVX512VNNI__)
+inline constexpr float kSketchLevels = 127;
+inline constexpr int kPanelOffset = 128;
+inline constexpr int kSketchRows = 12;
+inline constexpr int kSketchGranule = 16;
+inline constexpr int kDotStep = 4;  // elements a step of the scan takes
+typedef __m512i PanelVector;
+typedef __m512i PointVector;
+[[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+[[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) {
+  std::int32_t four;
+  std::memcpy(&four, p, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+[[gnu::always_inline]] inline I32 add_dot(I32 sum, PointVector point, PanelVector panel) {
+  return reinterpret_cast<I32>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), panel, point));
+}
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+// vpmaddubsw adds two products in 16 bits, and two of its results are added before one vpmaddwd: 4 * 127 * 63 fits.
+inline constexpr float kSketchLevels = 63;
+inline constexpr int kPanelOffset = 64;
+inline constexpr int kSketchRows = 4;
+inline constexpr int kSketchGranule = 16;
+inline constexpr int kDotStep = 8;
+struct PanelVector {
+  __m256i low, high;
+};
+typedef PanelVector PointVector;
+[[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
+  constexpr int kStride = 2 * kWidth * 4;  // the next 4 elements of these centroids: one row of the panel on
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + kStride))};
+}
+[[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) {
+  std::int32_t four[2];
+  std::memcpy(four, p, sizeof four);
+  return {_mm256_set1_epi32(four[0]), _mm256_set1_epi32(four[1])};
+}
+[[gnu::always_inline]] inline I32 add_dot(I32 sum, PointVector point, PanelVector panel) {
+  const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(panel.low, point.low),
+                                         _mm256_maddubs_epi16(panel.high, point.high));
+  return sum + reinterpret_cast<I32>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+inline constexpr float kSketchLevels = 127;
+inline constexpr int kPanelOffset = 0;
+inline constexpr int kSketchRows = 8;
+inline constexpr int kSketchGranule = 16;
+inline constexpr int kDotStep = 4;
+typedef int8x16_t PanelVector;
+typedef int8x16_t PointVector;
+[[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
+  return vld1q_s8(reinterpret_cast<const std::int8_t*>(p));
+}
+[[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) {
+  std::int32_t four;
+  std::memcpy(&four, p, sizeof four);
+  return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+[[gnu::always_inline]] inline I32 add_dot(I32 sum, PointVector point, PanelVector panel) {
+  return reinterpret_cast<I32>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), point, panel));
+}
+#else
+#define FASTKMEANS_NO_SKETCH  // no int8 products worth having
+#endif
+
+#if !defined(FASTKMEANS_NO_SKETCH)
+// Integers, as floats within [-127, 127], stored as int8.
+[[gnu::always_inline]] inline void store_int8(std::int8_t* p, F32 v) {
+  typedef std::int8_t I8 __attribute__((vector_size(kWidth)));
+  const I8 bytes = __builtin_convertvector(__builtin_convertvector(v, I32), I8);
+  std::memcpy(p, &bytes, sizeof bytes);
+}
+#endif
 
 }  // namespace
 }  // namespace fastkmeans::cpu

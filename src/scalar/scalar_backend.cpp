@@ -59,7 +59,7 @@ class ScalarBackend final : public Backend {
     return result;
   }
 
-  RowCheck assign(const MatrixView& x, CentroidsView centroids, const std::int32_t*, std::int32_t* labels,
+  Assigned assign(const MatrixView& x, CentroidsView centroids, const std::int32_t*, bool, std::int32_t* labels,
                   float* distances) override {
     RowCheck check;
     const bool tiny = largest_magnitude(centroids.values, centroids.k * centroids.d) < kTinyBelow;
@@ -84,7 +84,7 @@ class ScalarBackend final : public Backend {
       }
       distances[i] = store_distance(best, scaled);
     }
-    return check;
+    return {check, {}};
   }
 
   void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter's bound for an fp32 sketch with W = I (docs/algorithm.md section 6 has the proof).
+// The filter's bound (docs/algorithm.md section 6 has the proof).
 //
-// With a = fl(x - mu), b = fl(c - mu), the filter scores S = start_c + <a, b> in fp32, start_c = -|b|^2 / 2 raised by
-// the centroid's share of all rounding errors. A pair may be dropped only if S < threshold(U): then D(x, c) > U for
-// sure, U being D of x to some centroid. Each share depends on x alone or on c alone, so an outlier spoils nobody
-// else's bound.
+// A row x and a centroid c have sketches v and w, vectors with | |v - w| - |x - c| | <= error of x + error of c. The
+// filter scores S = start_c + <v, w> in few fp32 operations, start_c = -|w|^2 / 2 raised by the centroid's share of all
+// errors. A pair may be dropped only if S < threshold(U): then D(x, c) > U for sure, U being D of x to some centroid.
+// Each share depends on x alone or on c alone, so an outlier spoils nobody else's bound.
 #pragma once
 
 #include <bit>
@@ -18,6 +18,10 @@ namespace fastkmeans {
 // fp64 sums of at most 2^20 fp32 squares, square roots and products: 2^-30 covers their own rounding many times over.
 inline constexpr double kFp64Slack = 0x1p-30;
 
+// |(a - b) - (x - c)| <= kCentring (|a| + |b|) for a = fl(x - mu), b = fl(c - mu): one rounding an element (fp32
+// differences do not underflow).
+inline constexpr double kCentring = 1.01 * kUnitRoundoff;
+
 // The largest fp32 number <= v, for finite results (std::nextafter is a call, and this runs for every row).
 inline float round_down(double v) {
   const auto f = static_cast<float>(v);
@@ -27,42 +31,67 @@ inline float round_down(double v) {
 }
 inline float round_up(double v) { return -round_down(-v); }
 
+// What the bound knows of a sketch.
+struct SketchSize {
+  double sq_norm;  // |v|^2 as an fp64 sum
+  double error;    // its share of | |v - w| - |x - c| |, not below the truth by more than 2^-33 of it
+};
+
 class FilterBound {
  public:
-  explicit FilterBound(std::int64_t d)
-      : distance_rounding_(1 + distance_rounding(d)), underflow_(static_cast<double>(d) * 0x1p-148) {
-    // The score is a chain of d products and d sums on top of the start value, in any order: at most d + 2 roundings
-    // touch a term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
-    const double roundings = (static_cast<double>(d) + 2) * kUnitRoundoff;
-    score_rounding_ = roundings / (1 - roundings);
+  // roundings: those that touch a term of a score. underflow: what denormals may take from a score. split: any number
+  // > 0; best is the error of a typical centroid over the distance of a typical row to its own.
+  FilterBound(std::int64_t d, double roundings, double underflow, double split)
+      : distance_rounding_(1 + distance_rounding(d)),
+        distance_underflow_(static_cast<double>(d) * 0x1p-148),
+        score_rounding_(roundings * kUnitRoundoff / (1 - roundings * kUnitRoundoff)),
+        score_underflow_(underflow),
+        split_(split) {}
+
+  // fp32, W = I: v = x - mu, w = c - mu. A score is a chain of d products and d sums on top of the start value, in any
+  // order: at most d + 2 roundings touch a term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+  static FilterBound of_rows(std::int64_t d) {
+    return {d, static_cast<double>(d) + 2, static_cast<double>(d) * 0x1p-148, kCentring};
+  }
+  // int8: the product of the integers, its conversion, the product of the scales and one multiply-add.
+  static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
+
+  // The start value of a centroid's scores.
+  float start(const SketchSize& w) const {
+    const double error = w.error * w.error * (1 + 1 / split_);
+    return round_up(-0.5 * (w.sq_norm * (1 - 2 * score_rounding_ - kFp64Slack) -
+                            error * (1 + score_rounding_ + kFp64Slack)));
   }
 
-  // The start value of a centroid's scores; sq_norm = |b|^2 as an fp64 sum.
-  float start(double sq_norm) const {
-    return round_up(-0.5 * sq_norm * (1 - 2 * score_rounding_ - 2 * kCentring - kFp64Slack));
-  }
-
-  // What the threshold needs of a point; sq_norm = |a|^2 as an fp64 sum.
+  // What the threshold needs of a row.
   struct Point {
-    double head;   // |a|^2 less the score's rounding
-    double reach;  // kCentring |a|
+    float head;   // |v|^2 less the score's rounding
+    float reach;  // the row's error
   };
-  Point point(double sq_norm) const {
-    return {(1 - kFp64Slack) * sq_norm - (1 + kFp64Slack) * score_rounding_ * sq_norm, kCentring * std::sqrt(sq_norm)};
+  Point point(const SketchSize& v) const {
+    return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm), round_up(v.error)};
   }
 
-  // The least score that a centroid with D <= `distance` can have.
-  float threshold(const Point& point, float distance) const {
-    const double reach = std::sqrt(static_cast<double>(distance) * distance_rounding_ + underflow_) + point.reach;
-    return round_down(0.5 * (point.head - (1 + kFp64Slack) * (1 + kCentring) * reach * reach) - underflow_);
+  // |x - c| is at most this if D(x, c) <= `distance`.
+  double radius(float distance) const {
+    return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);
   }
+
+  // The least score that a centroid with |x - c| <= radius can have.
+  float threshold(const Point& point, double radius) const {
+    const double reach = radius + static_cast<double>(point.reach);
+    return round_down(0.5 * (static_cast<double>(point.head) - (1 + kFp64Slack) * (1 + split_) * reach * reach) - score_underflow_);
+  }
+
+  // The threshold turned around: a centroid whose score is below `score` is farther than
+  // sqrt((head - 2 score - 2 underflow) factor) - reach.
+  float inverse_underflow() const { return round_up(2 * score_underflow_); }
+  float inverse_factor() const { return round_down(1 / ((1 + 2 * kFp64Slack) * (1 + split_))); }
 
  private:
-  // |(a - b) - (x - c)| <= kCentring (|a| + |b|): one rounding an element (fp32 differences do not underflow).
-  static constexpr double kCentring = 1.01 * kUnitRoundoff;
-
-  double distance_rounding_, score_rounding_;
-  double underflow_;  // of D, and more than that of a score
+  double distance_rounding_, distance_underflow_;
+  double score_rounding_, score_underflow_;
+  double split_;
 };
 
 }  // namespace fastkmeans

@@ -25,13 +25,13 @@ std::vector<std::int32_t> hint(int which, const Assignment& expected, std::int64
 
 void compare_with_oracle(const Matrix& x, const Matrix& centroids, Random& random) {
   const Assignment expected = assign(on("scalar"), x.view(), centroids);
-  for (const cpu::Isa* isa : kernel_isas())
+  for (const Path& path : kernel_paths())
     for (int which = 0; which < 3; ++which) {
-      Execution execution = on(isa->name, static_cast<int>(draw(random, 1, 5)));
+      Execution execution = on(path, static_cast<int>(draw(random, 1, 5)));
       const std::int64_t sizes[] = {1, 3, 17, 100, 51'200};
       execution.chunk_size_data = sizes[draw(random, 0, 4)];
       execution.chunk_size_centroids = sizes[draw(random, 0, 4)];
-      SCOPED_TRACE(::testing::Message() << isa->name << " n " << x.rows << " d " << x.cols << " k " << centroids.rows
+      SCOPED_TRACE(::testing::Message() << path << " n " << x.rows << " d " << x.cols << " k " << centroids.rows
                                         << " hint " << which << " threads " << execution.n_threads << " chunk "
                                         << execution.chunk_size_data);
       expect_same(assign(execution, x.view(), centroids, hint(which, expected, centroids.rows, random)), expected);
@@ -84,8 +84,8 @@ TEST(Assign, BadRowsAreCountedAndChangeNoOther) {
   x.row(140)[3] = 0x1p56f;
   x.row(141)[3] = -0x1.fffffep55f;  // the largest legal one
   compare_with_oracle(x, centroids, random);
-  for (const cpu::Isa* isa : kernel_isas()) {
-    const Assignment got = assign(on(isa->name, 3), x.view(), centroids);
+  for (const Path& path : kernel_paths()) {
+    const Assignment got = assign(on(path, 3), x.view(), centroids);
     EXPECT_EQ(got.check.bad, 3);
     EXPECT_EQ(got.check.first, 21);
     EXPECT_EQ(got.labels[37], 0);
@@ -98,15 +98,15 @@ TEST(Assign, PreviousMayBeTheLabelsThemselves) {
   for (const Kind kind : {Kind::normal, Kind::half_tiny}) {
     const Matrix x = random_rows(kind, 300, 9, random), centroids = centroids_near(x, 40, random);
     const Assignment expected = assign(on("scalar"), x.view(), centroids);
-    for (const cpu::Isa* isa : kernel_isas()) {
-      const Execution execution = on(isa->name, 2);
+    for (const Path& path : kernel_paths()) {
+      const Execution execution = on(path, 2);
       Workers workers(2, {});
       std::vector<std::int32_t> labels = hint(2, expected, 40, random);
       std::vector<float> distances(labels.size());
       make_backend(execution, workers)
-          ->assign(x.view(), centroids.centroids(), labels.data(), labels.data(), distances.data());
-      EXPECT_EQ(labels, expected.labels) << isa->name;
-      EXPECT_TRUE(same_bits(distances, expected.distances)) << isa->name;
+          ->assign(x.view(), centroids.centroids(), labels.data(), false, labels.data(), distances.data());
+      EXPECT_EQ(labels, expected.labels) << path;
+      EXPECT_TRUE(same_bits(distances, expected.distances)) << path;
     }
   }
 }

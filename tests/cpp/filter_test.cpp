@@ -20,9 +20,9 @@ void expect_tie_goes_to_the_lower(const std::vector<float>& x, const std::vector
     ASSERT_EQ(centroids.row(1)[j] - x[j], x[j] - nearest[j]) << "dimension " << j << ": the mirror image is not exact";
   }
   if (!other.empty()) std::copy(other.begin(), other.end(), centroids.row(2));
-  for (const cpu::Isa* isa : kernel_isas()) {
-    const Assignment got = assign(on(isa->name), rows.view(), centroids, {0, 0, 0, 1});
-    EXPECT_EQ(got.labels[3], 0) << isa->name;
+  for (const Path& path : kernel_paths()) {
+    const Assignment got = assign(on(path), rows.view(), centroids, {0, 0, 0, 1});
+    EXPECT_EQ(got.labels[3], 0) << path;
   }
 }
 
@@ -64,11 +64,11 @@ TEST(FilterNoOracle, IntegersWhereDOrdersOtherwise) {
   std::fill_n(centroids.row(0), 2048, 1.0f);
   for (std::int64_t c = 0; c < 2; ++c) std::fill_n(centroids.row(c), 32, 4096.0f);
   centroids.row(1)[32] = 8;
-  for (const cpu::Isa* isa : kernel_isas())
+  for (const Path& path : kernel_paths())
     for (const std::int32_t previous : {0, 1}) {
-      const Assignment got = assign(on(isa->name), x.view(), centroids, std::vector<std::int32_t>(3, previous));
-      EXPECT_EQ(got.labels[0], 0) << isa->name << " previous " << previous;
-      EXPECT_EQ(got.distances[0], 0x1p29f) << isa->name;
+      const Assignment got = assign(on(path), x.view(), centroids, std::vector<std::int32_t>(3, previous));
+      EXPECT_EQ(got.labels[0], 0) << path << " previous " << previous;
+      EXPECT_EQ(got.distances[0], 0x1p29f) << path;
     }
 }
 
@@ -76,12 +76,12 @@ TEST(FilterNoOracle, TiesGoToTheLowestIndexWhateverTheHint) {
   // Four centroids around each of the points, at distance 1, with copies.
   const Matrix x(2, 2, {0, 0, 10, 10});
   const Matrix centroids(9, 2, {50, 50, 0, 1, 1, 0, 0, -1, -1, 0, 0, 1, 10, 11, 11, 10, 10, 11});
-  for (const cpu::Isa* isa : kernel_isas()) {
-    EXPECT_EQ(assign(on(isa->name), x.view(), centroids).labels, (std::vector<std::int32_t>{1, 6})) << isa->name;
+  for (const Path& path : kernel_paths()) {
+    EXPECT_EQ(assign(on(path), x.view(), centroids).labels, (std::vector<std::int32_t>{1, 6})) << path;
     for (std::int32_t previous = 0; previous < 9; ++previous)
-      EXPECT_EQ(assign(on(isa->name), x.view(), centroids, {previous, previous}).labels,
+      EXPECT_EQ(assign(on(path), x.view(), centroids, {previous, previous}).labels,
                 (std::vector<std::int32_t>{1, 6}))
-          << isa->name << " previous " << previous;
+          << path << " previous " << previous;
   }
 }
 
@@ -92,22 +92,22 @@ TEST(FilterNoOracle, CopiesOfTheNearest) {
   for (const std::int64_t c : {11, 12, 90, 199}) centroids.row(c)[0] = 5;
   centroids.row(90)[1] = -0.0f;
   const Matrix x(3, 3, {5, 0, 0, 6, 0, 0, 5, 0, -0.0f});
-  for (const cpu::Isa* isa : kernel_isas())
+  for (const Path& path : kernel_paths())
     for (const std::int32_t previous : {-1, 0, 11, 12, 90, 199}) {
       const auto hint = previous < 0 ? std::vector<std::int32_t>{} : std::vector<std::int32_t>(3, previous);
-      const Assignment got = assign(on(isa->name), x.view(), centroids, hint);
-      EXPECT_EQ(got.labels, (std::vector<std::int32_t>{11, 11, 11})) << isa->name << ' ' << previous;
-      EXPECT_EQ(got.distances, (std::vector<float>{0, 1, 0})) << isa->name;
+      const Assignment got = assign(on(path), x.view(), centroids, hint);
+      EXPECT_EQ(got.labels, (std::vector<std::int32_t>{11, 11, 11})) << path << ' ' << previous;
+      EXPECT_EQ(got.distances, (std::vector<float>{0, 1, 0})) << path;
     }
 }
 
 TEST(FilterNoOracle, TinyRowsAndCentroidsAreScaled) {
   const float unit = 0x1p-80f;  // its square underflows
   const Matrix x(4, 1, {1 * unit, 9 * unit, 0x1p-31f, 6 * unit}), centroids(2, 1, {0.0f, 10 * unit});
-  for (const cpu::Isa* isa : kernel_isas())
+  for (const Path& path : kernel_paths())
     for (const std::int32_t previous : {0, 1}) {
-      const Assignment got = assign(on(isa->name), x.view(), centroids, std::vector<std::int32_t>(4, previous));
-      EXPECT_EQ(got.labels, (std::vector<std::int32_t>{0, 1, 0, 1})) << isa->name;  // 2^-31: unscaled, and a tie
+      const Assignment got = assign(on(path), x.view(), centroids, std::vector<std::int32_t>(4, previous));
+      EXPECT_EQ(got.labels, (std::vector<std::int32_t>{0, 1, 0, 1})) << path;  // 2^-31: unscaled, and a tie
       EXPECT_EQ(true_distance(got.distances[1]), 0x1p-160);
       EXPECT_EQ(true_distance(got.distances[2]), 0x1p-62);
       EXPECT_EQ(true_distance(got.distances[3]), 16 * 0x1p-160);
@@ -116,10 +116,10 @@ TEST(FilterNoOracle, TinyRowsAndCentroidsAreScaled) {
 
 TEST(FilterNoOracle, CentroidsOnEitherSideOfTheTinyLimit) {
   const Matrix x(2, 1, {0x1p-80f, 0.0f});
-  for (const cpu::Isa* isa : kernel_isas()) {
+  for (const Path& path : kernel_paths()) {
     const Matrix below(2, 1, {0.0f, std::nextafter(0x1p-32f, 0.0f)}), at(2, 1, {0.0f, 0x1p-32f});
-    EXPECT_EQ(true_distance(assign(on(isa->name), x.view(), below).distances[0]), 0x1p-160);
-    EXPECT_EQ(true_distance(assign(on(isa->name), x.view(), at).distances[0]), 0.0);  // not scaled: D underflows
+    EXPECT_EQ(true_distance(assign(on(path), x.view(), below).distances[0]), 0x1p-160);
+    EXPECT_EQ(true_distance(assign(on(path), x.view(), at).distances[0]), 0.0);  // not scaled: D underflows
   }
 }
 
@@ -129,8 +129,8 @@ TEST(FilterNoOracle, NearestByFp64) {
   for (const Kind kind : {Kind::normal, Kind::integers, Kind::offset, Kind::outliers, Kind::mixed_rows, Kind::huge})
     for (const std::int64_t d : {1, 2, 3, 30, 200}) {
       const Matrix x = random_rows(kind, 150, d, random), centroids = centroids_near(x, 100, random);
-      for (const cpu::Isa* isa : kernel_isas()) {
-        const Assignment got = assign(on(isa->name), x.view(), centroids);
+      for (const Path& path : kernel_paths()) {
+        const Assignment got = assign(on(path), x.view(), centroids);
         for (std::int64_t i = 0; i < x.rows; ++i) {
           auto true_d = [&](std::int64_t c) {
             double sum = 0;
@@ -143,7 +143,7 @@ TEST(FilterNoOracle, NearestByFp64) {
           const double rounding = 2 * distance_rounding(d);
           ASSERT_LE(true_d(got.labels[static_cast<std::size_t>(i)]),
                     least * (1 + rounding) + static_cast<double>(d) * 0x1p-147)
-              << isa->name << " kind " << static_cast<int>(kind) << " d " << d << " row " << i;
+              << path << " kind " << static_cast<int>(kind) << " d " << d << " row " << i;
         }
       }
     }

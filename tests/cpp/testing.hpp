@@ -32,6 +32,24 @@ inline std::vector<const cpu::Isa*> kernel_isas() {
   return usable;
 }
 
+// An instruction set and a filter (Execution::filter); which filter the planner takes for small data is its own affair.
+struct Path {
+  std::string isa, filter;
+};
+inline std::ostream& operator<<(std::ostream& out, const Path& path) { return out << path.isa << ' ' << path.filter; }
+
+// Every filter of every instruction set that this machine has; bounded: those with drift bounds too.
+inline std::vector<Path> kernel_paths(bool bounded = false) {
+  std::vector<Path> paths;
+  for (const cpu::Isa* isa : kernel_isas())
+    for (const char* filter : {"fp32", "fp32_bounds", "int8", "int8_bounds"}) {
+      const std::string_view name = filter;
+      if ((isa->kernels->sketch || name.starts_with("fp32")) && (bounded || !name.ends_with("_bounds")))
+        paths.push_back({std::string(isa->name), filter});
+    }
+  return paths;
+}
+
 struct Matrix {
   std::int64_t rows = 0, cols = 0;
   std::vector<float> values;
@@ -105,6 +123,12 @@ inline Execution on(std::string_view isa, int n_threads = 1) {
   return execution;
 }
 
+inline Execution on(const Path& path, int n_threads = 1) {
+  Execution execution = on(path.isa, n_threads);
+  execution.filter = path.filter;
+  return execution;
+}
+
 inline Assignment assign(const Execution& execution, const MatrixView& x, const Matrix& centroids,
                          const std::vector<std::int32_t>& previous = {}) {
   Workers workers(execution.n_threads, execution.interrupt);
@@ -112,8 +136,9 @@ inline Assignment assign(const Execution& execution, const MatrixView& x, const 
   out.labels.assign(static_cast<std::size_t>(x.rows), -7);
   out.distances.assign(out.labels.size(), -7);
   out.check = make_backend(execution, workers)
-                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), out.labels.data(),
-                           out.distances.data());
+                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), false, out.labels.data(),
+                           out.distances.data())
+                  .check;
   return out;
 }
 

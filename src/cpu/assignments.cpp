@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/assignments.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "distance.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+// Rows of a tile. fp32: beyond this a panel's own traffic is hidden already. int8: four times the arithmetic a byte, so
+// more rows must share a panel; their fp32 rows, read again by refine, stay within the L2 of most servers.
+constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
+// Rows looked at to learn what is typical.
+constexpr std::int64_t kLookedAt = 64;
+// Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
+// over `levels`, and the root of 1/12 of a step.
+double quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
+
+// A few milliseconds of work between two checkpoints, on the slowest path too.
+constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
+
+}  // namespace
+
+Assignments::Assignments(const Kernels& kernels, const Execution& execution, Workers& workers)
+    : kernels_(kernels), execution_(execution), workers_(workers), planner_(kernels.costs, execution.filter) {}
+
+Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, bool again,
+                             std::int32_t* labels, float* distances) {
+  if (centre_.empty()) centre_ = central_row(x, kernels_, workers_);
+  if (!sketcher_ && kernels_.sketch) sketcher_.emplace(x.cols, *kernels_.sketch);
+  const bool tiny = kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
+  if (!is_known(x)) {
+    known_.reset();
+    sketches_.complete = false;
+    split_ = 0;
+  }
+  const Plan plan = planner_.plan({x.cols, centroids.k, sketcher_ ? sketcher_->size() : 0, kernels_.panel_width,
+                                   previous == nullptr, sketches_.complete, tiny});
+  const bool int8 = plan.filter == Filter::int8;
+  const std::int64_t tile_rows = rows_per_tile(x, plan.filter);
+
+  if (!known_ || !previous || !plan.bounds || (bounds_ && bounds_->tile_rows() != tile_rows)) bounds_.reset();
+  const bool bounds_known = bounds_ != nullptr;
+  if (bounds_known)
+    bounds_->move_to(centroids, workers_);
+  else if (previous && again && plan.bounds)
+    bounds_ = std::make_unique<DriftBounds>(x.rows, tile_rows, centroids, kernels_.panel_width, workers_);
+  RowSketches* kept = int8 && (again || sketches_.complete) ? &sketches_ : nullptr;
+  if (kept && !sketches_.complete) sketches_.resize(x.rows + kernels_.sketch->row_group, sketcher_->size());
+
+  AssignCounts counts, rest;
+  const auto run = [&](bool with_sketches, const std::vector<std::uint8_t>* only) {
+    const FilterBound bound =
+        with_sketches ? FilterBound::of_sketches(x.cols, split_ > 0 ? split_ : quantisation(*kernels_.sketch))
+                      : FilterBound::of_rows(x.cols);
+    const std::vector<std::int32_t> order = bounds_ ? bounds_->order() : std::vector<std::int32_t>();
+    plain_.prepare(centroids, centre_, 1.0f, bound, with_sketches ? &*sketcher_ : nullptr, order, kernels_, workers_);
+    // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
+    if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, nullptr, {}, kernels_, workers_);
+    const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
+    const std::int64_t panels =
+        std::min(by_chunk, kMultiplyAddsPerCheckpoint / (tile_rows * kernels_.panel_width * x.cols) + 1);
+    return cpu::assign({x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, tile_rows, panels,
+                        with_sketches ? kept : nullptr, bounds_.get(), bounds_known,
+                        with_sketches ? plan.most_refined : 0, only, previous, labels, distances},
+                       workers_);
+  };
+  counts = run(int8, nullptr);
+  const bool gave_up = !counts.undone.empty();
+  if (gave_up) {
+    bounds_.reset();
+    rest = run(false, &counts.undone);
+    counts.check.merge(rest.check);
+  }
+  const std::int64_t changed = counts.changed + rest.changed;
+  planner_.report(static_cast<double>(changed) / static_cast<double>(x.rows), gave_up);
+  if (again && !counts.check.bad) {
+    known_ = x;
+    sketches_.complete = kept && !gave_up;
+    if (sketches_.complete) look_at(x, distances);
+  }
+  return {counts.check, {name_of(plan.filter), counts.scored + rest.scored, counts.refined + rest.refined}};
+}
+
+std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {
+  // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
+  const std::int64_t group = filter == Filter::int8 ? kernels_.sketch->row_group : kernels_.row_group;
+  const std::int64_t most =
+      filter == Filter::int8 ? std::min(kMostSketchedRows, 4 * tile_rows(x.cols)) : tile_rows(x.cols, kMostRows);
+  const std::int64_t shares = 4 * static_cast<std::int64_t>(workers_.count());
+  const std::int64_t fair = (x.rows + shares - 1) / shares;
+  const std::int64_t rows =
+      std::min({std::max(group, std::min(most, fair)), execution_.chunk_size_data, x.rows});
+  return rows < group ? rows : rows / group * group;
+}
+
+bool Assignments::is_known(const MatrixView& x) const {
+  return known_ && known_->data == x.data && known_->rows == x.rows && known_->cols == x.cols &&
+         known_->dtype == x.dtype && known_->row_stride == x.row_stride && known_->col_stride == x.col_stride;
+}
+
+void Assignments::look_at(const MatrixView& x, const float* distances) {
+  std::vector<double> ratios;
+  for (std::int64_t i = 0; i < std::min(x.rows, kLookedAt); ++i) {
+    const std::int64_t row = x.rows * i / std::min(x.rows, kLookedAt);
+    const double length = sketches_.heads.data()[row], distance = true_distance(distances[row]);
+    if (length > 0 && distance > 0) ratios.push_back(std::sqrt(length / distance));
+  }
+  if (ratios.empty()) return;
+  std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
+  split_ = std::clamp(quantisation(*kernels_.sketch) * ratios[ratios.size() / 2], 0x1p-12, 1.0);
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled with AVX-512 F, BW, DQ, VL and AMX's tiles and int8 (cmake/FastkmeansFlags.cmake).
+#if defined(__x86_64__)
+#define FASTKMEANS_KERNELS kAmxInt8Kernels
+#define FASTKMEANS_AMX
+#include "cpu/kernels_inl.hpp"
+#endif

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The int8 kernels: sketches of rows, and the scan of sketches. Included by kernels_inl.hpp, whose rules hold here too.
+#pragma once
+
+#include "cpu/kernels.hpp"
+#include "cpu/simd.hpp"
+
+#if !defined(FASTKMEANS_NO_SKETCH)
+
+namespace fastkmeans::cpu {
+namespace {
+
+// --- A row as int8: centred, rotated, scaled by its own largest element ---
+
+// One level of a Hadamard transform inside a vector: lane l becomes v[l ^ S] + v[l], or - v[l] where l has bit S.
+template <int S, int... L>
+[[gnu::always_inline]] inline F32 level(F32 v, Lanes<L...>) {
+  constexpr I32 signs = {(L & S ? INT32_MIN : 0)...};
+  return __builtin_shufflevector(v, v, (L ^ S)...) + reinterpret_cast<F32>(reinterpret_cast<I32>(v) ^ signs);
+}
+
+void hadamard(float* y, std::int64_t size) {
+  for (std::int64_t i = 0; i < size; i += kPadding)
+    for (std::int64_t l = 0; l < kPadding; l += kWidth) {
+      F32 v = load(y + i + l);
+      v = level<1>(v, AllLanes());
+      v = level<2>(v, AllLanes());
+      if constexpr (kWidth > 4) v = level<4>(v, AllLanes());
+      if constexpr (kWidth > 8) v = level<8>(v, AllLanes());
+      store(y + i + l, v);
+    }
+  for (std::int64_t half = kWidth; half < size; half *= 2)
+    for (std::int64_t i = 0; i < size; i += 2 * half)
+      for (std::int64_t j = i; j < i + half; j += kWidth) {
+        const F32 a = load(y + j), b = load(y + j + half);
+        store(y + j, a + b);
+        store(y + j + half, a - b);
+      }
+}
+
+// Sum and largest of the lanes; fp64, so that integers stay exact.
+[[gnu::always_inline]] inline double sum_of(F32 v) {
+  double sum = 0;
+  for (int l = 0; l < kWidth; ++l) sum += static_cast<double>(v[l]);
+  return sum;
+}
+
+// Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+constexpr float kRound = 0x1.8p23f;
+
+RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const RotationView& rotation, float* work,
+                     std::int8_t* q) {
+  const std::int64_t size = rotation.size;
+  F32 squares = {};
+  const float* factor = rotation.factors[0];
+  for (std::int64_t j = 0; j < n; j += kWidth) {
+    const F32 a = load(row + j) - load(mu + j);
+    squares = squares + a * a;
+    store(work + j, a * load(factor + j));
+  }
+  for (std::int64_t j = n; j < size; ++j) work[j] = 0;
+  for (int round = 0; round < rotation.rounds; ++round) {
+    if (round > 0)
+      for (std::int64_t j = 0; j < size; j += kWidth) store(work + j, load(work + j) * load(rotation.factors[round] + j));
+    float* at = work;
+    for (int b = 0; b < rotation.block_count; ++b) {
+      const std::int64_t block = rotation.blocks[round][b];
+      hadamard(at, block);
+      at += block;
+    }
+  }
+  float most = 0;
+  {
+    F32 largest = {};
+    for (std::int64_t j = 0; j < size; j += kWidth) {
+      const F32 y = load(work + j), negative = -y;
+      largest = y > largest ? y : largest;
+      largest = negative > largest ? negative : largest;
+    }
+    for (int l = 0; l < kWidth; ++l) most = largest[l] > most ? largest[l] : most;
+  }
+  RowSketch out = {};
+  out.sq_length = sum_of(squares);
+  if (!(most >= 0x1p-100f)) most = 0;  // too small for its scale to be inverted: all error
+  out.scale = most / kSketchLevels;
+  const F32 inverse = broadcast(most > 0 ? kSketchLevels / most : 0.0f), scale = broadcast(out.scale);
+  F32 sum = {}, sq_sum = {}, sq_error = {};
+  for (std::int64_t j = 0; j < size; j += kWidth) {
+    const F32 y = load(work + j);
+    F32 level = y * inverse;  // at most kSketchLevels and a rounding, so that it rounds to kSketchLevels
+    level = (level + kRound) - kRound;
+    const F32 error = y - level * scale;
+    sum = sum + level;
+    sq_sum = sq_sum + level * level;
+    sq_error = sq_error + error * error;
+    store_int8(q + j, level);
+  }
+  out.sum = static_cast<std::int32_t>(sum_of(sum));
+  out.sq_sum = sum_of(sq_sum);
+  out.sq_error = sum_of(sq_error);
+  return out;
+}
+
+// --- Scores ---
+
+// S = start + (scale of the row * scale of the centroid) * <q, q'>.
+[[gnu::always_inline]] inline std::int64_t score_row(const SketchScan& s, std::int64_t row, std::int64_t hits,
+                                                     const I32* dot) {
+  const F32 scale = broadcast(s.scales[row]);
+  F32 score[kPanelVectors];
+  for (int v = 0; v < kPanelVectors; ++v)
+    score[v] = multiply_add(__builtin_convertvector(dot[v], F32), scale * load(s.panel_scales + v * kWidth),
+                            load(s.starts + v * kWidth));
+  return keep_hits(s.out, s.thresholds, row, hits, score);
+}
+
+#if defined(FASTKMEANS_AMX)
+
+// Tiles: 0 to 3 the sums of 32 rows x 32 centroids, 4 and 5 the rows, 6 and 7 the panel; 64 elements at a time.
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+std::int64_t sketch_scan(const SketchScan& given) {
+  const SketchScan s = given;
+  const TileConfig config;
+  _tile_loadconfig(&config);
+  constexpr std::int64_t kRows = 32;
+  static_assert(kPanelWidth == 32);
+  alignas(64) std::int32_t sums[2][kRows * kPanelWidth];
+  std::int64_t hits = 0;
+  // Scores of one block are looked at while the tiles multiply the next.
+  const auto look = [&](std::int64_t first, const std::int32_t* dots) __attribute__((always_inline)) {
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const I32 dot[kPanelVectors] = {load_integers(dots + r * kPanelWidth),
+                                      load_integers(dots + r * kPanelWidth + kWidth)};
+      hits += score_row(s, first + r, hits, dot);
+    }
+  };
+  for (std::int64_t first = 0, turn = 0; first < s.rows; first += kRows, turn ^= 1) {
+    const std::int8_t* a = s.points + first * s.size;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (std::int64_t j = 0; j < s.size; j += 64) {
+      const std::uint8_t* b = s.panel + j * kPanelWidth;
+      _tile_loadd(6, b, kPanelWidth * 4);
+      _tile_loadd(7, b + 64, kPanelWidth * 4);
+      _tile_loadd(4, a + j, s.size);
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 4, 7);
+      _tile_loadd(5, a + j + 16 * s.size, s.size);
+      _tile_dpbssd(2, 5, 6);
+      _tile_dpbssd(3, 5, 7);
+    }
+    if (first > 0) look(first - kRows, sums[turn ^ 1]);
+    std::int32_t* out = sums[turn];
+    _tile_stored(0, out, kPanelWidth * 4);
+    _tile_stored(1, out + 16, kPanelWidth * 4);
+    _tile_stored(2, out + 16 * kPanelWidth, kPanelWidth * 4);
+    _tile_stored(3, out + 16 * kPanelWidth + 16, kPanelWidth * 4);
+  }
+  look(s.rows - kRows, sums[(s.rows / kRows - 1) & 1]);
+  _tile_release();
+  return hits;
+}
+
+#else
+
+// kSketchRows rows x kPanelWidth centroids, all in registers.
+[[gnu::always_inline]] inline std::int64_t sketch_group(const SketchScan& s, std::int64_t first, std::int64_t hits) {
+  I32 dot[kSketchRows][kPanelVectors];
+  const std::int8_t* q = s.points + first * s.size;
+#pragma GCC unroll 12
+  for (int r = 0; r < kSketchRows; ++r)
+    for (int v = 0; v < kPanelVectors; ++v) dot[r][v] = broadcast_integer(-kPanelOffset * s.sums[first + r]);
+  for (std::int64_t j = 0; j < s.size; j += kDotStep) {
+    PanelVector b[kPanelVectors];
+    for (int v = 0; v < kPanelVectors; ++v) b[v] = load_panel(s.panel + j * kPanelWidth + v * kWidth * 4);
+#pragma GCC unroll 12
+    for (int r = 0; r < kSketchRows; ++r) {
+      const PointVector point = load_point(q + r * s.size + j);
+      for (int v = 0; v < kPanelVectors; ++v) dot[r][v] = add_dot(dot[r][v], point, b[v]);
+    }
+  }
+  std::int64_t found = 0;
+#pragma GCC unroll 12
+  for (int r = 0; r < kSketchRows; ++r) found += score_row(s, first + r, hits + found, dot[r]);
+  return found;
+}
+
+std::int64_t sketch_scan(const SketchScan& given) {
+  const SketchScan s = given;
+  std::int64_t hits = 0;
+  for (std::int64_t first = 0; first < s.rows; first += kSketchRows) hits += sketch_group(s, first, hits);
+  return hits;
+}
+
+#endif
+
+const SketchKernels kSketchKernels = {kSketchRows, kSketchGranule, static_cast<int>(kSketchLevels), kPanelOffset,
+                                      sketch_row,  sketch_scan};
+
+}  // namespace
+}  // namespace fastkmeans::cpu
+
+#endif

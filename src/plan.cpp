@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "os.hpp"
+
+namespace fastkmeans {
+namespace {
+
+// A sketch must promise this much before it is tried: below, what the model leaves out decides.
+constexpr double kWorthwhile = 0.9;
+// Distances a row that a sketch may cost over those of the fp32 filter, as a share of what it saves.
+constexpr double kShareForRefining = 0.8;
+// Sums of squares of int8 stay exact in fp32 up to here (16 lanes, 127^2 each).
+constexpr std::int64_t kLargestSketch = 16384;
+constexpr double kFewestGroups = 4;
+// Bounds that cost no more than this of what scoring costs are kept from the start.
+constexpr double kCheapBounds = 0.1;
+// The share of pairs that bounds leave to be scored grows with the share of rows that changed their cluster, as measured
+// on token embeddings (docs/performance.md): 0.3 where 3 % changed, 0.5 where 6 % did, 0.7 where 12 % did.
+double scored_share(double changed) { return std::min(1.0, 0.2 + 4 * changed); }
+
+double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) {
+  return static_cast<double>(k) * (costs.pair + costs.element * static_cast<double>(elements));
+}
+
+}  // namespace
+
+std::string_view name_of(Filter filter) { return filter == Filter::int8 ? "int8" : "fp32"; }
+
+Planner::Planner(const Costs& costs, const std::string& wanted) : costs_(costs) {
+  const std::string name = wanted.empty() ? os::environment("FASTKMEANS_FILTER") : wanted;
+  if (name.empty()) return;
+  forced_ = true;
+  wanted_.bounds = name.ends_with("_bounds");
+  const std::string filter = wanted_.bounds ? name.substr(0, name.size() - 7) : name;
+  if (filter == "int8")
+    wanted_.filter = Filter::int8;
+  else if (filter != "fp32")
+    throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + name +
+                             "'; it must be one of fp32, int8, fp32_bounds, int8_bounds");
+  if (wanted_.filter == Filter::int8 && costs_.int8.element == 0)
+    throw std::runtime_error("the filter '" + name + "' (FASTKMEANS_FILTER) is not available on this machine");
+}
+
+Plan Planner::plan(const Work& work) {
+  ++calls_;
+  if (work.first) changed_ = 1;
+  if (work.tiny) return {};
+  if (forced_) return wanted_;
+  Plan plan;
+  const double fp32 = scoring(costs_.fp32, work.k, work.d);
+  double int8 = scoring(costs_.int8, work.k, work.size);
+  if (!work.sketched) int8 += costs_.sketch_element * static_cast<double>(work.size);
+  double cost = fp32;
+  if (work.size > 0 && work.size <= kLargestSketch && int8 < kWorthwhile * fp32 && calls_ > rest_until_) {
+    plan.filter = Filter::int8;
+    plan.most_refined = kShareForRefining * (fp32 - int8) /
+                        (costs_.distance + costs_.distance_element * static_cast<double>(work.d));
+    cost = int8;
+  }
+  const double bytes = static_cast<double>(plan.filter == Filter::int8 ? work.size : 4 * work.d);
+  const double groups = static_cast<double>(work.k) / static_cast<double>(work.panel_width);
+  const double keeping = groups * costs_.bound, scored = scored_share(changed_);
+  const double with = scored * (cost + keeping + groups * costs_.gather_byte * bytes);
+  plan.bounds = groups >= kFewestGroups && (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
+  return plan;
+}
+
+void Planner::report(double changed, bool gave_up) {
+  changed_ = changed;
+  if (!gave_up) return;
+  // Try again, after longer and longer rests: survivors become fewer as the centroids settle.
+  rest_until_ = calls_ + rest_;
+  rest_ *= 2;
+}
+
+}  // namespace fastkmeans

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which filter an assignment uses, and whether bounds are carried from one to the next: from what the last one needed
+// and what the steps cost on this hardware. It decides speed and memory, never a bit of the result.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace fastkmeans {
+
+enum class Filter { fp32, int8 };
+std::string_view name_of(Filter filter);
+
+// Nanoseconds of one core; only their ratios matter.
+struct FilterCosts {
+  double element;  // of a pair scored, for each of its elements
+  double pair;     // and for the pair itself
+};
+struct Costs {
+  FilterCosts fp32, int8;                    // int8.element = 0: there is none
+  double distance, distance_element;         // D of a pair
+  double sketch_element;                     // making the sketch of a row
+  double bound;                              // keeping a drift bound: a row and a group that was scored
+  double gather_byte;                        // moving a chosen row
+};
+
+struct Work {
+  std::int64_t d, k;
+  std::int64_t size;         // elements of a sketch; 0: there is none
+  std::int64_t panel_width;  // centroids a drift bound speaks for
+  bool first;                // no labels are known
+  bool sketched;             // the rows' sketches are there already
+  bool tiny;                 // rows are multiplied by 2^64: fp32 alone
+};
+
+struct Plan {
+  Filter filter = Filter::fp32;
+  bool bounds = false;            // keep drift bounds
+  double most_refined = 0;        // distances a row beyond which fp32 is faster after all; 0: no limit
+};
+
+class Planner {
+ public:
+  // wanted: "" (FASTKMEANS_FILTER, and that empty: the planner's choice), fp32, int8, fp32_bounds, int8_bounds.
+  // std::runtime_error: unknown, or this hardware has no int8.
+  Planner(const Costs& costs, const std::string& wanted);
+
+  Plan plan(const Work& work);
+
+  // What came of it. changed: share of the rows whose label changed; gave_up: the plan's limit was reached.
+  void report(double changed, bool gave_up);
+
+ private:
+  Costs costs_;
+  bool forced_ = false;
+  Plan wanted_;
+  double changed_ = 1;
+  int calls_ = 0, rest_until_ = 0, rest_ = 1;
+};
+
+}  // namespace fastkmeans
