@@ -130,9 +130,10 @@ void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend&
     std::vector<float> distances(static_cast<std::size_t>(x.rows));
     const std::int32_t* previous = sampled ? nullptr : run.labels.data();
     if (sampled) run.labels.resize(distances.size());
-    const auto check =
-        backend.assign(x, {result.centroids.data(), result.k, result.d}, previous, false, run.labels.data(),
-                       distances.data()).check;
+    const auto check = backend
+                           .assign(x, {result.centroids.data(), result.k, result.d}, previous, false, run.labels.data(),
+                                   distances.data())
+                           .check;
     require_valid_rows(check, x, "data");
     result.inertia = inertia_of(distances, workers);
   }
@@ -212,7 +213,9 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   std::vector<std::int32_t> labels(static_cast<std::size_t>(x.rows));
   std::vector<float> distances(labels.size());
   const auto check =
-      backend->assign(x, {given.data(), centroids.rows, centroids.cols}, nullptr, false, labels.data(), distances.data()).check;
+      backend
+          ->assign(x, {given.data(), centroids.rows, centroids.cols}, nullptr, false, labels.data(), distances.data())
+          .check;
   require_valid_rows(check, x, "data");
   Prediction prediction;
   prediction.labels = widened(labels, workers);

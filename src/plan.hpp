@@ -9,7 +9,8 @@
 
 namespace fastkmeans {
 
-enum class Filter { fp32, int8 };
+// narrow: fp32 for rows of few dimensions, with all done in the lanes and no labels used.
+enum class Filter { fp32, narrow, int8 };
 std::string_view name_of(Filter filter);
 
 // Nanoseconds of one core; only their ratios matter.
@@ -18,11 +19,12 @@ struct FilterCosts {
   double pair;     // and for the pair itself
 };
 struct Costs {
-  FilterCosts fp32, int8;                    // int8.element = 0: there is none
-  double distance, distance_element;         // D of a pair
-  double sketch_element;                     // making the sketch of a row
-  double bound;                              // keeping a drift bound: a row and a group that was scored
-  double gather_byte;                        // moving a chosen row
+  FilterCosts fp32, narrow, int8;  // int8.element = 0: there is none
+  double row, narrow_row;          // what a row costs beside its scores: loading, its bound, its distance
+  double distance, distance_element;  // D of a pair
+  double sketch_element;              // making the sketch of a row
+  double bound;                       // keeping a drift bound: a row and a group that was scored
+  double gather_byte;                 // moving a chosen row
 };
 
 struct Work {
@@ -36,13 +38,13 @@ struct Work {
 
 struct Plan {
   Filter filter = Filter::fp32;
-  bool bounds = false;            // keep drift bounds
-  double most_refined = 0;        // distances a row beyond which fp32 is faster after all; 0: no limit
+  bool bounds = false;      // keep drift bounds
+  double most_refined = 0;  // distances a row beyond which fp32 is faster after all; 0: no limit
 };
 
 class Planner {
  public:
-  // wanted: "" (FASTKMEANS_FILTER, and that empty: the planner's choice), fp32, int8, fp32_bounds, int8_bounds.
+  // wanted: "" (FASTKMEANS_FILTER, and that empty: the planner's choice), fp32, narrow, int8, fp32_bounds, int8_bounds.
   // std::runtime_error: unknown, or this hardware has no int8.
   Planner(const Costs& costs, const std::string& wanted);
 

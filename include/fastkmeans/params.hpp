@@ -14,8 +14,8 @@ namespace fastkmeans {
 
 // How to compute: changes speed and memory, never a bit of the result.
 struct Execution {
-  int n_threads = 0;  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
-  std::string isa;    // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
+  int n_threads = 0;   // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
+  std::string isa;     // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
   std::string filter;  // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest; or fp32, int8
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
   std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`

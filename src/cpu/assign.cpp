@@ -2,7 +2,6 @@
 #include "cpu/assign.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -17,7 +16,7 @@ namespace {
 
 // Below every score (scores are finite), above the -infinity of centroids left out.
 constexpr float kAllPass = std::numeric_limits<float>::lowest();
-constexpr float kNonePasses = std::numeric_limits<float>::infinity();
+constexpr float kNonePasses = std::numeric_limits<float>::quiet_NaN();  // a start, and so a score, may be +infinity
 // Where more of a tile's rows than this need a group of centroids, all are scanned: gathering costs as much.
 constexpr double kDense = 0.7;
 // One tile may need this many times the distances that all may need on average.
@@ -62,8 +61,10 @@ class Tile {
     tile_ = tile;
     first_ = first;
     size_ = count;
-    if (load(task_.centroids, &counts.check) && !scan(task_.centroids, workers, seat, counts)) return false;
+    RowCheck check;
+    if (load(task_.centroids, &check) && !scan(task_.centroids, workers, seat, counts)) return false;
     if (task_.tiny && load(*task_.tiny, nullptr)) scan(*task_.tiny, workers, seat, counts);
+    counts.check.merge(check);
     return true;
   }
 
@@ -107,7 +108,9 @@ class Tile {
           clear(i);
           continue;
         }
-        if (scaled) std::for_each(&points_[s * static_cast<std::size_t>(ld_)], &points_[(s + 1) * static_cast<std::size_t>(ld_)], [](float& v) { v *= kTinyScale; });
+        if (scaled)
+          std::for_each(&points_[s * static_cast<std::size_t>(ld_)], &points_[(s + 1) * static_cast<std::size_t>(ld_)],
+                        [](float& v) { v *= kTinyScale; });
         describe(centroids, i);
       }
       start(centroids, i);
@@ -128,7 +131,8 @@ class Tile {
       to.sums.data()[row] = sketch.sum;
       size = sketcher()->bound(sketch);
     } else {
-      const double sq_norm = task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[static_cast<std::size_t>(slot * ld_)]);
+      const double sq_norm =
+          task_.kernels.centre(point(slot), centroids.mu.data(), ld_, &centred_[static_cast<std::size_t>(slot * ld_)]);
       size = {sq_norm, kCentring * std::sqrt(sq_norm)};
     }
     const FilterBound::Point known = task_.bound.point(size);
@@ -171,9 +175,10 @@ class Tile {
   }
 
   bool scan(const PreparedCentroids& centroids, Workers& workers, int seat, AssignCounts& counts) {
-    const auto most = task_.most_refined > 0
-                          ? counts.refined + static_cast<std::int64_t>(kTileExcess * task_.most_refined * static_cast<double>(size_))
-                          : std::numeric_limits<std::int64_t>::max();
+    const auto most =
+        task_.most_refined > 0
+            ? counts.refined + static_cast<std::int64_t>(kTileExcess * task_.most_refined * static_cast<double>(size_))
+            : std::numeric_limits<std::int64_t>::max();
     std::fill(thresholds_.begin() + size_, thresholds_.begin() + whole_groups(size_), kNonePasses);
     DriftBounds* bounds = &centroids == task_.tiny ? nullptr : task_.bounds;
     const std::int64_t together = bounds ? bounds->panels_per_group() : 1;
@@ -182,7 +187,8 @@ class Tile {
       const bool choose = bounds && task_.bounds_known;
       std::int64_t chosen = size_;
       if (choose) {
-        chosen = task_.kernels.choose(bounds->least(tile_, group), bounds->drift(group), radii_.data(), size_, chosen_.data());
+        chosen = task_.kernels.choose(bounds->least(tile_, group), bounds->drift(group), radii_.data(), size_,
+                                      chosen_.data());
         if (chosen == 0) {
           panel = end;
           if (group % 64 == 0) workers.checkpoint(seat);
@@ -197,7 +203,9 @@ class Tile {
         if (panel % task_.panels_at_a_time == 0) workers.checkpoint(seat);
         if (counts.refined > most) return false;
         if (panel > begin && !dense)  // thresholds rose
-          for (std::int64_t i = 0; i < chosen; ++i) gathered_floats_[static_cast<std::size_t>(i)] = thresholds_[static_cast<std::size_t>(chosen_[static_cast<std::size_t>(i)])];
+          for (std::int64_t i = 0; i < chosen; ++i)
+            gathered_floats_[static_cast<std::size_t>(i)] =
+                thresholds_[static_cast<std::size_t>(chosen_[static_cast<std::size_t>(i)])];
         const std::int64_t hits = run(centroids, panel, rows, bounds ? best_.data() : nullptr);
         for (std::int64_t h = 0; h < hits; ++h) {
           Hit hit = hits_[static_cast<std::size_t>(h)];
@@ -241,11 +249,17 @@ class Tile {
 
   Rows whole() {
     const std::int64_t count = whole_groups(size_);
-    if (!sketcher()) return {centred_.data(), nullptr, heads_.data(), reaches_.data(), thresholds_.data(), nullptr, count};
+    if (!sketcher())
+      return {centred_.data(), nullptr, heads_.data(), reaches_.data(), thresholds_.data(), nullptr, count};
     RowSketches& from = sketches();
     const std::int64_t row = sketch_row(0);
-    return {from.q.data() + row * sketcher()->size(), from.scales.data() + row, from.heads.data() + row,
-            from.reaches.data() + row, thresholds_.data(), from.sums.data() + row, count};
+    return {from.q.data() + row * sketcher()->size(),
+            from.scales.data() + row,
+            from.heads.data() + row,
+            from.reaches.data() + row,
+            thresholds_.data(),
+            from.sums.data() + row,
+            count};
   }
 
   // The chosen rows, side by side.
@@ -257,7 +271,8 @@ class Tile {
           *reaches = heads + capacity;
     for (std::int64_t i = 0; i < chosen; ++i) {
       const std::int64_t slot = chosen_[static_cast<std::size_t>(i)];
-      std::memcpy(gathered_.data() + i * bytes, static_cast<const char*>(from.points) + slot * bytes, static_cast<std::size_t>(bytes));
+      std::memcpy(gathered_.data() + i * bytes, static_cast<const char*>(from.points) + slot * bytes,
+                  static_cast<std::size_t>(bytes));
       thresholds[i] = from.thresholds[slot];
       heads[i] = from.heads[slot];
       reaches[i] = from.reaches[slot];
@@ -276,11 +291,13 @@ class Tile {
     if (copy)  // the copy was not scored, and may part from its twin
       std::fill_n(least_.begin(), count, 0.0f);
     else
-      task_.kernels.least_radii(group_best_.data(), rows.heads, rows.reaches, task_.bound.inverse_underflow(), task_.bound.inverse_factor(), bounds.drift(group), count, least_.data());
+      task_.kernels.least_radii(group_best_.data(), rows.heads, rows.reaches, task_.bound.inverse_underflow(),
+                                task_.bound.inverse_factor(), bounds.drift(group), count, least_.data());
     if (dense) {
       std::copy_n(least_.begin(), count, least);
     } else {
-      for (std::int64_t i = 0; i < count; ++i) least[chosen_[static_cast<std::size_t>(i)]] = least_[static_cast<std::size_t>(i)];
+      for (std::int64_t i = 0; i < count; ++i)
+        least[chosen_[static_cast<std::size_t>(i)]] = least_[static_cast<std::size_t>(i)];
     }
   }
 
@@ -317,7 +334,8 @@ class Tile {
 
   const float* point(std::int64_t slot) const {
     if (!in_place_now_) return &points_[static_cast<std::size_t>(slot * ld_)];
-    return reinterpret_cast<const float*>(static_cast<const char*>(task_.x.data) + (first_ + slot) * task_.x.row_stride);
+    return reinterpret_cast<const float*>(static_cast<const char*>(task_.x.data) +
+                                          (first_ + slot) * task_.x.row_stride);
   }
   float* heads() { return sketcher() ? sketches().heads.data() + sketch_row(0) : heads_.data(); }
   float* reaches() { return sketcher() ? sketches().reaches.data() + sketch_row(0) : reaches_.data(); }
@@ -355,6 +373,17 @@ void RowSketches::resize(std::int64_t count, std::int64_t size) {
   reaches.resize(count);
 }
 
+AssignCounts total_of(const std::vector<AssignCounts>& parts) {
+  AssignCounts total;
+  for (const AssignCounts& part : parts) {
+    total.check.merge(part.check);
+    total.refined += part.refined;
+    total.scored += part.scored;
+    total.changed += part.changed;
+  }
+  return total;
+}
+
 AssignCounts assign(const AssignTask& task, Workers& workers) {
   const MatrixView& x = task.x;
   const std::int64_t group = task.centroids.sketcher ? task.kernels.sketch->row_group : task.kernels.row_group;
@@ -364,30 +393,19 @@ AssignCounts assign(const AssignTask& task, Workers& workers) {
   std::vector<AssignCounts> counts(tiles.size());
   const double operations =
       2.0 * static_cast<double>(x.rows) * static_cast<double>(task.centroids.k + 4) * static_cast<double>(x.cols);
-  std::atomic<std::int64_t> rows_done{0}, refined{0};
-  std::atomic<bool> gave_up{false};
-  const std::int64_t tile_count = (x.rows + task.tile_rows - 1) / task.tile_rows;
-  std::vector<std::uint8_t> undone(static_cast<std::size_t>(tile_count));
+  GiveUp give_up(task);
   const auto assign_tile = [&](std::int64_t first, std::int64_t count, int seat) {
-    const std::int64_t tile = first / task.tile_rows;
-    if (task.only && !(*task.only)[static_cast<std::size_t>(tile)]) return;
+    if (give_up.refuses(first)) return;
     auto& mine = tiles[static_cast<std::size_t>(seat)];
     AssignCounts& my_counts = counts[static_cast<std::size_t>(seat)];
     if (!mine) mine = std::make_unique<Tile>(task, capacity);
     const std::int64_t before = my_counts.refined;
-    if (gave_up || !mine->assign(tile, first, count, workers, seat, my_counts)) undone[static_cast<std::size_t>(tile)] = 1;
-    const double all = static_cast<double>(refined += my_counts.refined - before);
-    if (task.most_refined > 0 && all > task.most_refined * static_cast<double>(rows_done += count)) gave_up = true;
+    if (!mine->assign(first / task.tile_rows, first, count, workers, seat, my_counts)) give_up.leave(first);
+    give_up.note(my_counts.refined - before, count);
   };
   workers.for_blocks(x.rows, task.tile_rows, operations, assign_tile, 2 * capacity * padded(x.cols) * 4);
-  AssignCounts total;
-  for (const AssignCounts& part : counts) {
-    total.check.merge(part.check);
-    total.refined += part.refined;
-    total.scored += part.scored;
-    total.changed += part.changed;
-  }
-  if (std::find(undone.begin(), undone.end(), 1) != undone.end()) total.undone = std::move(undone);
+  AssignCounts total = total_of(counts);
+  total.undone = give_up.undone();
   return total;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/narrow.hpp"
 #include "distance.hpp"
 
 namespace fastkmeans::cpu {
@@ -38,47 +39,47 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
   }
   const Plan plan = planner_.plan({x.cols, centroids.k, sketcher_ ? sketcher_->size() : 0, kernels_.panel_width,
                                    previous == nullptr, sketches_.complete, tiny});
-  const bool int8 = plan.filter == Filter::int8;
   const std::int64_t tile_rows = rows_per_tile(x, plan.filter);
+  keep_bounds(x, centroids, plan.bounds && previous, again, tile_rows);
+  const bool bounds_known = bounds_ && bounds_->known();
+  const bool int8 = plan.filter == Filter::int8;
+  // Tiles of less than a group would write into each other's places.
+  const bool keeps = int8 && (again || sketches_.complete) && tile_rows % kernels_.sketch->row_group == 0;
+  if (keeps && !sketches_.complete)
+    sketches_.resize(x.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->size());
 
-  if (!known_ || !previous || !plan.bounds || (bounds_ && bounds_->tile_rows() != tile_rows)) bounds_.reset();
-  const bool bounds_known = bounds_ != nullptr;
-  if (bounds_known)
-    bounds_->move_to(centroids, workers_);
-  else if (previous && again && plan.bounds)
-    bounds_ = std::make_unique<DriftBounds>(x.rows, tile_rows, centroids, kernels_.panel_width, workers_);
-  RowSketches* kept = int8 && (again || sketches_.complete) ? &sketches_ : nullptr;
-  if (kept && !sketches_.complete) sketches_.resize(x.rows + kernels_.sketch->row_group, sketcher_->size());
-
-  AssignCounts counts, rest;
-  const auto run = [&](bool with_sketches, const std::vector<std::uint8_t>* only) {
+  const auto run = [&](Filter filter, const std::vector<std::uint8_t>* only) {
+    const bool sketched = filter == Filter::int8, narrow = filter == Filter::narrow;
     const FilterBound bound =
-        with_sketches ? FilterBound::of_sketches(x.cols, split_ > 0 ? split_ : quantisation(*kernels_.sketch))
-                      : FilterBound::of_rows(x.cols);
+        sketched ? FilterBound::of_sketches(x.cols, split_ > 0 ? split_ : quantisation(*kernels_.sketch))
+                 : FilterBound::of_rows(x.cols);
+    const Layout layout = sketched ? Layout::sketches : narrow ? Layout::rows : Layout::panels;
     const std::vector<std::int32_t> order = bounds_ ? bounds_->order() : std::vector<std::int32_t>();
-    plain_.prepare(centroids, centre_, 1.0f, bound, with_sketches ? &*sketcher_ : nullptr, order, kernels_, workers_);
+    plain_.prepare(centroids, centre_, 1.0f, bound, layout, sketched ? &*sketcher_ : nullptr, order, kernels_, workers_);
     // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
-    if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, nullptr, {}, kernels_, workers_);
+    if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, Layout::panels, nullptr, {}, kernels_, workers_);
     const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
     const std::int64_t panels =
         std::min(by_chunk, kMultiplyAddsPerCheckpoint / (tile_rows * kernels_.panel_width * x.cols) + 1);
-    return cpu::assign({x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, tile_rows, panels,
-                        with_sketches ? kept : nullptr, bounds_.get(), bounds_known,
-                        with_sketches ? plan.most_refined : 0, only, previous, labels, distances},
-                       workers_);
+    const AssignTask task = {x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, tile_rows, panels,
+                             sketched && keeps ? &sketches_ : nullptr, bounds_.get(), bounds_known,
+                             only ? 0 : plan.most_refined, only, previous, labels, distances};
+    return narrow ? assign_narrow(task, workers_) : cpu::assign(task, workers_);
   };
-  counts = run(int8, nullptr);
+  AssignCounts counts = run(plan.filter, nullptr), rest;
   const bool gave_up = !counts.undone.empty();
   if (gave_up) {
     bounds_.reset();
-    rest = run(false, &counts.undone);
+    rest = run(Filter::fp32, &counts.undone);
     counts.check.merge(rest.check);
   }
-  const std::int64_t changed = counts.changed + rest.changed;
-  planner_.report(static_cast<double>(changed) / static_cast<double>(x.rows), gave_up);
+  planner_.report(static_cast<double>(counts.changed + rest.changed) / static_cast<double>(x.rows), gave_up);
+  known_.reset();
+  sketches_.complete = false;
   if (again && !counts.check.bad) {
     known_ = x;
-    sketches_.complete = kept && !gave_up;
+    sketches_.complete = keeps && !gave_up;
+    if (bounds_) bounds_->set_known();
     if (sketches_.complete) look_at(x, distances);
   }
   return {counts.check, {name_of(plan.filter), counts.scored + rest.scored, counts.refined + rest.refined}};
@@ -86,14 +87,24 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
 
 std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {
   // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
-  const std::int64_t group = filter == Filter::int8 ? kernels_.sketch->row_group : kernels_.row_group;
-  const std::int64_t most =
-      filter == Filter::int8 ? std::min(kMostSketchedRows, 4 * tile_rows(x.cols)) : tile_rows(x.cols, kMostRows);
+  const bool int8 = filter == Filter::int8, narrow = filter == Filter::narrow;
+  const std::int64_t group = int8 ? kernels_.sketch->row_group : narrow ? kNarrowGroup : kernels_.row_group;
+  const std::int64_t most = int8     ? std::min(kMostSketchedRows, 4 * tile_rows(x.cols))
+                            : narrow ? kNarrowRows
+                                     : tile_rows(x.cols, kMostRows);
   const std::int64_t shares = 4 * static_cast<std::int64_t>(workers_.count());
   const std::int64_t fair = (x.rows + shares - 1) / shares;
-  const std::int64_t rows =
-      std::min({std::max(group, std::min(most, fair)), execution_.chunk_size_data, x.rows});
+  const std::int64_t rows = std::min({std::max(group, std::min(most, fair)), execution_.chunk_size_data, x.rows});
   return rows < group ? rows : rows / group * group;
+}
+
+void Assignments::keep_bounds(const MatrixView& x, CentroidsView centroids, bool wanted, bool again,
+                              std::int64_t tile_rows) {
+  if (!known_ || !wanted || (bounds_ && !bounds_->fits(tile_rows, centroids))) bounds_.reset();
+  if (bounds_)
+    bounds_->move_to(centroids, workers_);
+  else if (known_ && wanted && again)
+    bounds_ = std::make_unique<DriftBounds>(x.rows, tile_rows, centroids, kernels_.panel_width, workers_);
 }
 
 bool Assignments::is_known(const MatrixView& x) const {

@@ -22,6 +22,8 @@ class Assignments {
 
  private:
   std::int64_t rows_per_tile(const MatrixView& x, Filter filter) const;
+  // Bounds moved to these centroids, or new ones, or none.
+  void keep_bounds(const MatrixView& x, CentroidsView centroids, bool wanted, bool again, std::int64_t tile_rows);
   bool is_known(const MatrixView& x) const;
   // Sets split_ by what is typical.
   void look_at(const MatrixView& x, const float* distances);
@@ -32,9 +34,9 @@ class Assignments {
   Planner planner_;
   std::optional<Sketcher> sketcher_;
 
-  std::vector<float> centre_;            // mu, of the first rows seen
-  PreparedCentroids plain_, scaled_;     // kept for their memory
-  std::optional<MatrixView> known_;      // the rows that the following belong to
+  std::vector<float> centre_;         // mu, of the first rows seen
+  PreparedCentroids plain_, scaled_;  // kept for their memory
+  std::optional<MatrixView> known_;   // the rows that the following belong to
   RowSketches sketches_;
   std::unique_ptr<DriftBounds> bounds_;
   double split_ = 0;  // FilterBound's: a typical error over a typical distance; 0: unknown

@@ -27,7 +27,8 @@ void bisect(CentroidsView centroids, std::int32_t* order, std::int64_t count, st
     double most = -1;
     std::int32_t found = from;
     for (std::int64_t i = 0; i < count; ++i)
-      if (const double distance = squared_distance(centroids.row(from), centroids.row(order[i]), centroids.d); distance > most)
+      if (const double distance = squared_distance(centroids.row(from), centroids.row(order[i]), centroids.d);
+          distance > most)
         most = distance, found = order[i];
     return found;
   };
@@ -52,7 +53,7 @@ void bisect(CentroidsView centroids, std::int32_t* order, std::int64_t count, st
 
 DriftBounds::DriftBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
                          Workers& workers)
-    : tile_rows_(tile_rows), panel_width_(panel_width) {
+    : tile_rows_(tile_rows), stride_((tile_rows + kPadding - 1) / kPadding * kPadding), panel_width_(panel_width) {
   const std::int64_t tiles = (rows + tile_rows - 1) / tile_rows, panels = (centroids.k + panel_width - 1) / panel_width;
   const std::int64_t most_groups = std::clamp(4 * centroids.d, kFewBytes, kMostBytes) / 4;
   panels_per_group_ = (panels + most_groups - 1) / most_groups;
@@ -63,7 +64,7 @@ DriftBounds::DriftBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
   bisect(centroids, order_.data(), centroids.k, panel_width, keyed, workers);
   centroids_.assign(centroids.values, centroids.values + centroids.k * centroids.d);
   drift_.assign(static_cast<std::size_t>(groups_), 0.0f);
-  least_.resize(tiles * groups_ * tile_rows);
+  least_.resize(tiles * groups_ * stride_);
 }
 
 void DriftBounds::move_to(CentroidsView centroids, Workers& workers) {
@@ -77,7 +78,7 @@ void DriftBounds::move_to(CentroidsView centroids, Workers& workers) {
     }
     // fp64 sums of squares and a root, then the sum with what was there: all rounded up.
     const auto g = static_cast<std::size_t>(group);
-    drift_[g] = round_up(static_cast<double>(drift_[g]) + std::sqrt(most) * (1 + kFp64Slack));
+    drift_[g] = round_up((static_cast<double>(drift_[g]) + std::sqrt(most)) * (1 + kFp64Slack));
   });
   std::copy(centroids.values, centroids.values + centroids.k * centroids.d, centroids_.begin());
 }

@@ -19,7 +19,14 @@ class DriftBounds {
   DriftBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
               Workers& workers);
 
-  std::int64_t tile_rows() const { return tile_rows_; }
+  // Whether these bounds are of such tiles and so many centroids.
+  bool fits(std::int64_t tile_rows, CentroidsView centroids) const {
+    return tile_rows == tile_rows_ && centroids.k == static_cast<std::int64_t>(order_.size());
+  }
+  // Whether an assignment has filled them in.
+  bool known() const { return known_; }
+  void set_known() { known_ = true; }
+
   std::int64_t groups() const { return groups_; }
   std::int64_t panels_per_group() const { return panels_per_group_; }
   const std::vector<std::int32_t>& order() const { return order_; }
@@ -29,9 +36,7 @@ class DriftBounds {
 
   // The bounds of a tile's rows for a group: every centroid of the group is farther from row r than
   // least(tile, group)[r] - drift(group).
-  float* least(std::int64_t tile, std::int64_t group) {
-    return least_.data() + (tile * groups_ + group) * tile_rows_;
-  }
+  float* least(std::int64_t tile, std::int64_t group) { return least_.data() + (tile * groups_ + group) * stride_; }
   // A radius as Kernels::choose compares it: least - drift rounds once, as do the terms of least.
   static float compared(double radius) { return round_up(radius * (1 + 0x1p-20)); }
   float drift(std::int64_t group) const { return drift_[static_cast<std::size_t>(group)]; }
@@ -41,11 +46,12 @@ class DriftBounds {
   // kFewBytes.
   static constexpr std::int64_t kMostBytes = 1024, kFewBytes = 64;
 
-  std::int64_t tile_rows_, panel_width_, panels_per_group_, groups_;
+  std::int64_t tile_rows_, stride_, panel_width_, panels_per_group_, groups_;
+  bool known_ = false;
   std::vector<std::int32_t> order_;
   std::vector<float> centroids_;  // where they were
   std::vector<float> drift_;      // (groups) the largest distance a centroid of the group has moved, summed up
-  Buffer<float> least_;           // (tiles, groups, tile_rows)
+  Buffer<float> least_;           // (tiles, groups, stride): tile_rows, and up to a whole vector
 };
 
 }  // namespace fastkmeans::cpu

@@ -7,6 +7,7 @@
 
 #include "fastkmeans/matrix_view.hpp"
 #include "plan.hpp"
+#include "sketch/bound.hpp"
 
 namespace fastkmeans::cpu {
 
@@ -58,28 +59,42 @@ struct SketchScan {
   ScanOut out;
 };
 
+// Rows of few dimensions: rows converted together, of which a multiple of kNarrowGroup is scored, and the number that
+// the centroids are padded to a multiple of.
+inline constexpr std::int64_t kNarrowRows = 256, kNarrowGroup = 64, kNarrowPadding = 4;
+
+// Few rows in the lanes against all centroids.
+struct NarrowScan {
+  const float* columns;     // a = x - mu, (d, kNarrowRows)
+  std::int64_t rows, d, k;  // rows: a multiple of kNarrowGroup; k: of kNarrowPadding
+  const float* centroids;   // b = c - mu, (k, d)
+  const float* starts;      // (k)
+  float* second;            // (rows) out: the second best score
+  std::int32_t* who;        // (rows) out: who has the best
+};
+
 // A Rotation (src/sketch) as plain pointers.
 struct RotationView {
   std::int64_t size;
   int rounds, block_count;
-  const float* factors[2];         // (size) of each round
+  const float* factors[2];        // (size) of each round
   const std::int64_t* blocks[2];  // (block_count) of each round
 };
 
 // A row in int8: scale * q + an error = y, the rotated row. fp32 sums, good to a relative size 2^-24.
 struct RowSketch {
-  float scale;        // largest |y| / levels, or 0
-  std::int32_t sum;   // of q
-  double sq_sum;      // of q^2, exact
-  double sq_error;    // |y - scale q|^2
-  double sq_length;   // |x - mu|^2
+  float scale;       // largest |y| / levels, or 0
+  std::int32_t sum;  // of q
+  double sq_sum;     // of q^2, exact
+  double sq_error;   // |y - scale q|^2
+  double sq_length;  // |x - mu|^2
 };
 
 // The int8 kernels of an instruction set.
 struct SketchKernels {
-  std::int64_t row_group;     // rows scored together
-  std::int64_t granule;       // sizes are multiples of this
-  int levels, panel_offset;   // |q| <= levels; what is added to the panel's elements
+  std::int64_t row_group;    // rows scored together
+  std::int64_t granule;      // sizes are multiples of this
+  int levels, panel_offset;  // |q| <= levels; what is added to the panel's elements
 
   // row: (n), n <= rotation.size, both multiples of kPadding; work: (size) floats; q: (size) out.
   RowSketch (*sketch_row)(const float* row, const float* mu, std::int64_t n, const RotationView& rotation, float* work,
@@ -108,6 +123,14 @@ struct Kernels {
   // As fixed_point.hpp's add_row; n = d, lo_inverse and lo null with one limb.
   void (*add_row)(const float* x, std::int64_t n, std::int64_t sign, const double* inverse, const double* grain,
                   const double* lo_inverse, std::uint64_t* hi, std::uint64_t* lo);
+
+  // Columns of rows - mu, (d, kNarrowRows), and their squared norms; count: a multiple of kPadding.
+  void (*to_columns)(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu,
+                     float* columns, float* sq_norms);
+  void (*nearest_two)(const NarrowScan& scan);
+  // The least score of a centroid with D <= distance; n: a multiple of kPadding.
+  void (*thresholds)(const float* distances, const float* sq_norms, std::int64_t n, const FilterBound::Narrow& bound,
+                     float* out);
 
   // With drift bounds (docs/algorithm.md section 6.4), n rows; the arrays hold n rounded up to kPadding.
   // Those rows whose bound least - drift does not exceed their radius; returns how many.

@@ -259,12 +259,14 @@ void add_row(const float* __restrict x, std::int64_t n, std::int64_t sign, const
 }  // namespace
 }  // namespace fastkmeans::cpu
 
+#include "cpu/narrow_inl.hpp"
 #include "cpu/sketch_inl.hpp"
 
 namespace fastkmeans::cpu {
 
-const Kernels FASTKMEANS_KERNELS = {kCosts, kPanelWidth, kRowGroup, load_rows, largest_bits, raise_bits,
-                                    centre,      scan,      distance,  add_row,   choose,       least_radii,
+const Kernels FASTKMEANS_KERNELS = {kCosts,   kPanelWidth, kRowGroup, load_rows,  largest_bits, raise_bits,
+                                    centre,   scan,        distance,  add_row,    to_columns,   nearest_two,
+                                    thresholds, choose,    least_radii,
 #if defined(FASTKMEANS_NO_SKETCH)
                                     nullptr
 #else

@@ -59,7 +59,7 @@ SketchSize Sketcher::bound(const RowSketch& row) const {
 }
 
 void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float>& centre, float scale_factor,
-                                const FilterBound& bound, const Sketcher* with,
+                                const FilterBound& bound, Layout layout, const Sketcher* with,
                                 const std::vector<std::int32_t>& wanted_order, const Kernels& kernels,
                                 Workers& workers) {
   const std::int64_t width = kernels.panel_width;
@@ -68,7 +68,7 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
   ld = padded(d);
   panels = (k + width - 1) / width;
   factor = scale_factor;
-  sketcher = with;
+  sketcher = layout == Layout::sketches ? with : nullptr;
   const std::int64_t size = sketcher ? sketcher->size() : 0;
   mu.assign(static_cast<std::size_t>(ld), 0.0f);
   std::copy(centre.begin(), centre.end(), mu.begin());
@@ -85,7 +85,8 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
   std::copy(wanted_order.begin(), wanted_order.end(), order.begin());
   std::fill(order.begin() + k, order.end(), static_cast<std::int32_t>(k));
   slot_of.resize(static_cast<std::size_t>(k));
-  for (std::int32_t slot = 0; slot < k; ++slot) slot_of[static_cast<std::size_t>(order[static_cast<std::size_t>(slot)])] = slot;
+  for (std::int32_t slot = 0; slot < k; ++slot)
+    slot_of[static_cast<std::size_t>(order[static_cast<std::size_t>(slot)])] = slot;
   std::vector<std::uint64_t> hashes(static_cast<std::size_t>(k));
 
   workers.for_each(panels, 4.0 * static_cast<double>(k) * static_cast<double>(d), [&](std::int64_t panel, int) {
@@ -113,14 +114,15 @@ void PreparedCentroids::prepare(CentroidsView centroids, const std::vector<float
           for (std::int64_t e = 0; e < 4; ++e)
             out[e] = static_cast<std::uint8_t>(q[static_cast<std::size_t>(j + e)] + kernels.sketch->panel_offset);
       } else {
-        float* out = packed.data() + panel * width * d + v;
+        const std::int64_t step = layout == Layout::rows ? 1 : width;
+        float* out = packed.data() + panel * width * d + (layout == Layout::rows ? v * d : v);
         if (row) {
           const double sq_norm = kernels.centre(row, mu.data(), ld, work.data());
           starts[slot] = bound.start({sq_norm, kCentring * std::sqrt(sq_norm)});
         } else {
           std::fill(work.begin(), work.end(), 0.0f);
         }
-        for (std::int64_t j = 0; j < d; ++j) out[j * width] = work[static_cast<std::size_t>(j)];
+        for (std::int64_t j = 0; j < d; ++j) out[j * step] = work[static_cast<std::size_t>(j)];
       }
     }
   });

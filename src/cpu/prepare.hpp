@@ -58,25 +58,28 @@ class Sketcher {
   double rounding_ = 0;
 };
 
+// What the filter scans: panels in fp32 or int8, or single rows.
+enum class Layout { panels, sketches, rows };
+
 struct PreparedCentroids {
   std::int64_t k = 0, d = 0, ld = 0, panels = 0;
-  float factor = 1;                // kTinyScale if rows and centroids are multiplied by it first
-  const Sketcher* sketcher = nullptr;  // null: the panels are fp32
-  std::vector<float> mu;           // (ld) the centre that the filter subtracts, zero-filled
-  Buffer<float> rows;              // (k, ld) times factor, zero-filled: for D
-  Buffer<float> packed;            // (panels, d, panel_width) of b = row - mu: the fp32 filter's
-  Buffer<std::uint8_t> sketches;   // (panels, size / 4, panel_width, 4): the int8 filter's
-  std::vector<float> scales;       // (panels, panel_width) of the sketches
-  std::vector<float> starts;       // (panels, panel_width); -infinity drops a centroid: padding, copies of a lower one
-  std::vector<std::int32_t> order;    // (panels panel_width) which centroid stands there, k for none
-  std::vector<std::int32_t> slot_of;  // (k) and where it stands
+  float factor = 1;                    // kTinyScale if rows and centroids are multiplied by it first
+  const Sketcher* sketcher = nullptr;  // with sketches
+  std::vector<float> mu;               // (ld) the centre that the filter subtracts, zero-filled
+  Buffer<float> rows;                  // (k, ld) times factor, zero-filled: for D
+  Buffer<float> packed;  // (panels, d, panel_width) of b = row - mu, or (panels panel_width, d): the fp32 filters'
+  Buffer<std::uint8_t> sketches;       // (panels, size / 4, panel_width, 4): the int8 filter's
+  std::vector<float> scales;           // (panels, panel_width) of the sketches
+  std::vector<float> starts;        // (panels, panel_width); -infinity drops a centroid: padding, copies of a lower one
+  std::vector<std::int32_t> order;  // (panels panel_width) which centroid stands there, k for none
+  std::vector<std::int32_t> slot_of;   // (k) and where it stands
   std::vector<std::uint8_t> has_copy;  // (panels) a centroid of the panel was dropped as a copy
 
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
 
   // mu: (d), or empty for zero. order: which centroid stands where in the panels, (k) or empty for their own order.
   void prepare(CentroidsView centroids, const std::vector<float>& centre, float scale_factor, const FilterBound& bound,
-               const Sketcher* with, const std::vector<std::int32_t>& wanted_order, const Kernels& kernels,
+               Layout layout, const Sketcher* with, const std::vector<std::int32_t>& wanted_order, const Kernels& kernels,
                Workers& workers);
 };
 

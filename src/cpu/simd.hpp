@@ -141,6 +141,13 @@ template <int S, int... L>
 #endif
 }
 
+// p[0], p[stride], p[2 stride], ...
+[[gnu::always_inline]] inline F32 load_strided(const float* p, std::int64_t stride) {
+  F32 v;
+  for (int l = 0; l < kWidth; ++l) v[l] = p[l * stride];
+  return v;
+}
+
 [[gnu::always_inline]] inline F32 root(F32 v) {
 #if defined(__AVX512F__)
   return _mm512_maskz_sqrt_ps(0xffff, v);  // the plain one sets off a false warning of GCC 12
@@ -154,18 +161,19 @@ template <int S, int... L>
 #endif
 }
 
-// What the steps cost: {element, pair} of the fp32 and of the int8 filter, then D, sketch, bound, gathered byte.
-// Nanoseconds measured on one core of a Sapphire Rapids Xeon by scripts/kernel_costs.cpp (docs/performance.md).
+// What the steps cost: {element, pair} of the filters fp32, narrow and int8; a row, a row in narrow; D and an element of
+// it; an element of a sketch; a bound; a gathered byte. Nanoseconds measured on one core of a Sapphire Rapids Xeon
+// (docs/performance.md).
 #if defined(FASTKMEANS_AMX)
-inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.00047, 0.127}, 5.3, 0.055, 0.95, 4.0, 0.02};
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0.00047, 0.127}, 60, 20, 5.3, 0.055, 0.95, 4.0, 0.02};
 #elif defined(__AVX512VNNI__)
-inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.00273, 0.085}, 5.3, 0.055, 0.95, 2.5, 0.02};
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0.00273, 0.085}, 60, 20, 5.3, 0.055, 0.95, 2.5, 0.02};
 #elif defined(__AVX512F__)
-inline constexpr Costs kCosts = {{0.0108, 0.014}, {0, 0}, 5.3, 0.055, 0, 2.5, 0.02};
+inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0, 0}, 60, 20, 5.3, 0.055, 0, 2.5, 0.02};
 #elif defined(__AVX2__)
-inline constexpr Costs kCosts = {{0.0167, 0.037}, {0.0077, 0.123}, 10.8, 0.059, 1.6, 2.5, 0.02};
+inline constexpr Costs kCosts = {{0.0167, 0.037}, {0.02, 0.1}, {0.0077, 0.123}, 80, 30, 10.8, 0.059, 1.6, 2.5, 0.02};
 #else
-inline constexpr Costs kCosts = {{0.0553, 0.075}, {0, 0}, 14.1, 1.75, 0, 4.0, 0.02};
+inline constexpr Costs kCosts = {{0.0553, 0.075}, {0.06, 0.3}, {0, 0}, 150, 60, 14.1, 1.75, 0, 4.0, 0.02};
 #endif
 
 // --- int8 ---
@@ -217,8 +225,8 @@ typedef PanelVector PointVector;
   return {_mm256_set1_epi32(four[0]), _mm256_set1_epi32(four[1])};
 }
 [[gnu::always_inline]] inline I32 add_dot(I32 sum, PointVector point, PanelVector panel) {
-  const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(panel.low, point.low),
-                                         _mm256_maddubs_epi16(panel.high, point.high));
+  const __m256i pairs =
+      _mm256_add_epi16(_mm256_maddubs_epi16(panel.low, point.low), _mm256_maddubs_epi16(panel.high, point.high));
   return sum + reinterpret_cast<I32>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
@@ -245,10 +253,10 @@ typedef int8x16_t PointVector;
 #endif
 
 #if !defined(FASTKMEANS_NO_SKETCH)
-// Integers, as floats within [-127, 127], stored as int8.
-[[gnu::always_inline]] inline void store_int8(std::int8_t* p, F32 v) {
+// Integers within [-127, 127], stored as int8.
+[[gnu::always_inline]] inline void store_int8(std::int8_t* p, I32 v) {
   typedef std::int8_t I8 __attribute__((vector_size(kWidth)));
-  const I8 bytes = __builtin_convertvector(__builtin_convertvector(v, I32), I8);
+  const I8 bytes = __builtin_convertvector(v, I8);
   std::memcpy(p, &bytes, sizeof bytes);
 }
 #endif

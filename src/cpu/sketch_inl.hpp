@@ -38,7 +38,6 @@ void hadamard(float* y, std::int64_t size) {
       }
 }
 
-// Sum and largest of the lanes; fp64, so that integers stay exact.
 [[gnu::always_inline]] inline double sum_of(F32 v) {
   double sum = 0;
   for (int l = 0; l < kWidth; ++l) sum += static_cast<double>(v[l]);
@@ -61,7 +60,8 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
   for (std::int64_t j = n; j < size; ++j) work[j] = 0;
   for (int round = 0; round < rotation.rounds; ++round) {
     if (round > 0)
-      for (std::int64_t j = 0; j < size; j += kWidth) store(work + j, load(work + j) * load(rotation.factors[round] + j));
+      for (std::int64_t j = 0; j < size; j += kWidth)
+        store(work + j, load(work + j) * load(rotation.factors[round] + j));
     float* at = work;
     for (int b = 0; b < rotation.block_count; ++b) {
       const std::int64_t block = rotation.blocks[round][b];
@@ -81,22 +81,28 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
   }
   RowSketch out = {};
   out.sq_length = sum_of(squares);
-  if (!(most >= 0x1p-100f)) most = 0;  // too small for its scale to be inverted: all error
+  // Too small for its scale to be inverted, or so large that scores of sketches, longer than their rows, might overflow:
+  // all error.
+  if (!(most >= 0x1p-100f && most <= 0x1p55f)) most = 0;
   out.scale = most / kSketchLevels;
   const F32 inverse = broadcast(most > 0 ? kSketchLevels / most : 0.0f), scale = broadcast(out.scale);
-  F32 sum = {}, sq_sum = {}, sq_error = {};
+  F32 sq_error = {};
+  I32 sum = {}, sq_sum = {};
   for (std::int64_t j = 0; j < size; j += kWidth) {
     const F32 y = load(work + j);
     F32 level = y * inverse;  // at most kSketchLevels and a rounding, so that it rounds to kSketchLevels
     level = (level + kRound) - kRound;
     const F32 error = y - level * scale;
-    sum = sum + level;
-    sq_sum = sq_sum + level * level;
+    const I32 integers = __builtin_convertvector(level, I32);
+    sum += integers;
+    sq_sum += integers * integers;
     sq_error = sq_error + error * error;
-    store_int8(q + j, level);
+    store_int8(q + j, integers);
   }
-  out.sum = static_cast<std::int32_t>(sum_of(sum));
-  out.sq_sum = sum_of(sq_sum);
+  for (int l = 0; l < kWidth; ++l) {
+    out.sum += sum[l];
+    out.sq_sum += sq_sum[l];
+  }
   out.sq_error = sum_of(sq_error);
   return out;
 }
@@ -201,8 +207,8 @@ std::int64_t sketch_scan(const SketchScan& given) {
 
 #endif
 
-const SketchKernels kSketchKernels = {kSketchRows, kSketchGranule, static_cast<int>(kSketchLevels), kPanelOffset,
-                                      sketch_row,  sketch_scan};
+const SketchKernels kSketchKernels = {kSketchRows,  kSketchGranule, static_cast<int>(kSketchLevels),
+                                      kPanelOffset, sketch_row,     sketch_scan};
 
 }  // namespace
 }  // namespace fastkmeans::cpu

@@ -7,9 +7,11 @@
 // Each share depends on x alone or on c alone, so an outlier spoils nobody else's bound.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "distance.hpp"
 
@@ -59,8 +61,8 @@ class FilterBound {
   // The start value of a centroid's scores.
   float start(const SketchSize& w) const {
     const double error = w.error * w.error * (1 + 1 / split_);
-    return round_up(-0.5 * (w.sq_norm * (1 - 2 * score_rounding_ - kFp64Slack) -
-                            error * (1 + score_rounding_ + kFp64Slack)));
+    return round_up(-0.5 *
+                    (w.sq_norm * (1 - 2 * score_rounding_ - kFp64Slack) - error * (1 + score_rounding_ + kFp64Slack)));
   }
 
   // What the threshold needs of a row.
@@ -69,7 +71,8 @@ class FilterBound {
     float reach;  // the row's error
   };
   Point point(const SketchSize& v) const {
-    return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm), round_up(v.error)};
+    return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm),
+            round_up(v.error)};
   }
 
   // |x - c| is at most this if D(x, c) <= `distance`.
@@ -80,7 +83,22 @@ class FilterBound {
   // The least score that a centroid with |x - c| <= radius can have.
   float threshold(const Point& point, double radius) const {
     const double reach = radius + static_cast<double>(point.reach);
-    return round_down(0.5 * (static_cast<double>(point.head) - (1 + kFp64Slack) * (1 + split_) * reach * reach) - score_underflow_);
+    const double least =
+        0.5 * (static_cast<double>(point.head) - (1 + kFp64Slack) * (1 + split_) * reach * reach) - score_underflow_;
+    // Not -infinity, which the scores of centroids left out have; every other score is above the lowest float.
+    return std::max(std::numeric_limits<float>::lowest(), round_down(least));
+  }
+
+  // The threshold in fp32, for scores as in of_rows: T = (norm_factor A^2 - (distance and error)^2) / 2 - underflow, where
+  // A^2 is an fp32 sum of d squares.
+  struct Narrow {
+    float distance_factor, distance_underflow, error_factor, norm_factor, score_underflow;
+  };
+  static Narrow narrow(std::int64_t d) {
+    const FilterBound exact = of_rows(d);
+    const double sum = 2 * (static_cast<double>(d) + 2) * kUnitRoundoff;
+    return {round_up(exact.distance_rounding_), round_up(exact.distance_underflow_), round_up(kCentring * (1 + sum)),
+            round_down((1 - exact.score_rounding_) * (1 - sum) * (1 - 0x1p-20)), round_up(2 * exact.score_underflow_)};
   }
 
   // The threshold turned around: a centroid whose score is below `score` is farther than

@@ -1,31 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/dispatch.hpp"
 
-#include <cstdlib>
-#include <optional>
-
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
 namespace {
-
-// Sets an environment variable, and puts back what was there.
-class Environment {
- public:
-  Environment(const char* name, const char* value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    set(value);
-  }
-  ~Environment() { set(old_ ? old_->c_str() : nullptr); }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  void set(const char* value) { value ? setenv(name_, value, 1) : unsetenv(name_); }
-
-  const char* name_;
-  std::optional<std::string> old_;
-};
 
 TEST(DispatchNoOracle, AllNamesAreKnownAndThePlainOnesAvailable) {
   std::vector<std::string> names;

@@ -79,8 +79,7 @@ TEST(FilterNoOracle, TiesGoToTheLowestIndexWhateverTheHint) {
   for (const Path& path : kernel_paths()) {
     EXPECT_EQ(assign(on(path), x.view(), centroids).labels, (std::vector<std::int32_t>{1, 6})) << path;
     for (std::int32_t previous = 0; previous < 9; ++previous)
-      EXPECT_EQ(assign(on(path), x.view(), centroids, {previous, previous}).labels,
-                (std::vector<std::int32_t>{1, 6}))
+      EXPECT_EQ(assign(on(path), x.view(), centroids, {previous, previous}).labels, (std::vector<std::int32_t>{1, 6}))
           << path << " previous " << previous;
   }
 }

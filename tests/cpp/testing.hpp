@@ -11,7 +11,9 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -42,9 +44,9 @@ inline std::ostream& operator<<(std::ostream& out, const Path& path) { return ou
 inline std::vector<Path> kernel_paths(bool bounded = false) {
   std::vector<Path> paths;
   for (const cpu::Isa* isa : kernel_isas())
-    for (const char* filter : {"fp32", "fp32_bounds", "int8", "int8_bounds"}) {
+    for (const char* filter : {"fp32", "narrow", "fp32_bounds", "int8", "int8_bounds"}) {
       const std::string_view name = filter;
-      if ((isa->kernels->sketch || name.starts_with("fp32")) && (bounded || !name.ends_with("_bounds")))
+      if ((isa->kernels->sketch || !name.starts_with("int8")) && (bounded || !name.ends_with("_bounds")))
         paths.push_back({std::string(isa->name), filter});
     }
   return paths;
@@ -136,11 +138,29 @@ inline Assignment assign(const Execution& execution, const MatrixView& x, const 
   out.labels.assign(static_cast<std::size_t>(x.rows), -7);
   out.distances.assign(out.labels.size(), -7);
   out.check = make_backend(execution, workers)
-                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), false, out.labels.data(),
-                           out.distances.data())
+                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), false,
+                           out.labels.data(), out.distances.data())
                   .check;
   return out;
 }
+
+// Sets an environment variable, and puts back what was there.
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    set(value);
+  }
+  ~Environment() { set(old_ ? old_->c_str() : nullptr); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  void set(const char* value) { value ? setenv(name_, value, 1) : unsetenv(name_); }
+
+  const char* name_;
+  std::optional<std::string> old_;
+};
 
 // Equal to the bit: tells -0 from 0, and NaN equals itself.
 template <class T>
