@@ -25,6 +25,9 @@ endif()
 # One source, compiled once for each instruction set; the run time picks (src/cpu). Every other file stays at the
 # baseline, so that nothing outside these can use an instruction that the machine lacks.
 function(fastkmeans_instruction_set_flags)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    set_source_files_properties(src/cpu/kernels_neon_dotprod.cpp PROPERTIES COMPILE_OPTIONS -march=armv8.2-a+dotprod)
+  endif()
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     return()
   endif()

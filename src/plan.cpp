@@ -13,7 +13,8 @@ namespace {
 constexpr double kWorthwhile = 0.9;
 // Distances a row that a sketch may cost over those of the fp32 filter, as a share of what it saves.
 constexpr double kShareForRefining = 0.8;
-// The proof of the sketch's bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55 (algorithm.md).
+// The proof of the sketch's bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
+// (algorithm.md).
 constexpr std::int64_t kLargestSketch = 16384;
 constexpr double kFewestGroups = 4;
 constexpr std::int64_t kMostNarrow = 64;  // the tile of columns must stay in L1 and L2

@@ -19,8 +19,8 @@ struct FilterCosts {
   double pair;     // and for the pair itself
 };
 struct Costs {
-  FilterCosts fp32, narrow, int8;  // int8.element = 0: there is none
-  double row, narrow_row;          // what a row costs beside its scores: loading, its bound, its distance
+  FilterCosts fp32, narrow, int8;     // int8.element = 0: there is none
+  double row, narrow_row;             // what a row costs beside its scores: loading, its bound, its distance
   double distance, distance_element;  // D of a pair
   double sketch_element;              // making the sketch of a row
   double bound;                       // keeping a drift bound: a row and a group that was scored

@@ -55,15 +55,28 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
                  : FilterBound::of_rows(x.cols);
     const Layout layout = sketched ? Layout::sketches : narrow ? Layout::rows : Layout::panels;
     const std::vector<std::int32_t> order = bounds_ ? bounds_->order() : std::vector<std::int32_t>();
-    plain_.prepare(centroids, centre_, 1.0f, bound, layout, sketched ? &*sketcher_ : nullptr, order, kernels_, workers_);
+    plain_.prepare(centroids, centre_, 1.0f, bound, layout, sketched ? &*sketcher_ : nullptr, order, kernels_,
+                   workers_);
     // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
     if (tiny) scaled_.prepare(centroids, {}, kTinyScale, bound, Layout::panels, nullptr, {}, kernels_, workers_);
     const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
     const std::int64_t panels =
         std::min(by_chunk, kMultiplyAddsPerCheckpoint / (tile_rows * kernels_.panel_width * x.cols) + 1);
-    const AssignTask task = {x, plain_, tiny ? &scaled_ : nullptr, bound, kernels_, tile_rows, panels,
-                             sketched && keeps ? &sketches_ : nullptr, bounds_.get(), bounds_known,
-                             only ? 0 : plan.most_refined, only, previous, labels, distances};
+    const AssignTask task = {x,
+                             plain_,
+                             tiny ? &scaled_ : nullptr,
+                             bound,
+                             kernels_,
+                             tile_rows,
+                             panels,
+                             sketched && keeps ? &sketches_ : nullptr,
+                             bounds_.get(),
+                             bounds_known,
+                             only ? 0 : plan.most_refined,
+                             only,
+                             previous,
+                             labels,
+                             distances};
     return narrow ? assign_narrow(task, workers_) : cpu::assign(task, workers_);
   };
   AssignCounts counts = run(plan.filter, nullptr), rest;

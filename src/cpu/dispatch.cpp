@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace fastkmeans::cpu {
@@ -29,6 +31,10 @@ bool has_amx_int8() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3 && os::permit_amx();
 }
+#elif defined(__aarch64__) && defined(__linux__)
+bool has_neon_dotprod() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+#elif defined(__aarch64__)
+bool has_neon_dotprod() { return false; }  // nobody to ask
 #endif
 
 }  // namespace
@@ -48,9 +54,13 @@ const std::vector<Isa>& isas() {
     {"avx512_vnni", nullptr, never},
     {"amx_int8", nullptr, never},
 #endif
-    // Names reserved for kernels to come: known, and never available.
+#if defined(__aarch64__)
+    {"neon", &kBaselineKernels, always},  // every aarch64 has it
+    {"neon_dotprod", &kNeonDotprodKernels, has_neon_dotprod},
+#else
     {"neon", nullptr, never},
     {"neon_dotprod", nullptr, never},
+#endif
   };
   return all;
 }

@@ -132,7 +132,7 @@ struct Kernels {
   void (*thresholds)(const float* distances, const float* sq_norms, std::int64_t n, const FilterBound::Narrow& bound,
                      float* out);
 
-  // With drift bounds (docs/algorithm.md section 6.4), n rows; the arrays hold n rounded up to kPadding.
+  // With drift bounds (docs/algorithm.md section 6.5), n rows; the arrays hold n rounded up to kPadding.
   // Those rows whose bound least - drift does not exceed their radius; returns how many.
   std::int64_t (*choose)(const float* least, float drift, const float* radii, std::int64_t n, std::int32_t* rows);
   // least = drift + sqrt((head - 2 best - underflow) factor) - reach, rounded down: see FilterBound.
@@ -148,6 +148,8 @@ extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512VnniKernels;
 extern const Kernels kAmxInt8Kernels;
+#elif defined(__aarch64__)
+extern const Kernels kNeonDotprodKernels;
 #endif
 
 }  // namespace fastkmeans::cpu

@@ -4,6 +4,8 @@
 //
 // All is in an anonymous namespace and nothing of the standard library's templates is used: an inline function compiled
 // here with AVX flags could otherwise become the linker's choice for everybody (a test looks for such symbols).
+#include <type_traits>
+
 #include "cpu/kernels.hpp"
 #include "cpu/simd.hpp"
 #include "distance.hpp"
@@ -14,8 +16,13 @@ namespace {
 constexpr int kPanelVectors = 2;
 constexpr int kPanelWidth = kPanelVectors * kWidth;
 // Points scored together: as many accumulators as the registers hold beside two vectors of the panel and a broadcast
-// (32 registers with AVX-512, else 16; the baseline needs two more to multiply without fma).
+// (32 registers with AVX-512, else 16; the baseline needs two more to multiply without fma). aarch64 has 32 too, and
+// GCC keeps a register there for each point.
+#if defined(__aarch64__)
+constexpr int kRowGroup = 8;
+#else
 constexpr int kRowGroup = kWidth == 16 ? 12 : kWidth == 8 ? 6 : 4;
+#endif
 
 struct Half {
   std::uint16_t bits;
@@ -59,6 +66,10 @@ template <class T>
 void load_as(const MatrixView& x, std::int64_t first, std::int64_t count, float* out, std::int64_t ld) {
   const char* rows = static_cast<const char*>(x.data) + first * x.row_stride;
   const std::int64_t d = x.cols, row_stride = x.row_stride, col_stride = x.col_stride;
+  if (std::is_same_v<T, float> && col_stride == 4 && row_stride == ld * 4) {
+    std::memcpy(out, rows, static_cast<std::size_t>(count * row_stride));
+    return;
+  }
   if (col_stride == static_cast<std::int64_t>(sizeof(T))) {
     for (std::int64_t i = 0; i < count; ++i)
       for (std::int64_t j = 0; j < d; ++j)
@@ -264,9 +275,9 @@ void add_row(const float* __restrict x, std::int64_t n, std::int64_t sign, const
 
 namespace fastkmeans::cpu {
 
-const Kernels FASTKMEANS_KERNELS = {kCosts,   kPanelWidth, kRowGroup, load_rows,  largest_bits, raise_bits,
-                                    centre,   scan,        distance,  add_row,    to_columns,   nearest_two,
-                                    thresholds, choose,    least_radii,
+const Kernels FASTKMEANS_KERNELS = {kCosts,     kPanelWidth, kRowGroup,  load_rows, largest_bits,
+                                    raise_bits, centre,      scan,       distance,  add_row,
+                                    to_columns, nearest_two, thresholds, choose,    least_radii,
 #if defined(FASTKMEANS_NO_SKETCH)
                                     nullptr
 #else

@@ -13,8 +13,7 @@ namespace {
 
 class NarrowTile {
  public:
-  NarrowTile(const AssignTask& task)
-      : task_(task), ld_(padded(task.x.cols)), bound_(FilterBound::narrow(task.x.cols)) {
+  NarrowTile(const AssignTask& task) : task_(task), ld_(padded(task.x.cols)), bound_(FilterBound::narrow(task.x.cols)) {
     // From zeros: the rows beyond the last are scored too, and nobody asks for the result.
     rows_.assign(static_cast<std::size_t>(kNarrowRows * ld_), 0.0f);
     columns_.resize(kNarrowRows * task.x.cols);
@@ -31,7 +30,8 @@ class NarrowTile {
                          (centroids.k + kNarrowPadding - 1) / kNarrowPadding * kNarrowPadding, centroids.packed.data(),
                          centroids.starts.data(), second_.data(), who_.data()});
     for (std::int64_t i = 0; i < count; ++i)
-      distances_[static_cast<std::size_t>(i)] = kernels.distance(row(i), centroids.row(who_[static_cast<std::size_t>(i)]), ld_);
+      distances_[static_cast<std::size_t>(i)] =
+          kernels.distance(row(i), centroids.row(who_[static_cast<std::size_t>(i)]), ld_);
     kernels.thresholds(distances_.data(), sq_norms_.data(), kNarrowRows, bound_, thresholds_.data());
     for (std::int64_t i = 0; i < count; ++i) {
       const auto s = static_cast<std::size_t>(i);
@@ -79,8 +79,8 @@ class NarrowTile {
 AssignCounts assign_narrow(const AssignTask& task, Workers& workers) {
   std::vector<std::unique_ptr<NarrowTile>> tiles(static_cast<std::size_t>(workers.count()));
   std::vector<AssignCounts> counts(tiles.size());
-  const double operations =
-      2.0 * static_cast<double>(task.x.rows) * static_cast<double>(task.centroids.k + 8) * static_cast<double>(task.x.cols);
+  const double operations = 2.0 * static_cast<double>(task.x.rows) * static_cast<double>(task.centroids.k + 8) *
+                            static_cast<double>(task.x.cols);
   GiveUp give_up(task);
   const auto assign_tile = [&](std::int64_t first, std::int64_t count, int seat) {
     if (give_up.refuses(first)) return;
@@ -92,7 +92,8 @@ AssignCounts assign_narrow(const AssignTask& task, Workers& workers) {
     mine->assign(first, count, my_counts);
     give_up.note(my_counts.refined - before, count);
   };
-  workers.for_blocks(task.x.rows, std::min(task.tile_rows, kNarrowRows), operations, assign_tile, kNarrowRows * (padded(task.x.cols) + task.x.cols) * 4);
+  workers.for_blocks(task.x.rows, task.tile_rows, operations, assign_tile,
+                     kNarrowRows * (padded(task.x.cols) + task.x.cols) * 4);
   AssignCounts total = total_of(counts);
   total.undone = give_up.undone();
   return total;

@@ -67,7 +67,8 @@ void nearest_two(const NarrowScan& given) {
 
 // T of FilterBound, in fp32: each of its roundings is at most 2^-24 of the larger of its two terms, which the last line
 // takes away several times over.
-void thresholds(const float* distances, const float* sq_norms, std::int64_t n, const FilterBound::Narrow& bound, float* out) {
+void thresholds(const float* distances, const float* sq_norms, std::int64_t n, const FilterBound::Narrow& bound,
+                float* out) {
   for (std::int64_t i = 0; i < n; i += kWidth) {
     const F32 sq_norm = load(sq_norms + i);
     const F32 radius = root(load(distances + i) * bound.distance_factor + bound.distance_underflow);

@@ -68,8 +68,8 @@ struct PreparedCentroids {
   std::vector<float> mu;               // (ld) the centre that the filter subtracts, zero-filled
   Buffer<float> rows;                  // (k, ld) times factor, zero-filled: for D
   Buffer<float> packed;  // (panels, d, panel_width) of b = row - mu, or (panels panel_width, d): the fp32 filters'
-  Buffer<std::uint8_t> sketches;       // (panels, size / 4, panel_width, 4): the int8 filter's
-  std::vector<float> scales;           // (panels, panel_width) of the sketches
+  Buffer<std::uint8_t> sketches;    // (panels, size / 4, panel_width, 4): the int8 filter's
+  std::vector<float> scales;        // (panels, panel_width) of the sketches
   std::vector<float> starts;        // (panels, panel_width); -infinity drops a centroid: padding, copies of a lower one
   std::vector<std::int32_t> order;  // (panels panel_width) which centroid stands there, k for none
   std::vector<std::int32_t> slot_of;   // (k) and where it stands
@@ -79,8 +79,8 @@ struct PreparedCentroids {
 
   // mu: (d), or empty for zero. order: which centroid stands where in the panels, (k) or empty for their own order.
   void prepare(CentroidsView centroids, const std::vector<float>& centre, float scale_factor, const FilterBound& bound,
-               Layout layout, const Sketcher* with, const std::vector<std::int32_t>& wanted_order, const Kernels& kernels,
-               Workers& workers);
+               Layout layout, const Sketcher* with, const std::vector<std::int32_t>& wanted_order,
+               const Kernels& kernels, Workers& workers);
 };
 
 // Coordinate-wise median of an eighth of x's rows, at most kCentreRows, spread evenly over it; (d). Any vector is valid

@@ -11,7 +11,7 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -71,6 +71,8 @@ template <int S, int... L>
   return _mm512_fmadd_ps(a, b, c);
 #elif defined(__AVX2__)
   return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
 #else
   return a * b + c;
 #endif
@@ -78,12 +80,8 @@ template <int S, int... L>
 
 // fma(t, t, s) for s >= 0, exact to the bit on any hardware.
 [[gnu::always_inline]] inline F32 square_add(F32 t, F32 s) {
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__aarch64__)
   return multiply_add(t, t, s);
-#elif defined(__aarch64__)
-  F32 r;
-  for (int i = 0; i < kWidth; ++i) r[i] = __builtin_fmaf(t[i], t[i], s[i]);
-  return r;
 #else
   // t * t is exact in fp64. Its sum with s is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly
   // rounded sums: proved algorithms using rounding to odd", 2008): 53 bits >= 24 + 2, so that rounding to fp32 is then
@@ -123,6 +121,8 @@ template <int S, int... L>
   return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ)));
 #elif defined(__SSE2__)
   return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpge_ps(a, t)));
+#elif defined(__aarch64__)
+  return vaddvq_u32(vandq_u32(vcgeq_f32(a, t), uint32x4_t{1, 2, 4, 8}));
 #else
   std::uint32_t mask = 0;
   for (int l = 0; l < kWidth; ++l) mask |= static_cast<std::uint32_t>(a[l] >= t[l]) << l;
@@ -136,6 +136,8 @@ template <int S, int... L>
   return !_kortestz_mask16_u8(_mm512_cmp_ps_mask(a, t, _CMP_GE_OQ), _mm512_cmp_ps_mask(b, t, _CMP_GE_OQ));
 #elif defined(__AVX2__)
   return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ), _mm256_cmp_ps(b, t, _CMP_GE_OQ)));
+#elif defined(__aarch64__)
+  return vmaxvq_u32(vorrq_u32(vcgeq_f32(a, t), vcgeq_f32(b, t)));
 #else
   return at_least(a, t) | at_least(b, t);
 #endif
@@ -155,23 +157,32 @@ template <int S, int... L>
   return _mm256_sqrt_ps(v);
 #elif defined(__SSE2__)
   return _mm_sqrt_ps(v);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(v);
 #else
   for (int l = 0; l < kWidth; ++l) v[l] = __builtin_sqrtf(v[l]);
   return v;
 #endif
 }
 
-// What the steps cost: {element, pair} of the filters fp32, narrow and int8; a row, a row in narrow; D and an element of
-// it; an element of a sketch; a bound; a gathered byte. Nanoseconds measured on one core of a Sapphire Rapids Xeon
+// What the steps cost: {element, pair} of the filters fp32, narrow and int8; a row, a row in narrow; D and an element
+// of it; an element of a sketch; a bound; a gathered byte. Nanoseconds measured on one core of a Sapphire Rapids Xeon
 // (docs/performance.md).
 #if defined(FASTKMEANS_AMX)
-inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0.00047, 0.127}, 60, 20, 5.3, 0.055, 0.95, 4.0, 0.02};
+inline constexpr Costs kCosts = {
+    {0.0108, 0.014}, {0.0115, 0.05}, {0.00047, 0.127}, 60, 20, 5.3, 0.055, 0.95, 4.0, 0.02};
 #elif defined(__AVX512VNNI__)
-inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0.00273, 0.085}, 60, 20, 5.3, 0.055, 0.95, 2.5, 0.02};
+inline constexpr Costs kCosts = {
+    {0.0108, 0.014}, {0.0115, 0.05}, {0.00273, 0.085}, 60, 20, 5.3, 0.055, 0.95, 2.5, 0.02};
 #elif defined(__AVX512F__)
 inline constexpr Costs kCosts = {{0.0108, 0.014}, {0.0115, 0.05}, {0, 0}, 60, 20, 5.3, 0.055, 0, 2.5, 0.02};
 #elif defined(__AVX2__)
 inline constexpr Costs kCosts = {{0.0167, 0.037}, {0.02, 0.1}, {0.0077, 0.123}, 80, 30, 10.8, 0.059, 1.6, 2.5, 0.02};
+#elif defined(__ARM_FEATURE_DOTPROD)
+// Counted, not measured: the instructions of the loops on a Neoverse N1 at 3 GHz, which does two vectors in a cycle.
+inline constexpr Costs kCosts = {{0.044, 0.15}, {0.042, 0.25}, {0.0104, 0.25}, 120, 50, 15, 0.125, 3.2, 4.0, 0.02};
+#elif defined(__aarch64__)
+inline constexpr Costs kCosts = {{0.044, 0.15}, {0.042, 0.25}, {0, 0}, 120, 50, 15, 0.125, 0, 4.0, 0.02};
 #else
 inline constexpr Costs kCosts = {{0.0553, 0.075}, {0.06, 0.3}, {0, 0}, 150, 60, 14.1, 1.75, 0, 4.0, 0.02};
 #endif
@@ -230,23 +241,25 @@ typedef PanelVector PointVector;
   return sum + reinterpret_cast<I32>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
+// 16 elements of a row are one load: sdot takes 4 of them by their place in the register.
 inline constexpr float kSketchLevels = 127;
 inline constexpr int kPanelOffset = 0;
 inline constexpr int kSketchRows = 8;
 inline constexpr int kSketchGranule = 16;
-inline constexpr int kDotStep = 4;
-typedef int8x16_t PanelVector;
+inline constexpr int kDotStep = 16;
+typedef int8x16x4_t PanelVector;
 typedef int8x16_t PointVector;
 [[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
-  return vld1q_s8(reinterpret_cast<const std::int8_t*>(p));
+  const std::int8_t* q = reinterpret_cast<const std::int8_t*>(p);
+  constexpr int kStride = 2 * kWidth * 4;  // the next 4 elements of these centroids: one row of the panel on
+  return {{vld1q_s8(q), vld1q_s8(q + kStride), vld1q_s8(q + 2 * kStride), vld1q_s8(q + 3 * kStride)}};
 }
-[[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) {
-  std::int32_t four;
-  std::memcpy(&four, p, sizeof four);
-  return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
+[[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) { return vld1q_s8(p); }
 [[gnu::always_inline]] inline I32 add_dot(I32 sum, PointVector point, PanelVector panel) {
-  return reinterpret_cast<I32>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), point, panel));
+  sum = vdotq_laneq_s32(sum, panel.val[0], point, 0);
+  sum = vdotq_laneq_s32(sum, panel.val[1], point, 1);
+  sum = vdotq_laneq_s32(sum, panel.val[2], point, 2);
+  return vdotq_laneq_s32(sum, panel.val[3], point, 3);
 }
 #else
 #define FASTKMEANS_NO_SKETCH  // no int8 products worth having
@@ -255,9 +268,14 @@ typedef int8x16_t PointVector;
 #if !defined(FASTKMEANS_NO_SKETCH)
 // Integers within [-127, 127], stored as int8.
 [[gnu::always_inline]] inline void store_int8(std::int8_t* p, I32 v) {
+#if defined(__aarch64__)
+  const int16x4_t narrow = vmovn_s32(v);
+  const int8x8_t bytes = vmovn_s16(vcombine_s16(narrow, narrow));
+#else
   typedef std::int8_t I8 __attribute__((vector_size(kWidth)));
   const I8 bytes = __builtin_convertvector(v, I8);
-  std::memcpy(p, &bytes, sizeof bytes);
+#endif
+  std::memcpy(p, &bytes, kWidth);
 }
 #endif
 

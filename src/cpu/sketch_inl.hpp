@@ -29,7 +29,19 @@ void hadamard(float* y, std::int64_t size) {
       if constexpr (kWidth > 8) v = level<8>(v, AllLanes());
       store(y + i + l, v);
     }
-  for (std::int64_t half = kWidth; half < size; half *= 2)
+  // Two levels in one pass over memory, as long as there are two.
+  std::int64_t half = kWidth;
+  for (; 4 * half <= size; half *= 4)
+    for (std::int64_t i = 0; i < size; i += 4 * half)
+      for (std::int64_t j = i; j < i + half; j += kWidth) {
+        const F32 a = load(y + j), b = load(y + j + half), c = load(y + j + 2 * half), d = load(y + j + 3 * half);
+        const F32 ab = a + b, cd = c + d, a_b = a - b, c_d = c - d;
+        store(y + j, ab + cd);
+        store(y + j + half, a_b + c_d);
+        store(y + j + 2 * half, ab - cd);
+        store(y + j + 3 * half, a_b - c_d);
+      }
+  if (2 * half <= size)
     for (std::int64_t i = 0; i < size; i += 2 * half)
       for (std::int64_t j = i; j < i + half; j += kWidth) {
         const F32 a = load(y + j), b = load(y + j + half);
@@ -81,8 +93,8 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
   }
   RowSketch out = {};
   out.sq_length = sum_of(squares);
-  // Too small for its scale to be inverted, or so large that scores of sketches, longer than their rows, might overflow:
-  // all error.
+  // Too small for its scale to be inverted, or so large that scores of sketches, longer than their rows, might
+  // overflow: all error.
   if (!(most >= 0x1p-100f && most <= 0x1p55f)) most = 0;
   out.scale = most / kSketchLevels;
   const F32 inverse = broadcast(most > 0 ? kSketchLevels / most : 0.0f), scale = broadcast(out.scale);

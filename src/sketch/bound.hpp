@@ -89,8 +89,8 @@ class FilterBound {
     return std::max(std::numeric_limits<float>::lowest(), round_down(least));
   }
 
-  // The threshold in fp32, for scores as in of_rows: T = (norm_factor A^2 - (distance and error)^2) / 2 - underflow, where
-  // A^2 is an fp32 sum of d squares.
+  // The threshold in fp32, for scores as in of_rows: T = (norm_factor A^2 - (distance and error)^2) / 2 - underflow,
+  // where A^2 is an fp32 sum of d squares.
   struct Narrow {
     float distance_factor, distance_underflow, error_factor, norm_factor, score_underflow;
   };

@@ -7,21 +7,33 @@
 
 #include "testing.hpp"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
 namespace fastkmeans::testing {
 namespace {
 
-constexpr unsigned kDefault = 0x1f80, kFlushToZero = 0x8000, kDenormalsAreZero = 0x40, kRoundDown = 0x2000,
-                   kRoundUp = 0x4000, kTowardsZero = 0x6000, kControl = 0xffc0;  // the low six bits are flags
-constexpr unsigned kModes[] = {kDefault | kFlushToZero | kDenormalsAreZero, kDefault | kRoundDown, kDefault | kRoundUp,
-                               kDefault | kTowardsZero | kFlushToZero};
+#if defined(__x86_64__)
+// MXCSR; its low six bits are flags.
+constexpr unsigned kDefault = 0x1f80, kFlush = 0x8040, kRoundDown = 0x2000, kRoundUp = 0x4000, kTowardsZero = 0x6000;
+unsigned mode_now() { return _mm_getcsr() & 0xffc0; }
+void set_mode(unsigned mode) { _mm_setcsr(mode); }
+#else
+// FPCR.
+constexpr unsigned kDefault = 0, kFlush = 1 << 24, kRoundDown = 2 << 22, kRoundUp = 1 << 22, kTowardsZero = 3 << 22;
+unsigned mode_now() {
+  std::uint64_t mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  return static_cast<unsigned>(mode);
+}
+void set_mode(unsigned mode) { asm volatile("msr fpcr, %0" : : "r"(std::uint64_t{mode})); }
+#endif
+constexpr unsigned kModes[] = {kDefault | kFlush, kDefault | kRoundDown, kDefault | kRoundUp,
+                               kDefault | kTowardsZero | kFlush};
 
 // Puts the thread into a mode; the test's own arithmetic is done outside of it.
 class Mode {
  public:
-  explicit Mode(unsigned mode) : saved_(_mm_getcsr()) { _mm_setcsr(mode); }
-  ~Mode() { _mm_setcsr(saved_); }
-  static unsigned now() { return _mm_getcsr() & kControl; }
+  explicit Mode(unsigned mode) : saved_(mode_now()) { set_mode(mode); }
+  ~Mode() { set_mode(saved_); }
 
  private:
   unsigned saved_;
@@ -56,7 +68,7 @@ TEST(FpStateNoOracle, FitAndPredictGiveTheSameBitsAndRestoreTheMode) {
           const Mode set(mode);
           got = fit(x.view(), params);
           prediction = predict(x.view(), centroids, predict_params);
-          after = Mode::now();
+          after = mode_now();
         }
         EXPECT_EQ(after, mode);
         EXPECT_TRUE(same_bits(got.centroids, expected.centroids)) << isa.name << " mode " << mode;
@@ -78,8 +90,8 @@ TEST(FpStateNoOracle, CallbacksRunInTheCallersModeAndMayChangeIt) {
     const Result expected = fit(x.view(), params);
     std::vector<unsigned> seen;
     params.callback = [&](const IterationStats&) {
-      seen.push_back(Mode::now());
-      _mm_setcsr(kModes[2]);
+      seen.push_back(mode_now());
+      set_mode(kModes[2]);
       return false;
     };
     Result got;
@@ -87,7 +99,7 @@ TEST(FpStateNoOracle, CallbacksRunInTheCallersModeAndMayChangeIt) {
     {
       const Mode set(kModes[1]);
       got = fit(x.view(), params);
-      after = Mode::now();
+      after = mode_now();
     }
     EXPECT_EQ(got.centroids, expected.centroids) << isa.name;
     EXPECT_EQ(got.labels, expected.labels) << isa.name;
@@ -105,9 +117,9 @@ TEST(FpStateNoOracle, AnErrorRestoresTheModeToo) {
   params.k = 1;
   const Mode set(kModes[0]);
   EXPECT_THROW(fit(x.view(), params), std::invalid_argument);
-  EXPECT_EQ(Mode::now(), kModes[0]);
+  EXPECT_EQ(mode_now(), kModes[0]);
   EXPECT_THROW(predict(x.view(), x.view()), std::invalid_argument);
-  EXPECT_EQ(Mode::now(), kModes[0]);
+  EXPECT_EQ(mode_now(), kModes[0]);
 }
 
 // Threads inherit the mode of the one that starts them: the pool must not.
@@ -122,7 +134,7 @@ TEST(FpStateNoOracle, PoolThreadsHaveTheRightMode) {
     workers.for_each(threads, 1e12, [&](std::int64_t, int) {
       {
         const std::lock_guard lock(mutex);
-        seen.insert(Mode::now());
+        seen.insert(mode_now());
         ++here;
       }
       for (bool all = false; !all;) {
@@ -130,7 +142,7 @@ TEST(FpStateNoOracle, PoolThreadsHaveTheRightMode) {
         all = here == threads;
       }
     });
-    EXPECT_EQ(Mode::now(), kModes[3]);
+    EXPECT_EQ(mode_now(), kModes[3]);
   }
   EXPECT_EQ(seen, std::set<unsigned>{kDefault});
 }

@@ -22,6 +22,7 @@
 #include "backend.hpp"
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "sketch/rotation.hpp"
 #include "workers.hpp"
 
 namespace fastkmeans::testing {
@@ -110,6 +111,18 @@ inline Matrix centroids_near(const Matrix& x, std::int64_t k, Random& random) {
       for (std::int64_t j = 0; j < x.cols; ++j) c.row(i)[j] *= 1 + 0x1p-10f * static_cast<float>(draw(random, -9, 9));
   }
   return c;
+}
+
+// The row of 64 elements that the rotation makes (first, other, other, ...), exactly if these have few bits. 64 is one
+// block on every instruction set; the transform is its own inverse.
+inline std::vector<float> unrotated(double first, double other) {
+  const Rotation rotation(64, 64);
+  std::vector<float> x(64);
+  for (std::size_t j = 0; j < 64; ++j) {
+    const double sum = j == 0 ? first + 63 * other : first - other;  // row j of the transform: 64 signs
+    x[j] = static_cast<float>(rotation.rounds[0].factors[j] > 0 ? sum / 8 : -sum / 8);
+  }
+  return x;
 }
 
 struct Assignment {
