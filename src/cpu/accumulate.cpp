@@ -56,8 +56,10 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
     for (std::int64_t i = first; i < end;) {
       std::int64_t run = i;  // rows that changed and stand together are read together
       while (run < end && changed(run)) ++run;
-      kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
-      for (const float* row = mine.rows.data(); i < run; ++i, row += ld) {
+      const bool in_place = row_in_place(x, i) != nullptr;
+      if (!in_place && run > i) kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
+      for (const float* converted = mine.rows.data(); i < run; ++i, converted += ld) {
+        const float* row = in_place ? row_in_place(x, i) : converted;
         if (from) move(into, row, from[i], -1);
         move(into, row, to[i], 1);
       }

@@ -28,7 +28,7 @@ class Tile {
   Tile(const AssignTask& task, std::int64_t capacity)
       : task_(task),
         ld_(padded(task.x.cols)),
-        in_place_(task.x.dtype == DType::f32 && task.x.col_stride == 4 && task.x.cols == ld_),
+        in_place_(row_in_place(task.x, 0) && task.x.cols == ld_),
         distances_(static_cast<std::size_t>(capacity)),
         labels_(distances_.size()),
         thresholds_(distances_.size()),
@@ -333,9 +333,7 @@ class Tile {
   }
 
   const float* point(std::int64_t slot) const {
-    if (!in_place_now_) return &points_[static_cast<std::size_t>(slot * ld_)];
-    return reinterpret_cast<const float*>(static_cast<const char*>(task_.x.data) +
-                                          (first_ + slot) * task_.x.row_stride);
+    return in_place_now_ ? row_in_place(task_.x, first_ + slot) : &points_[static_cast<std::size_t>(slot * ld_)];
   }
   float* heads() { return sketcher() ? sketches().heads.data() + sketch_row(0) : heads_.data(); }
   float* reaches() { return sketcher() ? sketches().reaches.data() + sketch_row(0) : reaches_.data(); }

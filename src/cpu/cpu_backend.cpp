@@ -33,10 +33,11 @@ class CpuBackend final : public Backend {
       Seat& seat = seats[static_cast<std::size_t>(place)];
       seat.rows.resize(static_cast<std::size_t>(rows * ld));
       seat.column_bits.resize(static_cast<std::size_t>(x.cols));
-      kernels_.load_rows(x, first, count, seat.rows.data(), ld);
+      const bool in_place = row_in_place(x, first) != nullptr;
+      if (!in_place) kernels_.load_rows(x, first, count, seat.rows.data(), ld);
       for (std::int64_t i = 0; i < count; ++i) {
-        const float* row = &seat.rows[static_cast<std::size_t>(i * ld)];
-        const std::uint32_t largest = kernels_.largest_bits(row, ld);
+        const float* row = in_place ? row_in_place(x, first + i) : &seat.rows[static_cast<std::size_t>(i * ld)];
+        const std::uint32_t largest = kernels_.largest_bits(row, x.cols);
         if (largest >= magnitude_limit_bits(x.cols)) {
           seat.check.note(first + i);
           continue;

@@ -103,6 +103,12 @@ struct SketchKernels {
   std::int64_t (*scan)(const SketchScan& scan);
 };
 
+// Row i of x where it lies, or null if it must be converted first.
+inline const float* row_in_place(const MatrixView& x, std::int64_t i) {
+  if (x.dtype != DType::f32 || x.col_stride != 4) return nullptr;
+  return reinterpret_cast<const float*>(static_cast<const char*>(x.data) + i * x.row_stride);
+}
+
 struct Kernels {
   Costs costs;               // as measured, see docs/performance.md
   std::int64_t panel_width;  // centroids scored together

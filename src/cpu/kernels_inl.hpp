@@ -136,27 +136,11 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
   return sum;
 }
 
-[[gnu::always_inline]] inline float largest_lane(F32 v) {
-  if constexpr (kWidth > 8) {
-    const F32 other = shuffle_xor<8>(v, AllLanes());
-    v = v > other ? v : other;
-  }
-  if constexpr (kWidth > 4) {
-    const F32 other = shuffle_xor<4>(v, AllLanes());
-    v = v > other ? v : other;
-  }
-  F32 other = shuffle_xor<2>(v, AllLanes());
-  v = v > other ? v : other;
-  other = shuffle_xor<1>(v, AllLanes());
-  v = v > other ? v : other;
-  return v[0];
-}
-
 // The scores of one row against the panel: kept if one is >= the threshold. Returns 1 if so.
 [[gnu::always_inline]] inline std::int64_t keep_hits(const ScanOut& out, const float* thresholds, std::int64_t row,
                                                      std::int64_t hits, const F32* score) {
   const F32 threshold = broadcast(thresholds[row]);
-  if (out.best) out.best[row] = largest_lane(score[0] > score[1] ? score[0] : score[1]);
+  if (out.best) out.best[row] = largest_lane(larger(score[0], score[1]));
   if (!any_at_least(score[0], score[1], threshold)) return 0;
   const std::uint32_t passed = at_least(score[0], threshold) | at_least(score[1], threshold) << kWidth;
   out.hits[hits] = {static_cast<std::int32_t>(row), passed};

@@ -60,9 +60,28 @@ using AllLanes = Lanes<0, 1, 2, 3>;
 #endif
 
 // Lane l of the result: v[l ^ S].
-template <int S, int... L>
-[[gnu::always_inline]] inline F32 shuffle_xor(F32 v, Lanes<L...>) {
+template <int S, class V, int... L>
+[[gnu::always_inline]] inline V shuffle_xor(V v, Lanes<L...>) {
   return __builtin_shufflevector(v, v, (L ^ S)...);
+}
+
+template <class V>
+[[gnu::always_inline]] inline auto sum_lanes(V v) {
+  if constexpr (kWidth > 8) v = v + shuffle_xor<8>(v, AllLanes());
+  if constexpr (kWidth > 4) v = v + shuffle_xor<4>(v, AllLanes());
+  v = v + shuffle_xor<2>(v, AllLanes());
+  v = v + shuffle_xor<1>(v, AllLanes());
+  return v[0];
+}
+
+[[gnu::always_inline]] inline F32 larger(F32 a, F32 b) { return a > b ? a : b; }
+
+[[gnu::always_inline]] inline float largest_lane(F32 v) {
+  if constexpr (kWidth > 8) v = larger(v, shuffle_xor<8>(v, AllLanes()));
+  if constexpr (kWidth > 4) v = larger(v, shuffle_xor<4>(v, AllLanes()));
+  v = larger(v, shuffle_xor<2>(v, AllLanes()));
+  v = larger(v, shuffle_xor<1>(v, AllLanes()));
+  return v[0];
 }
 
 // a * b + c for scores: one rounding where the hardware has fma, else two. The filter's bound allows for either.

@@ -50,12 +50,6 @@ void hadamard(float* y, std::int64_t size) {
       }
 }
 
-[[gnu::always_inline]] inline double sum_of(F32 v) {
-  double sum = 0;
-  for (int l = 0; l < kWidth; ++l) sum += static_cast<double>(v[l]);
-  return sum;
-}
-
 // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
 constexpr float kRound = 0x1.8p23f;
 
@@ -81,18 +75,14 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
       at += block;
     }
   }
-  float most = 0;
-  {
-    F32 largest = {};
-    for (std::int64_t j = 0; j < size; j += kWidth) {
-      const F32 y = load(work + j), negative = -y;
-      largest = y > largest ? y : largest;
-      largest = negative > largest ? negative : largest;
-    }
-    for (int l = 0; l < kWidth; ++l) most = largest[l] > most ? largest[l] : most;
+  F32 largest = {};
+  for (std::int64_t j = 0; j < size; j += kWidth) {
+    const F32 y = load(work + j);
+    largest = larger(largest, larger(y, -y));
   }
+  float most = largest_lane(largest);
   RowSketch out = {};
-  out.sq_length = sum_of(squares);
+  out.sq_length = sum_lanes(squares);
   // Too small for its scale to be inverted, or so large that scores of sketches, longer than their rows, might
   // overflow: all error.
   if (!(most >= 0x1p-100f && most <= 0x1p55f)) most = 0;
@@ -111,11 +101,9 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
     sq_error = sq_error + error * error;
     store_int8(q + j, integers);
   }
-  for (int l = 0; l < kWidth; ++l) {
-    out.sum += sum[l];
-    out.sq_sum += sq_sum[l];
-  }
-  out.sq_error = sum_of(sq_error);
+  out.sum = sum_lanes(sum);
+  out.sq_sum = sum_lanes(sq_sum);  // at most 127^2 2^14 < 2^31
+  out.sq_error = sum_lanes(sq_error);
   return out;
 }
 
