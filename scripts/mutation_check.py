@@ -38,7 +38,7 @@ class Mutant(NamedTuple):
 
 BOUND, ASSIGN, PREPARE = "src/sketch/bound.hpp", "src/cpu/assign.cpp", "src/cpu/prepare.cpp"
 ASSIGNMENTS, KERNELS, SIMD = "src/cpu/assignments.cpp", "src/cpu/kernels_inl.hpp", "src/cpu/simd.hpp"
-SKETCH, ROTATION, PLAN = "src/cpu/sketch_inl.hpp", "src/sketch/rotation.cpp", "src/plan.cpp"
+SKETCH, ROTATION, PLAN, PLAN_H = "src/cpu/sketch_inl.hpp", "src/sketch/rotation.cpp", "src/plan.cpp", "src/plan.hpp"
 DRIFT, DRIFT_H, GIVE_UP = "src/cpu/drift.cpp", "src/cpu/drift.hpp", "src/cpu/assign.hpp"
 NARROW, NARROW_KERNELS = "src/cpu/narrow.cpp", "src/cpu/narrow_inl.hpp"
 FINALIZE, LLOYD, FIT, SAMPLE = "src/finalize.cpp", "src/lloyd.cpp", "src/fit.cpp", "src/sample.cpp"
@@ -162,7 +162,7 @@ MUTANTS = [
         "error + (rounding_ + kCentring) * length + Rotation::kUnderflow",
         "error",
     ),
-    Mutant("quantisation takes no error", SKETCH, "out.sq_error = sum_of(sq_error);", "out.sq_error = 0;"),
+    Mutant("quantisation takes no error", SKETCH, "out.sq_error = sum_lanes(sq_error);", "out.sq_error = 0;"),
     Mutant("tiny rows are quantised", SKETCH, "most >= 0x1p-100f", "most > 0"),
     Mutant("huge rows are quantised", SKETCH, "most <= 0x1p55f", "true"),
     Mutant("rotation said to be exact", ROTATION, "return 1.02 * roundings * kUnitRoundoff;", "return 0 * roundings;"),
@@ -180,8 +180,15 @@ MUTANTS = [
     ),
     Mutant("AVX2: sums of products saturate", SIMD, "kSketchLevels = 63;", "kSketchLevels = 65;"),
     # Drift bounds.
-    Mutant("bound without the row's error", KERNELS, "root(square) * kDown - load(reaches + i)", "root(square) * kDown"),
-    Mutant("bound without the underflow", KERNELS, "((load(heads + i) - (b + b)) - underflow)", "(load(heads + i) - (b + b))"),
+    Mutant(
+        "bound without the row's error", KERNELS, "root(square) * kDown - load(reaches + i)", "root(square) * kDown"
+    ),
+    Mutant(
+        "bound without the underflow",
+        KERNELS,
+        "((load(heads + i) - (b + b)) - underflow)",
+        "(load(heads + i) - (b + b))",
+    ),
     Mutant("bound and drift rounded up", KERNELS, "(radius + drift) * kDownAgain", "(radius + drift) * (1 + 0x1p-22f)"),
     Mutant("bound and drift to nearest", KERNELS, "(radius + drift) * kDownAgain", "radius + drift"),
     Mutant("radius not rounded down", KERNELS, "root(square) * kDown - ", "root(square) - "),
@@ -234,24 +241,44 @@ MUTANTS = [
         "if (false)",
         "costs time, not bits: a threshold only rises, and an old one drops too little",
     ),
-    Mutant("rows that take no part pass", ASSIGN, "kNonePasses = std::numeric_limits<float>::quiet_NaN()",
-           "kNonePasses = std::numeric_limits<float>::infinity()"),  # fmt: skip
+    Mutant(
+        "rows that take no part pass",
+        ASSIGN,
+        "kNonePasses = std::numeric_limits<float>::quiet_NaN()",
+        "kNonePasses = std::numeric_limits<float>::infinity()",
+    ),
     Mutant("what is known is of any rows", ASSIGNMENTS, "known_->data == x.data && ", ""),
-    Mutant("bounds of another number of centroids", DRIFT_H,
-           " && centroids.k == static_cast<std::int64_t>(order_.size())", " && centroids.k > 0"),  # fmt: skip
+    Mutant(
+        "bounds of another number of centroids",
+        DRIFT_H,
+        " && centroids.k == static_cast<std::int64_t>(order_.size())",
+        " && centroids.k > 0",
+    ),
     # The planner, and giving up.
     Mutant("int8 beyond its size", PLAN, "(wanted_.filter == Filter::int8 && work.size > kLargestSketch)", "false"),
     Mutant("tiny data has any filter", PLAN, "if (work.tiny || ", "if ("),
-    Mutant("no rest after giving up", PLAN, "rest_until_ = calls_ + rest_;", "rest_until_ = 0;"),
-    Mutant("rests are all short", PLAN, "  rest_ *= 2;\n", ""),
+    Mutant("no rest after giving up", PLAN_H, "until = now + length;", "until = 0 * now;"),
+    Mutant("rests are all short", PLAN_H, "      length *= 2;\n", ""),
     Mutant("bounds for few groups", PLAN, "groups >= kFewestGroups && ", ""),
     Mutant("bounds whatever they cost", PLAN, "with < kWorthwhile * cost", "true"),
     Mutant("a new run is calm", PLAN, "  if (work.first) changed_ = 1;\n", ""),
     Mutant("tiles after giving up are lost", GIVE_UP, "if (given_up_) undone_[tile] = 1;", ""),
-    Mutant("a tile that gave up is lost", GIVE_UP, "void leave(std::int64_t first) { undone_[", "void leave(std::int64_t first) { (void)undone_[",),  # fmt: skip
-    Mutant("nothing is given up", GIVE_UP, "task_.most_refined * done) given_up_ = true;", "task_.most_refined * done) given_up_ = false;"),  # fmt: skip
+    Mutant(
+        "a tile that gave up is lost",
+        GIVE_UP,
+        "void leave(std::int64_t first) { undone_[",
+        "void leave(std::int64_t first) { if (false) undone_[",
+    ),
+    Mutant(
+        "nothing is given up",
+        GIVE_UP,
+        "task_.most_refined * done) given_up_ = true;",
+        "task_.most_refined * done) given_up_ = false;",
+    ),
     # The narrow filter.
-    Mutant("the second best is never near", NARROW, "} else if (!(second_[s] < thresholds_[s])) {", "} else if (false) {"),
+    Mutant(
+        "the second best is never near", NARROW, "} else if (!(second_[s] < thresholds_[s])) {", "} else if (false) {"
+    ),
     Mutant("narrow: ties to the last", NARROW, "if (c == 0 || d < distances_[s])", "if (c == 0 || d <= distances_[s])"),
     Mutant(
         "second best of the first centroids",
@@ -274,7 +301,7 @@ MUTANTS = [
         PREPARE,
         "if (added || std::memcmp(row(seen->second), row(c)",
         "if (added || std::memcmp(row(c), row(c)",
-        "hashes of 64 bits that are equal by chance are not to be had",
+        "rows of equal hashes are equal but for the sign of zeros, which changes no D; collisions are not to be had",
     ),
     Mutant(
         "all are taken for copies",

@@ -17,6 +17,8 @@ constexpr double kShareForRefining = 0.8;
 // (algorithm.md).
 constexpr std::int64_t kLargestSketch = 16384;
 constexpr double kFewestGroups = 4;
+// Assignments that share the cost of the rows' sketches, if more than one will follow.
+constexpr double kUses = 5;
 constexpr std::int64_t kMostNarrow = 64;  // the tile of columns must stay in L1 and L2
 // Bounds that cost no more than this of what scoring costs are kept from the start.
 constexpr double kCheapBounds = 0.1;
@@ -62,12 +64,12 @@ Plan Planner::plan(const Work& work) {
   Plan plan;
   const double fp32 = scoring(costs_.fp32, work.k, work.d);
   double int8 = scoring(costs_.int8, work.k, work.size);
-  if (!work.sketched) int8 += costs_.sketch_element * static_cast<double>(work.size);
+  if (!work.sketched) int8 += costs_.sketch_element * static_cast<double>(work.size) / (work.again ? kUses : 1);
   const double distance = costs_.distance + costs_.distance_element * static_cast<double>(work.d);
   double cost = fp32 + costs_.row;
   int8 += costs_.row;
   const double narrow = scoring(costs_.narrow, work.k, work.d) + costs_.narrow_row;
-  const bool rested = calls_ > rest_until_;
+  const bool rested = calls_ > from_sketches_.until;
   if (work.d <= kMostNarrow && narrow < cost && rested) {
     plan.filter = Filter::narrow;
     plan.most_refined = kShareForRefining * (cost - narrow) / distance;
@@ -82,18 +84,19 @@ Plan Planner::plan(const Work& work) {
   if (plan.filter == Filter::narrow) return plan;
   const double bytes = static_cast<double>(plan.filter == Filter::int8 ? work.size : 4 * work.d);
   const double groups = static_cast<double>(work.k) / static_cast<double>(work.panel_width);
-  const double keeping = groups * costs_.bound, scored = scored_share(changed_);
-  const double with = scored * (cost + keeping + groups * costs_.gather_byte * bytes);
-  plan.bounds = groups >= kFewestGroups && (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
+  const double keeping = groups * costs_.bound, gathering = groups * costs_.gather_byte * bytes;
+  const double scored = scored_share(changed_);
+  const double with = scored * (cost + keeping + gathering);
+  plan.bounds = groups >= kFewestGroups && calls_ > from_bounds_.until &&
+                (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
+  most_scored_ = cost / (cost + keeping + gathering);
   return plan;
 }
 
-void Planner::report(double changed, bool gave_up) {
+void Planner::report(double changed, double scored, bool gave_up) {
   changed_ = changed;
-  if (!gave_up) return;
-  // Try again, after longer and longer rests: survivors become fewer as the centroids settle.
-  rest_until_ = calls_ + rest_;
-  rest_ *= 2;
+  if (gave_up) from_sketches_.begin(calls_);
+  if (scored < 1 && scored > most_scored_) from_bounds_.begin(calls_);
 }
 
 }  // namespace fastkmeans

@@ -32,6 +32,7 @@ struct Work {
   std::int64_t size;         // elements of a sketch; 0: there is none
   std::int64_t panel_width;  // centroids a drift bound speaks for
   bool first;                // no labels are known
+  bool again;                // more iterations will follow
   bool sketched;             // the rows' sketches are there already
   bool tiny;                 // rows are multiplied by 2^64: fp32 alone
 };
@@ -50,15 +51,27 @@ class Planner {
 
   Plan plan(const Work& work);
 
-  // What came of it. changed: share of the rows whose label changed; gave_up: the plan's limit was reached.
-  void report(double changed, bool gave_up);
+  // What came of it. changed: share of the rows whose label changed; scored: share of the pairs that were scored,
+  // though there were bounds (1: there were none); gave_up: the plan's limit was reached.
+  void report(double changed, double scored, bool gave_up);
 
  private:
   Costs costs_;
   bool forced_ = false;
   Plan wanted_;
+  // Attempts that failed are repeated after longer and longer rests: as the centroids settle, bounds exclude more.
+  struct Rest {
+    int until = 0, length;
+    void begin(int now) {
+      until = now + length;
+      length *= 2;
+    }
+  };
+
   double changed_ = 1;
-  int calls_ = 0, rest_until_ = 0, rest_ = 1;
+  double most_scored_ = 1;  // with bounds; beyond, they cost more than they save
+  int calls_ = 0;
+  Rest from_sketches_{0, 1}, from_bounds_{0, 4};
 };
 
 }  // namespace fastkmeans

@@ -13,12 +13,21 @@ namespace {
 // Rows of a tile. fp32: beyond this a panel's own traffic is hidden already. int8: four times the arithmetic a byte, so
 // more rows must share a panel; their fp32 rows, read again by refine, stay within the L2 of most servers.
 constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
-// Rows looked at to learn what is typical.
+// Rows and centroids looked at to learn what is typical.
 constexpr std::int64_t kLookedAt = 64;
 // Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
 // over `levels`, and the root of 1/12 of a step.
 double quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
 
+// The median of value(i) over at most kLookedAt of n, spread evenly.
+template <class Value>
+double typical(std::int64_t n, Value value) {
+  const std::int64_t count = std::min(n, kLookedAt);
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < count; ++i) values.push_back(value(n * i / count));
+  std::nth_element(values.begin(), values.begin() + count / 2, values.end());
+  return values[static_cast<std::size_t>(count / 2)];
+}
 // A few milliseconds of work between two checkpoints, on the slowest path too.
 constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
 
@@ -35,10 +44,10 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
   if (!is_known(x)) {
     known_.reset();
     sketches_.complete = false;
-    split_ = 0;
+    radius_ = 0;
   }
   const Plan plan = planner_.plan({x.cols, centroids.k, sketcher_ ? sketcher_->size() : 0, kernels_.panel_width,
-                                   previous == nullptr, sketches_.complete, tiny});
+                                   previous == nullptr, again, sketches_.complete, tiny});
   const std::int64_t tile_rows = rows_per_tile(x, plan.filter);
   keep_bounds(x, centroids, plan.bounds && previous, again, tile_rows);
   const bool bounds_known = bounds_ && bounds_->known();
@@ -51,7 +60,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
   const auto run = [&](Filter filter, const std::vector<std::uint8_t>* only) {
     const bool sketched = filter == Filter::int8, narrow = filter == Filter::narrow;
     const FilterBound bound =
-        sketched ? FilterBound::of_sketches(x.cols, split_ > 0 ? split_ : quantisation(*kernels_.sketch))
+        sketched ? FilterBound::of_sketches(x.cols, split(centroids))
                  : FilterBound::of_rows(x.cols);
     const Layout layout = sketched ? Layout::sketches : narrow ? Layout::rows : Layout::panels;
     const std::vector<std::int32_t> order = bounds_ ? bounds_->order() : std::vector<std::int32_t>();
@@ -86,14 +95,16 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     rest = run(Filter::fp32, &counts.undone);
     counts.check.merge(rest.check);
   }
-  planner_.report(static_cast<double>(counts.changed + rest.changed) / static_cast<double>(x.rows), gave_up);
+  const auto rows = static_cast<double>(x.rows);
+  const double scored = bounds_known ? static_cast<double>(counts.scored) / rows / static_cast<double>(plain_.panels * kernels_.panel_width) : 1;
+  planner_.report(static_cast<double>(counts.changed + rest.changed) / rows, scored, gave_up);
   known_.reset();
   sketches_.complete = false;
   if (again && !counts.check.bad) {
     known_ = x;
     sketches_.complete = keeps && !gave_up;
     if (bounds_) bounds_->set_known();
-    if (sketches_.complete) look_at(x, distances);
+    radius_ = std::sqrt(typical(x.rows, [&](std::int64_t i) { return true_distance(distances[i]); }));
   }
   return {counts.check, {name_of(plan.filter), counts.scored + rest.scored, counts.refined + rest.refined}};
 }
@@ -125,16 +136,18 @@ bool Assignments::is_known(const MatrixView& x) const {
          known_->dtype == x.dtype && known_->row_stride == x.row_stride && known_->col_stride == x.col_stride;
 }
 
-void Assignments::look_at(const MatrixView& x, const float* distances) {
-  std::vector<double> ratios;
-  for (std::int64_t i = 0; i < std::min(x.rows, kLookedAt); ++i) {
-    const std::int64_t row = x.rows * i / std::min(x.rows, kLookedAt);
-    const double length = sketches_.heads.data()[row], distance = true_distance(distances[row]);
-    if (length > 0 && distance > 0) ratios.push_back(std::sqrt(length / distance));
-  }
-  if (ratios.empty()) return;
-  std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
-  split_ = std::clamp(quantisation(*kernels_.sketch) * ratios[ratios.size() / 2], 0x1p-12, 1.0);
+double Assignments::split(CentroidsView centroids) const {
+  const double length = typical(centroids.k, [&](std::int64_t c) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < centroids.d; ++j) {
+      const double t = static_cast<double>(centroids.row(c)[j]) - static_cast<double>(centre_[static_cast<std::size_t>(j)]);
+      sum += t * t;
+    }
+    return std::sqrt(sum);
+  });
+  // Before any distance is known: initial centroids are rows, and as far from the centre as from each other.
+  const double radius = radius_ > 0 ? radius_ : length;
+  return radius > 0 ? std::clamp(quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;
 }
 
 }  // namespace fastkmeans::cpu

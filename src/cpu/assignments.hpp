@@ -25,8 +25,8 @@ class Assignments {
   // Bounds moved to these centroids, or new ones, or none.
   void keep_bounds(const MatrixView& x, CentroidsView centroids, bool wanted, bool again, std::int64_t tile_rows);
   bool is_known(const MatrixView& x) const;
-  // Sets split_ by what is typical.
-  void look_at(const MatrixView& x, const float* distances);
+  // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
+  double split(CentroidsView centroids) const;
 
   const Kernels& kernels_;
   const Execution& execution_;
@@ -39,7 +39,7 @@ class Assignments {
   std::optional<MatrixView> known_;   // the rows that the following belong to
   RowSketches sketches_;
   std::unique_ptr<DriftBounds> bounds_;
-  double split_ = 0;  // FilterBound's: a typical error over a typical distance; 0: unknown
+  double radius_ = 0;  // a typical distance of the last assignment; 0: unknown
 };
 
 }  // namespace fastkmeans::cpu
