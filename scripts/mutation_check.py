@@ -55,12 +55,7 @@ FIXED, SUM, WORKERS, FP_STATE = "src/fixed_point.cpp", "src/exact_sum.hpp", "src
 # rounding and 2^-130 in Sketcher::bound are such. Rotation, quantisation and centring are broken together.
 MUTANTS = [
     # The filter's bound.
-    Mutant(
-        "no score rounding in the start value",
-        BOUND,
-        "(1 - 2 * score_rounding_ - kFp64Slack)",
-        "(1 - kFp64Slack)",
-    ),
+    Mutant("no score rounding in the start value", BOUND, "(1 - 2 * score_rounding_ - kFp64Slack)", "(1 - kFp64Slack)"),
     Mutant(
         "half the score rounding in the start value",
         BOUND,
@@ -104,12 +99,7 @@ MUTANTS = [
     Mutant("centroid's error without its split", BOUND, "w.error * w.error * (1 + 1 / split_)", "w.error * w.error"),
     Mutant("no error of the row", BOUND, "radius + static_cast<double>(point.reach)", "radius"),
     Mutant("threshold without its split", BOUND, "(1 + split_) * reach * reach", "reach * reach"),
-    Mutant(
-        "bound without its split",
-        BOUND,
-        "1 / ((1 + 2 * kFp64Slack) * (1 + split_))",
-        "1 / (1 + 2 * kFp64Slack)",
-    ),
+    Mutant("bound without its split", BOUND, "1 / ((1 + 2 * kFp64Slack) * (1 + split_))", "1 / (1 + 2 * kFp64Slack)"),
     Mutant(
         "threshold of -infinity",
         BOUND,
@@ -166,18 +156,8 @@ MUTANTS = [
     Mutant("tiny rows are quantised", SKETCH, "most >= 0x1p-100f", "most > 0"),
     Mutant("huge rows are quantised", SKETCH, "most <= 0x1p55f", "true"),
     Mutant("rotation said to be exact", ROTATION, "return 1.02 * roundings * kUnitRoundoff;", "return 0 * roundings;"),
-    Mutant(
-        "one round of rotation",
-        ROTATION,
-        "round < (blocks.size() > 1 ? 2u : 1u)",
-        "round < 1u",
-    ),
-    Mutant(
-        "rotation without signs",
-        ROTATION,
-        "& 1 ? factor : -factor",
-        "& 0 ? -factor : factor",
-    ),
+    Mutant("one round of rotation", ROTATION, "round < (blocks.size() > 1 ? 2u : 1u)", "round < 1u"),
+    Mutant("rotation without signs", ROTATION, "& 1 ? factor : -factor", "& 0 ? -factor : factor"),
     Mutant("AVX2: sums of products saturate", SIMD, "kSketchLevels = 63;", "kSketchLevels = 65;"),
     # Drift bounds.
     Mutant(

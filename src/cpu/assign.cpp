@@ -7,7 +7,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <numeric>
 
 #include "distance.hpp"
 
@@ -25,22 +24,23 @@ constexpr double kTileExcess = 4;
 // The points one thread works on at a time, and what is known of each. Row i of the tile is slot i.
 class Tile {
  public:
+  // capacity: the rows of a tile, rounded up to whole groups. Small arrays have room for whole vectors beyond.
   Tile(const AssignTask& task, std::int64_t capacity)
       : task_(task),
         ld_(padded(task.x.cols)),
         in_place_(row_in_place(task.x, 0) && task.x.cols == ld_),
-        distances_(static_cast<std::size_t>(capacity)),
+        distances_(static_cast<std::size_t>(capacity + kPadding)),
         labels_(distances_.size()),
         thresholds_(distances_.size()),
         radii_(distances_.size()),
         hits_(distances_.size()),
-        scores_(distances_.size() * static_cast<std::size_t>(task.kernels.panel_width)) {
-    if (!in_place_ || task.tiny) points_.resize(distances_.size() * static_cast<std::size_t>(ld_));
+        scores_(static_cast<std::size_t>(capacity * task.kernels.panel_width)) {
+    if (!in_place_ || task.tiny) points_.resize(static_cast<std::size_t>(task.tile_rows * ld_));
     if (sketcher()) {
       work_.resize(static_cast<std::size_t>(sketcher()->size()));
-      if (!task.kept) own_sketches_.resize(capacity, sketcher()->size());
+      if (!task.kept) own_sketches_.resize(capacity + kPadding, sketcher()->size());
     } else {
-      centred_.resize(distances_.size() * static_cast<std::size_t>(ld_));
+      centred_.resize(static_cast<std::size_t>(capacity * ld_));
       heads_.resize(distances_.size());
       reaches_.resize(distances_.size());
     }
@@ -385,7 +385,7 @@ AssignCounts total_of(const std::vector<AssignCounts>& parts) {
 AssignCounts assign(const AssignTask& task, Workers& workers) {
   const MatrixView& x = task.x;
   const std::int64_t group = task.centroids.sketcher ? task.kernels.sketch->row_group : task.kernels.row_group;
-  const std::int64_t unit = std::lcm(group, kPadding), capacity = (task.tile_rows + unit - 1) / unit * unit;
+  const std::int64_t capacity = (task.tile_rows + group - 1) / group * group;
 
   std::vector<std::unique_ptr<Tile>> tiles(static_cast<std::size_t>(workers.count()));
   std::vector<AssignCounts> counts(tiles.size());
