@@ -28,7 +28,7 @@ CPP_BUILD := VENV=$(VENV) scripts/cpp_build.sh
 CTEST := $(BIN)/ctest --output-on-failure
 # Tests named ...Heavy take minutes when every access is checked.
 FAST_TESTS := GTEST_FILTER='-*Heavy*'
-CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp -name '*.[ch]pp')
+CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp')
 export CMAKE_ARGS
 
 .PHONY: demo test cpp-test python-test sanitize mutation bench-check lint format clean
