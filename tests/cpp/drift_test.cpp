@@ -34,8 +34,7 @@ TEST(DriftNoOracle, ChosenAreThoseTheBoundDoesNotExclude) {
       std::vector<std::int32_t> rows(room(n), -1), expected;
       for (std::int32_t i = 0; i < n; ++i)
         if (radii[static_cast<std::size_t>(i)] >= least[static_cast<std::size_t>(i)] - drift) expected.push_back(i);
-      rows.resize(
-          static_cast<std::size_t>(isa->kernels->choose(least.data(), drift, radii.data(), n, rows.data())));
+      rows.resize(static_cast<std::size_t>(isa->kernels->choose(least.data(), drift, radii.data(), n, rows.data())));
       EXPECT_EQ(rows, expected) << isa->name << " n " << n;
     }
 }
@@ -66,7 +65,7 @@ struct Radii {
 void draw_rows(Radii& radii, std::int64_t n, Random& random) {
   std::normal_distribution<float> normal;
   for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-    const float scale = std::ldexp(1.0f, static_cast<int>(draw(random, -60, 60)));
+    const float scale = std::ldexp(1.0f, static_cast<int>(draw(random, -124, 60)));
     radii.heads[i] = std::abs(normal(random)) * scale;
     radii.best[i] = 0.5f * radii.heads[i] - std::abs(normal(random)) * scale;
     if (draw(random, 0, 3) == 0) radii.best[i] = 0.5f * std::nextafter(radii.heads[i], 0.0f);
@@ -90,6 +89,7 @@ TEST(DriftNoOracle, LeastRadiiAreNotAboveTheTruth) {
           const long double truth = radii.radius(i) + static_cast<long double>(radii.drift);
           ASSERT_LE(static_cast<long double>(radii.least[i]), truth) << isa->name;
           const long double rounding = 0x1p-19L * (truth + static_cast<long double>(radii.reaches[i]));
+          if (truth < 0x1p-50L) continue;  // denormals on the way may cost any part of it
           ASSERT_GE(static_cast<long double>(radii.least[i]), truth - rounding) << isa->name << ": far below";
         }
       }
@@ -122,7 +122,8 @@ TEST(DriftNoOracle, NoRoundingOnTheWayLosesACentroid) {
   std::normal_distribution<double> normal;
   for (const cpu::Isa* isa : kernel_isas())
     for (int repeat = 0; repeat < 12; ++repeat) {
-      const double before = repeat % 4 ? std::ldexp(std::abs(normal(random)), static_cast<int>(draw(random, -8, 12))) : 0;
+      const double before =
+          repeat % 4 ? std::ldexp(std::abs(normal(random)), static_cast<int>(draw(random, -8, 12))) : 0;
       Radii radii(bound, n, static_cast<float>(before));
       std::normal_distribution<float> small;
       for (std::size_t i = 0; i < n; ++i) {
@@ -142,8 +143,8 @@ TEST(DriftNoOracle, NoRoundingOnTheWayLosesACentroid) {
         compared[i] = cpu::DriftBounds::compared(truth[i]);
       }
       std::vector<std::int32_t> rows(room(n));
-      rows.resize(static_cast<std::size_t>(
-          isa->kernels->choose(radii.least.data(), after, compared.data(), n, rows.data())));
+      rows.resize(
+          static_cast<std::size_t>(isa->kernels->choose(radii.least.data(), after, compared.data(), n, rows.data())));
       const std::set<std::int32_t> chosen(rows.begin(), rows.end());
       for (std::int32_t i = 0; i < n; ++i)
         if (!chosen.count(i)) {
@@ -168,7 +169,13 @@ TEST(DriftNoOracle, OrderAndDrift) {
     std::int64_t k, d, width;
   };
   // Several panels a group: more panels than 16 at d = 1, than 256 at d = 300.
-  for (const Shape& s : {Shape{1, 5, 8}, {8, 5, 8}, {9, 5, 8}, {100, 7, 16}, {333, 3, 32}, {1000, 1, 8}, {4000, 1, 16},
+  for (const Shape& s : {Shape{1, 5, 8},
+                         {8, 5, 8},
+                         {9, 5, 8},
+                         {100, 7, 16},
+                         {333, 3, 32},
+                         {1000, 1, 8},
+                         {4000, 1, 16},
                          {3000, 300, 8}}) {
     SCOPED_TRACE(::testing::Message() << "k " << s.k << " d " << s.d << " width " << s.width);
     Matrix centroids = random_rows(s.k % 2 ? Kind::normal : Kind::duplicates, s.k, s.d, random);

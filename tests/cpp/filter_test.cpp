@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cases built so that the filter drops the nearest centroid when a term of its bound, or a tie rule, is missing
 // (scripts/mutation_check.py). Random data does not find such a fault. docs/algorithm.md section 6 names the terms.
+#include <limits>
+
 #include "distance.hpp"
+#include "sketch/bound.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -55,6 +58,73 @@ TEST(FilterNoOracle, RoundingOfD) {
 TEST(FilterNoOracle, UnderflowOfD) {
   expect_tie_goes_to_the_lower(std::vector<float>(2048, 0.0f), std::vector<float>(2048, 0x1p-75f),
                                std::vector<float>(2048, 1.0f));
+}
+
+// int8: the row's rotated elements are 31/32, just below half a step of 2, and become 0; those of the centroids are 2,
+// a step. The sketches are 15.9 apart, the vectors 8.19.
+TEST(FilterNoOracle, ErrorOfTheRowsSketch) {
+  for (const double levels : {63, 127})
+    expect_tie_goes_to_the_lower(unrotated(2 * levels, 31.0 / 32), unrotated(2 * levels, 2));
+}
+
+// The other way round: 33/32 becomes 2.
+TEST(FilterNoOracle, ErrorOfTheCentroidsSketch) {
+  for (const double levels : {63, 127})
+    expect_tie_goes_to_the_lower(unrotated(2 * levels, 0), unrotated(2 * levels, 33.0 / 32));
+}
+
+// The centroid's error is 1 % of the distance: little beside it, but what is between the two in the square is not.
+TEST(FilterNoOracle, SplitOfTheRadius) {
+  for (const double levels : {63, 127})
+    expect_tie_goes_to_the_lower(unrotated(2 * levels, 0), unrotated(2 * levels, 20 - 13.0 / 64));
+}
+
+// Row x = c0 = (alpha, 0, ...), hint c1 = (alpha, off, 0, ...): 0 must win, whose sketch is the row's own.
+void expect_own_sketch(std::int64_t d, float alpha, float off, bool with_large) {
+  Matrix rows(4, d), centroids(with_large ? 3 : 2, d);
+  rows.row(3)[0] = centroids.row(0)[0] = centroids.row(1)[0] = alpha;
+  centroids.row(1)[1] = off;
+  if (with_large) centroids.row(2)[2] = 1;  // so that nothing is multiplied by 2^64
+  for (const Path& path : kernel_paths())
+    EXPECT_EQ(assign(on(path), rows.view(), centroids, {1, 1, 1, 1}).labels[3], 0) << path;
+}
+
+// The square of the scale is rounded down by almost half an ulp (alpha found by search, one for 63 levels, one for
+// 127).
+TEST(FilterNoOracle, RoundingOfInt8Scores) {
+  for (const float alpha : {0x1.646418p+0f, 0x1.67398p+0f}) expect_own_sketch(64, alpha, 0x1p-17f, false);
+}
+
+// The square of the scale is 0.96 2^-150 and becomes 0, so that all of <v, w> is lost.
+TEST(FilterNoOracle, UnderflowOfInt8Scores) {
+  for (const double levels : {63, 127})
+    expect_own_sketch(16384, static_cast<float>(levels * 128 * std::sqrt(0.96) * 0x1p-75), 0x1p-70f, true);
+}
+
+// A centroid so large that its sketch says nothing scores +infinity. Bad rows take no part all the same.
+TEST(FilterNoOracle, AnInfiniteScorePassesForGoodRowsAlone) {
+  Matrix x(33, 8192), centroids(2, 8192);
+  std::fill_n(centroids.row(1), 8192, 0x1.fffffep55f);
+  for (std::int64_t i = 1; i < x.rows; ++i) x.row(i)[0] = 0x1p56f;
+  for (const Path& path : kernel_paths()) {
+    Workers workers(1, {});
+    const Execution execution = on(path);
+    std::vector<std::int32_t> labels(33);
+    std::vector<float> distances(33);
+    const Assigned got = make_backend(execution, workers)
+                             ->assign(x.view(), centroids.centroids(), nullptr, false, labels.data(), distances.data());
+    EXPECT_EQ(labels, std::vector<std::int32_t>(33)) << path;
+    EXPECT_EQ(got.check.bad, 32) << path;
+    EXPECT_LE(got.filter.refined, 2) << path;
+  }
+}
+
+// Centroids left out score -infinity: no threshold may be as low.
+TEST(FilterNoOracle, ThresholdsAreFinite) {
+  const FilterBound bound = FilterBound::of_sketches(8192, 1);
+  EXPECT_EQ(bound.threshold({0, 0x1p64f}, 0x1p63), std::numeric_limits<float>::lowest());
+  const float start = FilterBound::of_sketches(8192, 0x1p-12).start({1, 0x1p63});
+  EXPECT_EQ(start, std::numeric_limits<float>::infinity());  // always refined
 }
 
 // D decides where the true distances order otherwise: index 0 is farther by 2^29 + 2016 to 2^29 + 64, but its D is

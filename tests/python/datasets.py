@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data that is hard on exact k-means, the ways it can lie in memory, and the instruction sets to try it with."""
+"""Data that is hard on exact k-means, the ways it can lie in memory, and the code paths to try it with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ f32 = np.float32
 
 LARGEST = np.nextafter(f32(2.0**56), f32(0))  # the largest |x| allowed
 ISAS = [name for name, available in _core.instruction_sets().items() if available]  # scalar first, the best last
+FILTERS = ["fp32", "narrow", "fp32_bounds", "int8", "int8_bounds"]
 
 
 def scaled(rng: Rng, shape: tuple[int, int], low: int, high: int, axis: int) -> Array:
@@ -103,10 +104,32 @@ def lay(x: Array, layout: str) -> Array:
 
 
 @contextmanager
-def forced(isa: str) -> Iterator[None]:
+def forced(isa: str, search: str = "") -> Iterator[None]:
+    """The instruction set, and the filter that searches the nearest centroids ("": as the planner likes)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTKMEANS_ISA", isa)
+        patch.setenv("FASTKMEANS_FILTER", search)
         yield
+
+
+def has(isa: str, search: str) -> bool:
+    with forced(isa, search):
+        try:
+            FastKMeans(1, 1, gpu=False, niter=1).train(np.zeros((1, 1), f32))
+        except RuntimeError as error:
+            assert "not available" in str(error)  # noqa: PT017 (any other error is one)
+            return False
+    return True
+
+
+# Every (instruction set, filter) of this machine. The scalar oracle has no filter.
+PATHS = [
+    (isa, search) for isa in ISAS for search in ["", *FILTERS] if not search or (isa != "scalar" and has(isa, search))
+]
+# Of each instruction set the planner's choice, and the filter that keeps most from one iteration to the next.
+FEW_PATHS = [(isa, "") for isa in ISAS] + [
+    (isa, [search for i, search in PATHS if i == isa and search.endswith("_bounds")][-1]) for isa in ISAS[1:]
+]
 
 
 def result(km: FastKMeans) -> dict[str, Any]:
@@ -122,9 +145,9 @@ def result(km: FastKMeans) -> dict[str, Any]:
     }
 
 
-def outcome(x: Any, k: int, isa: str = "", **params: Any) -> dict[str, Any]:
-    """The result of a fit with this instruction set, or with the best of this machine."""
-    with forced(isa or ISAS[-1]):
+def outcome(x: Any, k: int, isa: str = "", search: str = "", **params: Any) -> dict[str, Any]:
+    """The result of a fit with this instruction set, or with the best of this machine, and this filter."""
+    with forced(isa or ISAS[-1], search):
         return result(FastKMeans(x.shape[1], k, gpu=False, **params).fit(x))
 
 

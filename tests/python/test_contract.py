@@ -266,6 +266,31 @@ def test_iteration_stats(x: np.ndarray) -> None:
     assert all(s.empty == 0 and s.seconds >= 0 for s in stats)
 
 
+def test_iteration_stats_say_how(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    for search, name in [("fp32", "fp32"), ("fp32_bounds", "fp32"), ("narrow", "narrow")]:
+        monkeypatch.setenv("FASTKMEANS_FILTER", search)
+        monkeypatch.setenv("FASTKMEANS_ISA", "baseline")
+        stats = FastKMeans(7, 5, gpu=False, niter=4, tol=-1).fit(x).iteration_stats
+        assert all(s._fields[-3:] == ("filter", "scored", "refined") for s in stats)
+        assert all(s.filter == name and s.scored >= 0 and s.refined >= 0 for s in stats)
+        assert stats[0].scored >= 400 * 5
+    monkeypatch.setenv("FASTKMEANS_ISA", "scalar")
+    stats = FastKMeans(7, 5, gpu=False, niter=4, tol=-1).fit(x).iteration_stats
+    assert {s[-3:-1] for s in stats} == {("none", 0)}
+
+
+@pytest.mark.parametrize("isa", ["", "baseline"])
+def test_an_unknown_filter(x: np.ndarray, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTKMEANS_ISA", isa)
+    monkeypatch.setenv("FASTKMEANS_FILTER", "int4")
+    with pytest.raises(RuntimeError, match=r"FASTKMEANS_FILTER.*int4.*fp32, narrow, int8, fp32_bounds, int8_bounds"):
+        FastKMeans(7, 5, gpu=False).fit(x)
+    monkeypatch.setenv("FASTKMEANS_FILTER", "int8")
+    monkeypatch.setenv("FASTKMEANS_ISA", "baseline")
+    with pytest.raises(RuntimeError, match=r"int8.*not available"):
+        FastKMeans(7, 5, gpu=False).fit(x)
+
+
 @pytest.mark.parametrize("tol", [0, 0.0, -1, -1e9])
 def test_tol_not_above_zero_runs_all_iterations(x: np.ndarray, tol: float) -> None:
     assert FastKMeans(7, 5, niter=60, tol=tol).fit(x).n_iter_ == 60
@@ -403,6 +428,26 @@ def test_verbose_goes_to_a_handler_that_takes_it(x: np.ndarray, caplog: Any, cap
         FastKMeans(7, 5, niter=3, tol=-1, verbose=True).train(x)
     assert [(r.name, r.levelno) for r in caplog.records] == [("fastkmeans", logging.INFO)] * 3
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_debug_says_how(x: np.ndarray, caplog: Any, capsys: Any, verbose: bool) -> None:
+    with caplog.at_level(logging.DEBUG, logger="fastkmeans"):
+        kmeans = FastKMeans(7, 5, niter=3, tol=-1, verbose=verbose).fit(x)
+    lines = [record.message for record in caplog.records if record.levelno == logging.DEBUG]
+    assert lines == [
+        f"iteration {i + 1}: {s.filter} filter, {s.scored} pairs scored, {s.refined} distances refined"
+        for i, s in enumerate(kmeans.iteration_stats)
+    ]
+    assert len(caplog.records) == (6 if verbose else 3)
+    assert {record.name for record in caplog.records} == {"fastkmeans"}
+    assert capsys.readouterr().out == ""
+
+
+def test_debug_lines_need_their_level(x: np.ndarray, caplog: Any) -> None:
+    with caplog.at_level(logging.INFO, logger="fastkmeans"):
+        FastKMeans(7, 5, niter=3, tol=-1).train(x)
+    assert caplog.records == []
 
 
 def test_a_handler_takes_no_lines_that_the_logger_drops(x: np.ndarray, caplog: Any, capsys: Any) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: NPY002 (numpy's global random state is what must be left alone)
-"""The result is a function of data, parameters and seed alone: not of threads, chunks, layout or instruction set."""
+"""The result is a function of data, parameters and seed alone, not of threads, chunks, layout or code path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import oracle
 import pytest
-from datasets import ISAS, LAYOUTS
+from datasets import FEW_PATHS, ISAS, LAYOUTS, PATHS
 from fastkmeans import FastKMeans
 
 # (kind, n, k, d): beyond the oracle in numpy, on no tile's edge, with full and part tiles in every direction.
@@ -44,60 +44,60 @@ def scalar_outcome(case: tuple[str, int, int, int]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", LARGE, ids=str)
-@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "scalar"])
-def test_large_fits_equal_the_scalar_path(isa: str, case: tuple[str, int, int, int]) -> None:
-    found = datasets.outcome(large(case), case[2], isa, niter=3, tol=-1, max_points_per_centroid=None)
+@pytest.mark.parametrize("path", FEW_PATHS[1:], ids=" ".join)
+def test_large_fits_equal_the_scalar_path(path: tuple[str, str], case: tuple[str, int, int, int]) -> None:
+    found = datasets.outcome(large(case), case[2], *path, niter=3, tol=-1, max_points_per_centroid=None)
     assert found == scalar_outcome(case)
 
 
 CASE = ("blobs", 12_011, 60, 24)
 
 
-def small_outcome(isa: str, x: Any = None, **params: Any) -> dict[str, Any]:
+def small_outcome(path: tuple[str, str], x: Any = None, **params: Any) -> dict[str, Any]:
     x = large(CASE) if x is None else x
-    return datasets.outcome(x, CASE[2], isa, niter=4, max_points_per_centroid=150, nredo=2, **params)
+    return datasets.outcome(x, CASE[2], *path, niter=4, max_points_per_centroid=150, nredo=2, **params)
 
 
 @functools.cache
-def usual(isa: str) -> dict[str, Any]:
-    return small_outcome(isa)
+def usual(path: tuple[str, str]) -> dict[str, Any]:
+    return small_outcome(path)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(rows|points).*:UserWarning")  # a subsample is meant
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("path", FEW_PATHS, ids=" ".join)
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8, 64])
-def test_threads(isa: str, n_threads: int) -> None:
-    assert small_outcome(isa, n_threads=n_threads) == usual(isa)
+def test_threads(path: tuple[str, str], n_threads: int) -> None:
+    assert small_outcome(path, n_threads=n_threads) == usual(path)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("path", FEW_PATHS, ids=" ".join)
 @pytest.mark.parametrize(("rows", "centroids"), [(1, 1), (7, 3), (1000, 64), (10**9, 10**9)])
-def test_chunk_sizes(isa: str, rows: int, centroids: int) -> None:
-    assert small_outcome(isa, chunk_size_data=rows, chunk_size_centroids=centroids) == usual(isa)
+def test_chunk_sizes(path: tuple[str, str], rows: int, centroids: int) -> None:
+    assert small_outcome(path, chunk_size_data=rows, chunk_size_centroids=centroids) == usual(path)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("path", FEW_PATHS, ids=" ".join)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(isa: str, layout: str) -> None:
-    assert small_outcome(isa, datasets.lay(large(CASE), layout)) == usual(isa)
+def test_layouts(path: tuple[str, str], layout: str) -> None:
+    assert small_outcome(path, datasets.lay(large(CASE), layout)) == usual(path)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_concurrent_fits(isa: str) -> None:
+@pytest.mark.parametrize("path", FEW_PATHS, ids=" ".join)
+def test_concurrent_fits(path: tuple[str, str]) -> None:
     def fit(n_threads: int) -> dict[str, Any]:
         km = FastKMeans(CASE[3], CASE[2], gpu=False, niter=4, max_points_per_centroid=150, nredo=2, n_threads=n_threads)
         return datasets.result(km.fit(large(CASE)))
 
-    truth = usual(isa)
-    with datasets.forced(isa), ThreadPoolExecutor(4) as pool:
+    truth = usual(path)
+    with datasets.forced(*path), ThreadPoolExecutor(4) as pool:
         assert all(found == truth for found in pool.map(fit, [1, 2, 3, 1, 2]))
 
 
-@pytest.mark.parametrize("isa", ISAS[1:])
-def test_instruction_sets(isa: str) -> None:
-    assert usual(isa) == usual(ISAS[0])
+@pytest.mark.parametrize("path", PATHS[1:], ids=" ".join)
+def test_instruction_sets_and_filters(path: tuple[str, str]) -> None:
+    assert usual(path) == usual(PATHS[0])
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
@@ -107,10 +107,10 @@ def test_wider_types_of_the_same_values(dtype: str) -> None:
     assert datasets.outcome(x.astype(dtype), 30, **params) == datasets.outcome(x, 30, **params)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_predict_is_the_last_step_of_fit(isa: str) -> None:
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_predict_is_the_last_step_of_fit(path: tuple[str, str]) -> None:
     x = large(CASE)
-    with datasets.forced(isa):
+    with datasets.forced(*path):
         km = FastKMeans(x.shape[1], CASE[2], gpu=False, niter=3, max_points_per_centroid=150).fit(x)
         assert km.predict(x).tolist() == km.labels_.tolist()
         assert np.concatenate([km.predict(x[i : i + 3001]) for i in range(0, len(x), 3001)]).tolist() == (
@@ -165,15 +165,15 @@ def test_global_random_states_are_left_alone() -> None:
     np.random.seed(3)
     random.seed(3)
     before = repr(np.random.get_state()), random.getstate()
-    first = small_outcome("")
+    first = small_outcome(("", ""))
     assert (repr(np.random.get_state()), random.getstate()) == before
     np.random.seed(4)
     random.seed(4)
-    assert small_outcome("", x) == first
+    assert small_outcome(("", ""), x) == first
 
 
 def test_torch_random_state_is_left_alone() -> None:
     torch = pytest.importorskip("torch")
     before = torch.get_rng_state()
-    small_outcome("", torch.from_numpy(large(CASE)))
+    small_outcome(("", ""), torch.from_numpy(large(CASE)))
     assert torch.equal(torch.get_rng_state(), before)
