@@ -60,8 +60,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
   const auto run = [&](Filter filter, const std::vector<std::uint8_t>* only) {
     const bool sketched = filter == Filter::int8, narrow = filter == Filter::narrow;
     const FilterBound bound =
-        sketched ? FilterBound::of_sketches(x.cols, split(centroids))
-                 : FilterBound::of_rows(x.cols);
+        sketched ? FilterBound::of_sketches(x.cols, split(centroids)) : FilterBound::of_rows(x.cols);
     const Layout layout = sketched ? Layout::sketches : narrow ? Layout::rows : Layout::panels;
     const std::vector<std::int32_t> order = bounds_ ? bounds_->order() : std::vector<std::int32_t>();
     plain_.prepare(centroids, centre_, 1.0f, bound, layout, sketched ? &*sketcher_ : nullptr, order, kernels_,
@@ -96,7 +95,9 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     counts.check.merge(rest.check);
   }
   const auto rows = static_cast<double>(x.rows);
-  const double scored = bounds_known ? static_cast<double>(counts.scored) / rows / static_cast<double>(plain_.panels * kernels_.panel_width) : 1;
+  const double scored = bounds_known ? static_cast<double>(counts.scored) / rows /
+                                           static_cast<double>(plain_.panels * kernels_.panel_width)
+                                     : 1;
   planner_.report(static_cast<double>(counts.changed + rest.changed) / rows, scored, gave_up);
   known_.reset();
   sketches_.complete = false;
@@ -140,7 +141,8 @@ double Assignments::split(CentroidsView centroids) const {
   const double length = typical(centroids.k, [&](std::int64_t c) {
     double sum = 0;
     for (std::int64_t j = 0; j < centroids.d; ++j) {
-      const double t = static_cast<double>(centroids.row(c)[j]) - static_cast<double>(centre_[static_cast<std::size_t>(j)]);
+      const double t =
+          static_cast<double>(centroids.row(c)[j]) - static_cast<double>(centre_[static_cast<std::size_t>(j)]);
       sum += t * t;
     }
     return std::sqrt(sum);

@@ -192,8 +192,7 @@ template <class V>
 inline constexpr Costs kCosts = {
     {0.0104, 0.014}, {0.0101, 0.043}, {0.00047, 0.11}, 60, 20, 5.3, 0.048, 0.75, 4.0, 0.02};
 #elif defined(__AVX512VNNI__)
-inline constexpr Costs kCosts = {
-    {0.0104, 0.014}, {0.0101, 0.043}, {0.0026, 0.08}, 60, 20, 5.3, 0.048, 0.75, 2.5, 0.02};
+inline constexpr Costs kCosts = {{0.0104, 0.014}, {0.0101, 0.043}, {0.0026, 0.08}, 60, 20, 5.3, 0.048, 0.75, 2.5, 0.02};
 #elif defined(__AVX512F__)
 inline constexpr Costs kCosts = {{0.0104, 0.014}, {0.0101, 0.043}, {0, 0}, 60, 20, 5.3, 0.048, 0, 2.5, 0.02};
 #elif defined(__AVX2__)
