@@ -14,9 +14,11 @@ namespace fastkmeans {
 
 // How to compute: changes speed and memory, never a bit of the result.
 struct Execution {
-  int n_threads = 0;   // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
-  std::string isa;     // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
-  std::string filter;  // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest; or fp32, int8
+  int n_threads = 0;  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
+  std::string isa;    // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
+  // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, narrow, int8, fp32_bounds,
+  // int8_bounds (docs/algorithm.md section 6); with rows that it cannot take (too wide, too tiny), fp32 all the same.
+  std::string filter;
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
   std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`
   // Called from the calling thread every 50 ms or so; true ends the work with Interrupted. May throw.

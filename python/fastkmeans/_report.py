@@ -23,7 +23,7 @@ class IterationStats(NamedTuple):
     empty: int  # clusters without a row after assignment
     relocated: int  # of these, how many were given a row
     seconds: float  # wall time
-    filter: str  # how nearest centroids were found: by scores in "fp32" or "int8", or "none"; this and the rest: speed
+    filter: str  # how nearest centroids were found: "fp32", "narrow", "int8", or "none"; this and the rest: speed
     scored: int  # pairs of row and centroid that were scored; bounds from earlier iterations excluded the others
     refined: int  # pairs whose distance was computed, since the score could not exclude them
 
