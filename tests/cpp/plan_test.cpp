@@ -219,11 +219,12 @@ struct Hopeless {
   Matrix x, centroids;
   Hopeless(std::int64_t n, std::int64_t k, Random& random) {
     constexpr std::int64_t d = 128;  // too many for the narrow filter
-    x = random_rows(Kind::normal, n, d, random);
+    Matrix all = random_rows(Kind::normal, n + k, d, random);
     const Matrix blobs = random_rows(Kind::normal, 3, d, random);
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < d; ++j) x.row(i)[j] += 60 * blobs.row(i % 3)[j];
-    centroids = Matrix(k, d, {x.values.begin(), x.values.begin() + k * d});
+    for (std::int64_t i = 0; i < n + k; ++i)
+      for (std::int64_t j = 0; j < d; ++j) all.row(i)[j] += 60 * blobs.row(i % 3)[j];
+    x = Matrix(n, d, {all.values.begin(), all.values.begin() + n * d});
+    centroids = Matrix(k, d, {all.values.begin() + n * d, all.values.end()});
   }
 };
 
