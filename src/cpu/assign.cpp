@@ -116,6 +116,8 @@ class Tile {
       start(centroids, i);
       any = true;
     }
+    if (!ready)  // kernels take whole groups
+      for (std::int64_t i = size_; i < whole_groups(size_); ++i) clear(i);
     return any;
   }
 

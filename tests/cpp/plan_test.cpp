@@ -222,7 +222,7 @@ struct Hopeless {
     Matrix all = random_rows(Kind::normal, n + k, d, random);
     const Matrix blobs = random_rows(Kind::normal, 3, d, random);
     for (std::int64_t i = 0; i < n + k; ++i)
-      for (std::int64_t j = 0; j < d; ++j) all.row(i)[j] += 60 * blobs.row(i % 3)[j];
+      for (std::int64_t j = 0; j < d; ++j) all.row(i)[j] += 120 * blobs.row(i % 3)[j];
     x = Matrix(n, d, {all.values.begin(), all.values.begin() + n * d});
     centroids = Matrix(k, d, {all.values.begin() + n * d, all.values.end()});
   }
