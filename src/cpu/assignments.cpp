@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "cpu/narrow.hpp"
 #include "distance.hpp"
@@ -19,6 +20,9 @@ constexpr std::int64_t kLookedAt = 64;
 // over `levels`, and the root of 1/12 of a step.
 double quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
 
+// Tiles of kept sketches hold whole groups of the scan and whole vectors of what the bound knows: no thread reads what
+// another writes.
+std::int64_t sketched_group(const SketchKernels& kernels) { return std::lcm(kernels.row_group, kPadding); }
 // The median of value(i) over at most kLookedAt of n, spread evenly.
 template <class Value>
 double typical(std::int64_t n, Value value) {
@@ -53,7 +57,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
   const bool bounds_known = bounds_ && bounds_->known();
   const bool int8 = plan.filter == Filter::int8;
   // Tiles of less than a group would write into each other's places.
-  const bool keeps = int8 && (again || sketches_.complete) && tile_rows % kernels_.sketch->row_group == 0;
+  const bool keeps = int8 && (again || sketches_.complete) && tile_rows % sketched_group(*kernels_.sketch) == 0;
   if (keeps && !sketches_.complete)
     sketches_.resize(x.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->size());
 
@@ -113,7 +117,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
 std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {
   // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
   const bool int8 = filter == Filter::int8, narrow = filter == Filter::narrow;
-  const std::int64_t group = int8 ? kernels_.sketch->row_group : narrow ? kNarrowGroup : kernels_.row_group;
+  const std::int64_t group = int8 ? sketched_group(*kernels_.sketch) : narrow ? kNarrowGroup : kernels_.row_group;
   const std::int64_t most = int8     ? std::min(kMostSketchedRows, 4 * tile_rows(x.cols))
                             : narrow ? kNarrowRows
                                      : tile_rows(x.cols, kMostRows);
