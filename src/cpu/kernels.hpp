@@ -103,9 +103,12 @@ struct SketchKernels {
   std::int64_t (*scan)(const SketchScan& scan);
 };
 
-// Row i of x where it lies, or null if it must be converted first.
+// Row i of x where it lies, or null if it must be converted or copied first: a float* must be aligned.
 inline const float* row_in_place(const MatrixView& x, std::int64_t i) {
-  if (x.dtype != DType::f32 || x.col_stride != 4) return nullptr;
+  constexpr std::int64_t kAligned = alignof(float);
+  if (x.dtype != DType::f32 || x.col_stride != 4 || x.row_stride % kAligned != 0 ||
+      reinterpret_cast<std::uintptr_t>(x.data) % kAligned != 0)
+    return nullptr;
   return reinterpret_cast<const float*>(static_cast<const char*>(x.data) + i * x.row_stride);
 }
 
