@@ -25,10 +25,16 @@ struct CentroidsView {
   const float* row(std::int64_t c) const { return values + c * d; }
 };
 
+// What was computed, in pairs of a row and a centroid.
+struct Effort {
+  std::int64_t scored = 0, refined = 0;
+};
+
 // How an assignment was made; no bit of a result depends on it.
 struct Assigned {
   RowCheck check;
   FilterStats filter;
+  Effort abandoned;  // by a filter that was given up, and so not in `filter`: others did the same pairs again
 };
 
 class Backend {

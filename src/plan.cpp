@@ -32,8 +32,13 @@ double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) 
 
 }  // namespace
 
-std::string_view name_of(Filter filter) {
-  return filter == Filter::int8 ? "int8" : filter == Filter::narrow ? "narrow" : "fp32";
+std::string_view name_of(Filter filter, bool gave_up) {
+  switch (filter) {
+    case Filter::int8: return gave_up ? "int8+fp32" : "int8";
+    case Filter::narrow: return gave_up ? "narrow+fp32" : "narrow";
+    case Filter::fp32: break;
+  }
+  return "fp32";
 }
 
 Planner::Planner(const Costs& costs, const std::string& wanted) : costs_(costs) {

@@ -11,7 +11,8 @@ namespace fastkmeans {
 
 // narrow: fp32 for rows of few dimensions, with all done in the lanes and no labels used.
 enum class Filter { fp32, narrow, int8 };
-std::string_view name_of(Filter filter);
+// gave_up: it was begun, and fp32 finished.
+std::string_view name_of(Filter filter, bool gave_up = false);
 
 // Nanoseconds of one core; only their ratios matter.
 struct FilterCosts {

@@ -61,10 +61,8 @@ class Tile {
     tile_ = tile;
     first_ = first;
     size_ = count;
-    RowCheck check;
-    if (load(task_.centroids, &check) && !scan(task_.centroids, workers, seat, counts)) return false;
+    if (load(task_.centroids, &counts.check) && !scan(task_.centroids, workers, seat, counts)) return false;
     if (task_.tiny && load(*task_.tiny, nullptr)) scan(*task_.tiny, workers, seat, counts);
-    counts.check.merge(check);
     return true;
   }
 
@@ -84,13 +82,14 @@ class Tile {
   RowSketches& sketches() { return task_.kept ? *task_.kept : own_sketches_; }
   std::int64_t sketch_row(std::int64_t slot) const { return task_.kept ? first_ + slot : slot; }
 
-  // Reads the rows and finds what is known of those that belong to these centroids (scaled or not); false: none do.
-  bool load(const PreparedCentroids& centroids, RowCheck* check) {
+  // Reads the rows and finds what is known of those that belong to these centroids (scaled or not). Returns how many
+  // do.
+  std::int64_t load(const PreparedCentroids& centroids, RowCheck* check) {
     const Kernels& kernels = task_.kernels;
     const bool scaled = &centroids == task_.tiny, ready = task_.kept && task_.kept->complete;
     in_place_now_ = in_place_ && !scaled;
     if (!in_place_now_) kernels.load_rows(task_.x, first_, size_, points_.data(), ld_);
-    bool any = false;
+    taking_part_ = 0;
     for (std::int64_t i = 0; i < size_; ++i) {
       const auto s = static_cast<std::size_t>(i);
       labels_[s] = kInert;
@@ -114,11 +113,11 @@ class Tile {
         describe(centroids, i);
       }
       start(centroids, i);
-      any = true;
+      ++taking_part_;
     }
     if (!ready)  // kernels take whole groups
       for (std::int64_t i = size_; i < whole_groups(size_); ++i) clear(i);
-    return any;
+    return taking_part_;
   }
 
   // The sketch of a row, or the row less the centre.
@@ -177,10 +176,9 @@ class Tile {
   }
 
   bool scan(const PreparedCentroids& centroids, Workers& workers, int seat, AssignCounts& counts) {
-    const auto most =
-        task_.most_refined > 0
-            ? counts.refined + static_cast<std::int64_t>(kTileExcess * task_.most_refined * static_cast<double>(size_))
-            : std::numeric_limits<std::int64_t>::max();
+    const auto most = task_.most_refined > 0
+                          ? static_cast<std::int64_t>(kTileExcess * task_.most_refined * static_cast<double>(size_))
+                          : std::numeric_limits<std::int64_t>::max();
     std::fill(thresholds_.begin() + size_, thresholds_.begin() + whole_groups(size_), kNonePasses);
     DriftBounds* bounds = &centroids == task_.tiny ? nullptr : task_.bounds;
     const std::int64_t together = bounds ? bounds->panels_per_group() : 1;
@@ -200,7 +198,9 @@ class Tile {
       const bool dense = !choose || static_cast<double>(chosen) > kDense * static_cast<double>(size_);
       const Rows rows = dense ? whole() : gather(chosen);
       bool copy = false;
-      counts.scored += (dense ? size_ : chosen) * (end - panel) * task_.kernels.panel_width;
+      const std::int64_t members = std::min(end * task_.kernels.panel_width, centroids.k) -
+                                   panel * task_.kernels.panel_width;  // the last panel may be filled up
+      counts.scored += (dense ? taking_part_ : chosen) * members;
       for (const std::int64_t begin = panel; panel < end; ++panel) {
         if (panel % task_.panels_at_a_time == 0) workers.checkpoint(seat);
         if (counts.refined > most) return false;
@@ -344,7 +344,7 @@ class Tile {
   static constexpr std::int32_t kInert = -2;  // of one that takes no part
 
   const AssignTask& task_;
-  std::int64_t ld_, tile_ = 0, first_ = 0, size_ = 0;
+  std::int64_t ld_, tile_ = 0, first_ = 0, size_ = 0, taking_part_ = 0;
   bool in_place_, in_place_now_ = false;  // the rows can be read where they lie
   std::vector<float> points_;             // (capacity, ld) else
   std::vector<float> centred_;            // (capacity, ld) the fp32 filter's rows
@@ -373,14 +373,24 @@ void RowSketches::resize(std::int64_t count, std::int64_t size) {
   reaches.resize(count);
 }
 
+void AssignCounts::add(const AssignCounts& other) {
+  check.merge(other.check);
+  refined += other.refined;
+  scored += other.scored;
+  changed += other.changed;
+  abandoned.scored += other.abandoned.scored;
+  abandoned.refined += other.abandoned.refined;
+}
+
+void AssignCounts::add_tile(const AssignCounts& tile, bool finished) {
+  if (finished) return add(tile);
+  abandoned.scored += tile.scored;
+  abandoned.refined += tile.refined;
+}
+
 AssignCounts total_of(const std::vector<AssignCounts>& parts) {
   AssignCounts total;
-  for (const AssignCounts& part : parts) {
-    total.check.merge(part.check);
-    total.refined += part.refined;
-    total.scored += part.scored;
-    total.changed += part.changed;
-  }
+  for (const AssignCounts& part : parts) total.add(part);
   return total;
 }
 
@@ -399,9 +409,10 @@ AssignCounts assign(const AssignTask& task, Workers& workers) {
     auto& mine = tiles[static_cast<std::size_t>(seat)];
     AssignCounts& my_counts = counts[static_cast<std::size_t>(seat)];
     if (!mine) mine = std::make_unique<Tile>(task, capacity);
-    const std::int64_t before = my_counts.refined;
-    if (!mine->assign(first / task.tile_rows, first, count, workers, seat, my_counts)) give_up.leave(first);
-    give_up.note(my_counts.refined - before, count);
+    AssignCounts tile;
+    const bool finished = mine->assign(first / task.tile_rows, first, count, workers, seat, tile);
+    my_counts.add_tile(tile, finished);
+    give_up.note(first, count, tile.refined, finished);
   };
   workers.for_blocks(x.rows, task.tile_rows, operations, assign_tile, 2 * capacity * padded(x.cols) * 4);
   AssignCounts total = total_of(counts);

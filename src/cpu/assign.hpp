@@ -42,40 +42,47 @@ struct AssignTask {
   float* distances;
 };
 
+// Of the tiles that were finished.
 struct AssignCounts {
   RowCheck check;
   std::int64_t refined = 0;          // distances computed because a score passed
   std::int64_t scored = 0;           // pairs that were scored
   std::int64_t changed = 0;          // rows whose label differs from the previous one
-  std::vector<std::uint8_t> undone;  // (tiles) whether a tile was given up; empty: none was
+  Effort abandoned;                  // of tiles that were not finished
+  std::vector<std::uint8_t> undone;  // (tiles) whether a tile was left to others; empty: none was
+
+  void add(const AssignCounts& other);
+  // The same for a tile, finished or not.
+  void add_tile(const AssignCounts& tile, bool finished);
 };
 
-// Watches whether more distances a row are computed than the plan allows.
+// Watches whether more distances a row are computed than the plan allows, and who is done.
 class GiveUp {
  public:
   explicit GiveUp(const AssignTask& task)
-      : task_(task), undone_(static_cast<std::size_t>((task.x.rows + task.tile_rows - 1) / task.tile_rows)) {}
+      : task_(task), done_(static_cast<std::size_t>((task.x.rows + task.tile_rows - 1) / task.tile_rows)) {}
 
-  // Whether the tile that begins with this row is to be left undone, or done by nobody here.
-  bool refuses(std::int64_t first) {
-    const auto tile = static_cast<std::size_t>(first / task_.tile_rows);
-    if (task_.only) return !(*task_.only)[tile];
-    if (given_up_) undone_[tile] = 1;
-    return given_up_;
-  }
-  void leave(std::int64_t first) { undone_[static_cast<std::size_t>(first / task_.tile_rows)] = 1; }
-  void note(std::int64_t refined, std::int64_t rows) {
-    const auto all = static_cast<double>(refined_ += refined), done = static_cast<double>(rows_ += rows);
-    if (task_.most_refined > 0 && all > task_.most_refined * done) given_up_ = true;
+  // Whether the tile that begins with this row is not to be begun here.
+  bool refuses(std::int64_t first) const { return task_.only ? !(*task_.only)[tile(first)] : given_up_.load(); }
+  // A tile was worked on. Only what is finished is done: a tile that was refused, for whatever reason, is not.
+  void note(std::int64_t first, std::int64_t rows, std::int64_t refined, bool finished) {
+    if (finished) done_[tile(first)] = 1;
+    const auto all = static_cast<double>(refined_ += refined), begun = static_cast<double>(rows_ += rows);
+    if (task_.most_refined > 0 && all > task_.most_refined * begun) given_up_ = true;
   }
   // (tiles), or empty if all were done.
   std::vector<std::uint8_t> undone() const {
-    return std::find(undone_.begin(), undone_.end(), 1) == undone_.end() ? std::vector<std::uint8_t>() : undone_;
+    std::vector<std::uint8_t> undone;
+    if (std::find(done_.begin(), done_.end(), 0) == done_.end()) return undone;
+    for (const std::uint8_t done : done_) undone.push_back(!done);
+    return undone;
   }
 
  private:
+  std::size_t tile(std::int64_t first) const { return static_cast<std::size_t>(first / task_.tile_rows); }
+
   const AssignTask& task_;
-  std::vector<std::uint8_t> undone_;  // each written by the one thread that has the tile
+  std::vector<std::uint8_t> done_;  // each written by the one thread that has the tile
   std::atomic<std::int64_t> rows_{0}, refined_{0};
   std::atomic<bool> given_up_{false};
 };

@@ -91,18 +91,15 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
                              distances};
     return narrow ? assign_narrow(task, workers_) : cpu::assign(task, workers_);
   };
-  AssignCounts counts = run(plan.filter, nullptr), rest;
+  AssignCounts counts = run(plan.filter, nullptr);
+  const auto rows = static_cast<double>(x.rows);
+  const double scored = bounds_known ? static_cast<double>(counts.scored) / rows / static_cast<double>(centroids.k) : 1;
   const bool gave_up = !counts.undone.empty();
   if (gave_up) {
     bounds_.reset();
-    rest = run(Filter::fp32, &counts.undone);
-    counts.check.merge(rest.check);
+    counts.add(run(Filter::fp32, &counts.undone));
   }
-  const auto rows = static_cast<double>(x.rows);
-  const double scored = bounds_known ? static_cast<double>(counts.scored) / rows /
-                                           static_cast<double>(plain_.panels * kernels_.panel_width)
-                                     : 1;
-  planner_.report(static_cast<double>(counts.changed + rest.changed) / rows, scored, gave_up);
+  planner_.report(static_cast<double>(counts.changed) / rows, scored, gave_up);
   known_.reset();
   sketches_.complete = false;
   if (again && !counts.check.bad) {
@@ -111,7 +108,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     if (bounds_) bounds_->set_known();
     radius_ = std::sqrt(typical(x.rows, [&](std::int64_t i) { return true_distance(distances[i]); }));
   }
-  return {counts.check, {name_of(plan.filter), counts.scored + rest.scored, counts.refined + rest.refined}};
+  return {counts.check, {name_of(plan.filter, gave_up), counts.scored, counts.refined}, counts.abandoned};
 }
 
 std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {

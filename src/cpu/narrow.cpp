@@ -87,10 +87,10 @@ AssignCounts assign_narrow(const AssignTask& task, Workers& workers) {
     auto& mine = tiles[static_cast<std::size_t>(seat)];
     if (!mine) mine = std::make_unique<NarrowTile>(task);
     workers.checkpoint(seat);
-    AssignCounts& my_counts = counts[static_cast<std::size_t>(seat)];
-    const std::int64_t before = my_counts.refined;
-    mine->assign(first, count, my_counts);
-    give_up.note(my_counts.refined - before, count);
+    AssignCounts tile;
+    mine->assign(first, count, tile);
+    counts[static_cast<std::size_t>(seat)].add_tile(tile, true);
+    give_up.note(first, count, tile.refined, true);
   };
   workers.for_blocks(task.x.rows, task.tile_rows, operations, assign_tile,
                      kNarrowRows * (padded(task.x.cols) + task.x.cols) * 4);

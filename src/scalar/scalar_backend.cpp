@@ -84,7 +84,7 @@ class ScalarBackend final : public Backend {
       }
       distances[i] = store_distance(best, scaled);
     }
-    return {check, {}};
+    return {.check = check, .filter = {}, .abandoned = {}};
   }
 
   void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
