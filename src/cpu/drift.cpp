@@ -53,9 +53,16 @@ void bisect(CentroidsView centroids, std::int32_t* order, std::int64_t count, st
 
 DriftBounds::DriftBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
                          Workers& workers)
-    : tile_rows_(tile_rows), stride_((tile_rows + kPadding - 1) / kPadding * kPadding), panel_width_(panel_width) {
-  const std::int64_t tiles = (rows + tile_rows - 1) / tile_rows, panels = (centroids.k + panel_width - 1) / panel_width;
-  const std::int64_t most_groups = std::clamp(4 * centroids.d, kFewBytes, kMostBytes) / 4;
+    : tile_rows_(tile_rows),
+      last_tile_((rows - 1) / tile_rows),
+      stride_(padded(tile_rows)),
+      last_stride_(padded(rows - last_tile_ * tile_rows)),
+      panel_width_(panel_width) {
+  const std::int64_t panels = (centroids.k + panel_width - 1) / panel_width;
+  // Tiles are filled up to whole vectors: where they are short, fewer groups keep the promise. Tiles of one row still
+  // may have kFewBytes / 4 / kPadding = 1.
+  const std::int64_t bytes = std::clamp(4 * centroids.d, kFewBytes, kMostBytes);
+  const std::int64_t most_groups = bytes * tile_rows / stride_ / 4;
   panels_per_group_ = (panels + most_groups - 1) / most_groups;
   groups_ = (panels + panels_per_group_ - 1) / panels_per_group_;
   order_.resize(static_cast<std::size_t>(centroids.k));
@@ -64,7 +71,7 @@ DriftBounds::DriftBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
   bisect(centroids, order_.data(), centroids.k, panel_width, keyed, workers);
   centroids_.assign(centroids.values, centroids.values + centroids.k * centroids.d);
   drift_.assign(static_cast<std::size_t>(groups_), 0.0f);
-  least_.resize(tiles * groups_ * stride_);
+  least_.resize(groups_ * (last_tile_ * stride_ + last_stride_));
 }
 
 void DriftBounds::move_to(CentroidsView centroids, Workers& workers) {

@@ -28,6 +28,7 @@ class Buffer {
   }
   T* data() { return values_.get(); }
   const T* data() const { return values_.get(); }
+  std::int64_t size() const { return size_; }
 
  private:
   static constexpr std::align_val_t kLine{64};

@@ -163,6 +163,25 @@ double moved(const float* a, const float* b, std::int64_t d) {
   return static_cast<double>(std::sqrt(sum));
 }
 
+// What fastkmeans.hpp promises, for short tiles too: they are filled up to whole vectors.
+TEST(DriftNoOracle, BytesOfARow) {
+  Random random(95);
+  Workers workers(1, {});
+  for (const std::int64_t d : {1, 40, 300}) {
+    const Matrix centroids = random_rows(Kind::normal, 2100, d, random);  // more panels than bounds
+    const std::int64_t most = d == 1 ? 64 : d == 40 ? 160 : 1024;
+    for (const std::int64_t tile_rows : {1, 2, 5, 12, 16, 17, 33, 160, 512})
+      for (const std::int64_t rows : {1, 16, 17, 700}) {
+        const cpu::DriftBounds bounds(rows, tile_rows, centroids.centroids(), 8, workers);
+        const std::int64_t last = (rows - 1) % tile_rows + 1, places = rows - last + (last + 15) / 16 * 16;
+        EXPECT_LE(bounds.bytes(), most * places) << "d " << d << " tile " << tile_rows << " rows " << rows;
+        EXPECT_GE(bounds.groups(), 1);
+      }
+    EXPECT_EQ(cpu::DriftBounds(700, 1, centroids.centroids(), 8, workers).bytes(),
+              most / 64 * 64 * 700);  // 16 places a group
+  }
+}
+
 TEST(DriftNoOracle, OrderAndDrift) {
   Random random(94);
   struct Shape {
@@ -180,7 +199,7 @@ TEST(DriftNoOracle, OrderAndDrift) {
     SCOPED_TRACE(::testing::Message() << "k " << s.k << " d " << s.d << " width " << s.width);
     Matrix centroids = random_rows(s.k % 2 ? Kind::normal : Kind::duplicates, s.k, s.d, random);
     Workers workers(3, {});
-    cpu::DriftBounds bounds(100, 12, centroids.centroids(), s.width, workers);
+    cpu::DriftBounds bounds(100, 32, centroids.centroids(), s.width, workers);
     std::vector<std::int32_t> order = bounds.order();
     std::sort(order.begin(), order.end());
     std::vector<std::int32_t> all(static_cast<std::size_t>(s.k));
