@@ -21,8 +21,15 @@ constexpr auto kLookEvery = std::chrono::milliseconds(50);
 // Waking a sleeping thread costs 20 to 50 microseconds, in which a core does about this many operations.
 constexpr double kOperationsWorthAThread = 500'000;
 
-// More than any machine has cores; each thread's place costs a little memory in every call.
+// More threads than CPUs only cost memory and switches. So many may be had all the same, so that what depends on
+// threads can be tried on a small machine.
+constexpr int kAlwaysAllowed = 16;
+// Of all calls together: more than any machine has cores.
 constexpr int kMostThreads = 1024;
+
+int allowed(long wanted) {
+  return static_cast<int>(std::min<long>(wanted, std::max(os::usable_cpus(), kAlwaysAllowed)));
+}
 
 // A call that threads may join: they take seats 1, 2, ... while it is open.
 struct Job {
@@ -41,12 +48,14 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       place = jobs_.insert(jobs_.end(), &job);
-      grow(threads - 1);
+      wanted_ += job.seats;
+      grow();
     }
-    wake_.notify_all();
+    for (int seat = 0; seat < job.seats; ++seat) wake_.notify_one();
     body(0);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);
+    wanted_ -= job.seats;
     while (!done_.wait_for(lock, kLookEvery, [&] { return job.active == 0; })) {
       lock.unlock();
       waiting();
@@ -55,10 +64,10 @@ class Pool {
   }
 
  private:
-  // With mutex_ held. A thread that cannot be had is done without.
-  void grow(int threads) {
+  // With mutex_ held: a thread for each seat of all calls. One that cannot be had is done without.
+  void grow() {
     try {
-      for (; size_ < threads; ++size_) std::thread([this] { serve(); }).detach();
+      for (; size_ < std::min(wanted_, kMostThreads); ++size_) std::thread([this] { serve(); }).detach();
     } catch (const std::exception&) {
     }
   }
@@ -86,7 +95,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
-  int size_ = 0;
+  int wanted_ = 0;  // seats of the calls under way
+  int size_ = 0;    // threads there are
 };
 
 // Never destroyed: its threads sleep until the process ends. A forked child has none of them and starts a new pool.
@@ -112,11 +122,11 @@ Pool& pool() {
 int default_thread_count() {
   // A list ("4,2") gives the number for each level of nesting: the first counts.
   const long wanted = std::strtol(os::environment("OMP_NUM_THREADS").c_str(), nullptr, 10);
-  return wanted > 0 ? static_cast<int>(std::min<long>(wanted, kMostThreads)) : os::usable_cpus();
+  return wanted > 0 ? allowed(wanted) : os::usable_cpus();
 }
 
 Workers::Workers(int n_threads, std::function<bool()> interrupt)
-    : count_(std::min(n_threads > 0 ? n_threads : default_thread_count(), kMostThreads)),
+    : count_(n_threads > 0 ? allowed(n_threads) : default_thread_count()),
       interrupt_(std::move(interrupt)),
       next_look_(std::chrono::steady_clock::now() + kLookEvery) {}
 

@@ -16,7 +16,8 @@ inline constexpr std::int64_t kMostScratch = 48 << 20;
 
 class Workers {
  public:
-  // n_threads as in Execution (0: default_thread_count()); `interrupt` may be empty.
+  // n_threads as in Execution (0: default_thread_count()), at most os::usable_cpus() or 16, whichever is more;
+  // `interrupt` may be empty.
   Workers(int n_threads, std::function<bool()> interrupt);
 
   int count() const { return count_; }
@@ -43,7 +44,7 @@ class Workers {
   std::atomic<bool> stop_{false};
 };
 
-// OMP_NUM_THREADS if it is set to a positive number, else os::usable_cpus().
+// OMP_NUM_THREADS if it is set to a positive number, with the same limit, else os::usable_cpus().
 int default_thread_count();
 
 }  // namespace fastkmeans

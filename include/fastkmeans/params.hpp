@@ -14,8 +14,10 @@ namespace fastkmeans {
 
 // How to compute: changes speed and memory, never a bit of the result.
 struct Execution {
-  int n_threads = 0;  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup)
-  std::string isa;    // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
+  // 0: OMP_NUM_THREADS if set, else the CPUs this process may use (affinity, cgroup). More than these CPUs, or than 16
+  // if they are fewer, are not used.
+  int n_threads = 0;
+  std::string isa;  // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
   // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, narrow, int8, fp32_bounds,
   // int8_bounds (docs/algorithm.md section 6); with rows that it cannot take (too wide, too tiny), fp32 all the same.
   std::string filter;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #endif
 
+#include "os.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -107,6 +108,21 @@ TEST(WorkersNoOracle, ManyCallersAtOnce) {
   EXPECT_EQ(sum, 6 * 50 * (39 * 40 / 2));
 }
 
+// Calls do not share their threads: each has all that it asked for.
+TEST(WorkersNoOracle, ManyCallersHaveAllTheirThreads) {
+  constexpr int kCallers = 6, kThreads = 4;
+  std::atomic<int> here{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller)
+    callers.emplace_back([&here] {
+      Workers(kThreads, {}).for_each(kThreads, kWorthManyThreads, [&](std::int64_t, int) {
+        ++here;
+        EXPECT_TRUE(wait_for([&] { return here == kCallers * kThreads; }));
+      });
+    });
+  for (auto& caller : callers) caller.join();
+}
+
 TEST(WorkersNoOracle, InterruptEndsAllSeats) {
   const auto start = Clock::now();
   Workers workers(3, [&] { return seconds_since(start) > 0.1; });
@@ -171,6 +187,11 @@ class Watch {
 TEST(WorkersNoOracle, AbsurdThreadNumbers) {
   const Matrix x(50, 3);
   for (const int n_threads : {1 << 29, 1 << 30, std::numeric_limits<int>::max()}) {
+    EXPECT_LE(Workers(n_threads, {}).count(), std::max(16, os::usable_cpus()));
+    {
+      const Environment set("OMP_NUM_THREADS", std::to_string(n_threads).c_str());
+      EXPECT_LE(Workers(0, {}).count(), std::max(16, os::usable_cpus()));
+    }
     PredictParams params;
     params.execution.n_threads = n_threads;
     EXPECT_EQ(predict(x.view(), x.view(), params).labels, std::vector<std::int64_t>(50, 0));
