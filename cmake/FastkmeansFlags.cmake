@@ -22,6 +22,15 @@ if(FASTKMEANS_SANITIZE)
   add_link_options(-fsanitize=${FASTKMEANS_SANITIZE})
 endif()
 
+# A shared library exports what its map names and nothing else, whatever it is linked with (ELF linkers only).
+function(fastkmeans_exports target map)
+  if(UNIX AND NOT APPLE)
+    set(map ${PROJECT_SOURCE_DIR}/cmake/${map})
+    target_link_options(${target} PRIVATE -Wl,--version-script=${map} -Wl,--exclude-libs,ALL)
+    set_target_properties(${target} PROPERTIES LINK_DEPENDS ${map})
+  endif()
+endfunction()
+
 # One source, compiled once for each instruction set; the run time picks (src/cpu). Every other file stays at the
 # baseline, so that nothing outside these can use an instruction that the machine lacks.
 function(fastkmeans_instruction_set_flags)

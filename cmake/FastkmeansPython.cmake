@@ -5,6 +5,7 @@ find_package(nanobind CONFIG REQUIRED)
 
 nanobind_add_module(_core NB_STATIC python/bindings.cpp)
 target_link_libraries(_core PRIVATE fastkmeans_core fastkmeans_flags)
+fastkmeans_exports(_core exports_module.map)
 install(TARGETS _core DESTINATION fastkmeans COMPONENT python)
 
 # The wheel may carry another version than the library (cmake/wheel_version.py); Python must see the wheel's.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 #include <mutex>
-#include <sstream>
 #include <string>
 #include <utility>
 
@@ -33,9 +32,7 @@ void require_at_least(const char* name, std::int64_t value, std::int64_t least) 
 }
 
 std::string shape_text(std::int64_t rows, std::int64_t cols) {
-  std::ostringstream text;
-  text << '(' << rows << ", " << cols << ')';
-  return text.str();
+  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
 }
 
 void require_shape(const char* name, const MatrixView& x) {

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
+#include <memory>
+#include <string_view>
 #include <thread>
 
 #if defined(__linux__)
@@ -34,32 +35,53 @@ int affinity_cpus() {
   return 0;
 }
 
+// What a file of the kernel's holds, "" if it cannot be read. C's files: streams bring the locale's global state with
+// them.
+std::string contents(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "r"), &std::fclose);
+  std::string text;
+  char part[4096];
+  while (file) {
+    const std::size_t count = std::fread(part, 1, sizeof part, file.get());
+    if (count == 0) break;
+    text.append(part, count);
+  }
+  return text;
+}
+
+// The integers a text begins with, 0 for each that is not there ("max 100000" has none).
+std::pair<double, double> two_integers(const std::string& text) {
+  char* end = nullptr;
+  const auto first = static_cast<double>(std::strtoll(text.c_str(), &end, 10));
+  return {first, static_cast<double>(std::strtoll(end, nullptr, 10))};
+}
+
 // Least quota / period, in CPUs, over this process's cgroup and those above it; 0 for none.
 double cgroup_cpus() {
   double least = 0;
   auto consider = [&least](double quota, double period) {
     if (quota > 0 && period > 0 && (least == 0 || quota / period < least)) least = quota / period;
   };
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
+  const std::string groups = contents("/proc/self/cgroup");
+  for (std::size_t begin = 0, end; begin < groups.size(); begin = end + 1) {
+    end = std::min(groups.find('\n', begin), groups.size());
+    const std::string_view line = std::string_view(groups).substr(begin, end - begin);
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    std::string path = line.substr(second + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos) continue;
+    const std::string_view controllers = line.substr(first + 1, second - first - 1);
+    std::string path(line.substr(second + 1));
     const bool v2 = controllers.empty();
-    if (!v2 && controllers.find("cpu") == std::string::npos) continue;
+    if (!v2 && controllers.find("cpu") == std::string_view::npos) continue;
     for (;; path.resize(path.rfind('/'))) {
       if (path == "/") path.clear();
       if (v2) {
-        std::ifstream file("/sys/fs/cgroup" + path + "/cpu.max");
-        double quota = 0, period = 0;  // "max 100000" leaves quota 0
-        if (file >> quota >> period) consider(quota, period);
+        const auto [quota, period] = two_integers(contents("/sys/fs/cgroup" + path + "/cpu.max"));
+        consider(quota, period);
       } else {
-        std::ifstream quota_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us");
-        std::ifstream period_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us");
-        double quota = 0, period = 0;
-        if (quota_file >> quota && period_file >> period) consider(quota, period);
+        const std::string folder = "/sys/fs/cgroup/cpu" + path;
+        consider(two_integers(contents(folder + "/cpu.cfs_quota_us")).first,
+                 two_integers(contents(folder + "/cpu.cfs_period_us")).first);
       }
       if (path.find('/') == std::string::npos) break;
     }
