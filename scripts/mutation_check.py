@@ -22,7 +22,7 @@ from pathlib import Path
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ["CMakeLists.txt", "cmake", "include", "src", "tests/cpp"]
+COPIED = ["CMakeLists.txt", "cmake", "include", "src", "tests/cpp", "benchmarks/kernel_costs.cpp"]
 TESTS = "*NoOracle.*-*Heavy*"
 # A broken loop may never end; the whole suite takes a few seconds.
 SECONDS = 180
