@@ -35,12 +35,13 @@ std::string shape_text(std::int64_t rows, std::int64_t cols) {
   return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
 }
 
-void require_shape(const char* name, const MatrixView& x) {
+void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1) {
   const std::string shape = shape_text(x.rows, x.cols);
-  if (x.rows < 1 || x.cols < 1) refuse(std::string("the shape of ") + name, shape, "at least (1, 1)");
+  if (x.rows < least_rows || x.cols < 1)
+    refuse(std::string("the shape of ") + name, shape, "at least " + shape_text(least_rows, 1));
   if (x.rows > kMostRows || x.cols > kMostDims)
     refuse(std::string("the shape of ") + name, shape, "at most " + shape_text(kMostRows, kMostDims));
-  if (!x.data) refuse(std::string("the address of ") + name, "null", "that of the data");
+  if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
 }
 
 void require_execution(const Execution& execution) {
@@ -197,7 +198,7 @@ Result fit(const MatrixView& x, const Params& given) {
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
   FpState fp_state;
-  require_shape("data", x);
+  require_shape("data", x, 0);
   require_shape("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
@@ -206,6 +207,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   Workers workers(params.execution.n_threads, as_caller(fp_state, params.execution.interrupt));
   const auto backend = make_backend(params.execution, workers);
   const auto given = given_centroids(centroids, "centroids", workers);
+  if (x.rows == 0) return {};
 
   std::vector<std::int32_t> labels(static_cast<std::size_t>(x.rows));
   std::vector<float> distances(labels.size());

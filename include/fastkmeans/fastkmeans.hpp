@@ -34,7 +34,8 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
 // as 32; up to 64 MiB for rows being converted; a subsample is copied in x's dtype.
 FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 
-// The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index.
+// The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index. x may have no rows,
+// and then no address; all else is checked as ever.
 FASTKMEANS_API Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params = {});
 
 struct InstructionSet {

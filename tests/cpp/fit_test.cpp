@@ -69,6 +69,18 @@ TEST(FitNoOracle, PredictRepeatsTheLabels) {
   }
 }
 
+TEST(FitNoOracle, NoRowsHaveNoLabels) {
+  const Matrix centroids(3, 2);
+  PredictParams params;
+  params.distances = true;
+  for (const char* isa : {"", "scalar"}) {
+    params.execution = on(isa);
+    const Prediction prediction = predict({static_cast<const float*>(nullptr), 0, 2}, centroids.view(), params);
+    EXPECT_TRUE(prediction.labels.empty());
+    EXPECT_TRUE(prediction.distances.empty());
+  }
+}
+
 TEST(FitNoOracle, LayoutAndWidthOfTheDataDoNotMatter) {
   Random random(62);
   const Matrix x = random_rows(Kind::integers, 150, 5, random);
@@ -148,7 +160,11 @@ TEST(ErrorsNoOracle, Shapes) {
     return message_of<std::invalid_argument>([&] { predict(rows, centroids); });
   };
   expect_contains(error(x.view(), wide.view()), {"columns", "2", "3"});
-  expect_contains(error({x.values.data(), 0, 2}, x.view()), {"data", "(0, 2)"});
+  expect_contains(error({x.values.data(), -1, 2}, x.view()), {"data", "(-1, 2)", "(0, 1)"});
+  expect_contains(error({x.values.data(), 0, 3}, x.view()), {"columns", "3", "2"});
+  Matrix spoiled(4, 2);
+  spoiled.values[5] = std::numeric_limits<float>::quiet_NaN();
+  expect_contains(error({x.values.data(), 0, 2}, spoiled.view()), {"centroids", "row 2"});
   expect_contains(error(x.view(), {x.values.data(), 0, 2}), {"centroids", "(0, 2)"});
   expect_contains(error(x.view(), {static_cast<const float*>(nullptr), 4, 2}), {"centroids", "null"});
   expect_contains(message_of<std::invalid_argument>([&] {
