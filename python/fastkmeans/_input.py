@@ -7,7 +7,9 @@ long double (becomes float64), foreign byte order, and lists. torch and cupy are
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,12 @@ _NAMES = {
     )
 }
 _ALLOWED = "float32, float64, float16, bfloat16, an integer type or bool"
+# What makes numbers of numpy's other kinds of dtype.
+_CONVERSIONS = {
+    **dict.fromkeys("OSU", "; if its entries are numbers, convert it with .astype(numpy.float32)"),
+    **dict.fromkeys("mM", "; convert it with .astype(numpy.int64)"),
+    "V": "; numpy.lib.recfunctions.structured_to_unstructured makes a matrix of fields",
+}
 
 
 class Rows(NamedTuple):
@@ -33,10 +41,11 @@ class Rows(NamedTuple):
     home: Any = None  # None: numpy; else the torch.device, or "cupy"
 
 
-def read(data: Any, d: int, what: str = "data") -> Rows:
-    """The rows of `data`, an (n, d) matrix, n >= 1.
+def read(data: Any, d: int, what: str = "data", least: int = 1) -> Rows:
+    """The rows of `data`, an (n, d) matrix, n >= least.
 
-    Raises TypeError for a dtype that is no real number, ValueError for another shape; both say expected and given.
+    Raises TypeError for what is no array, or has a dtype that is no real number, ValueError for another shape; all say
+    expected and given.
     """
     usual = _NAMES.get(data.dtype) if type(data) is np.ndarray else None
     rows = _convert(data, what) if usual is None else Rows(data, usual)
@@ -45,9 +54,17 @@ def read(data: Any, d: int, what: str = "data") -> Rows:
         raise ValueError(f"{what} must be a matrix of shape (n, {d}), given {len(shape)} dimensions, shape {shape}.")
     if shape[1] != d:
         raise ValueError(f"{what} must have d = {d} columns, given {shape[1]} (shape {shape}).")
-    if shape[0] == 0:
+    if shape[0] < least:
         raise ValueError(f"{what} is empty: expected at least one row of {d} columns, given shape {shape}.")
     return rows
+
+
+def copied(rows: Rows) -> np.ndarray[Any, Any]:
+    """The same numbers in memory of their own; bfloat16, which numpy lacks, as float32."""
+    array: np.ndarray[Any, Any] = rows.array.copy()
+    if rows.dtype == "bfloat16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array
 
 
 def give_back(array: np.ndarray[Any, Any], home: Any) -> Any:
@@ -76,7 +93,44 @@ def _convert(data: Any, what: str) -> Rows:
         array = np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{what} must be a matrix, given a {type(data).__name__}: {error}") from None
+    if array.ndim == 0 and array.dtype.kind in "OSU" and not isinstance(data, np.ndarray):
+        given = "None" if data is None else f"a {type(data).__name__}"
+        raise TypeError(
+            f"{what} must be a matrix, an array of numbers with rows and columns, given {given}{_advice(data)}."
+        )
+    if array.dtype == object and hasattr(data, "isna"):
+        array = _from_nullable(data, array, what)
     return Rows(*_from_numpy(array, what))
+
+
+def _advice(data: Any) -> str:
+    """How to make a matrix of what numpy sees as one object."""
+    if hasattr(data, "toarray"):  # scipy's sparse matrices and arrays
+        return "; convert it with .toarray()"
+    if hasattr(data, "collect"):  # polars' LazyFrame
+        return "; call .collect() first"
+    if isinstance(data, (str, bytes, os.PathLike)):
+        return "; load the file first, for example with numpy.load"
+    if isinstance(data, Mapping):
+        return "; pass numpy.array(list(mapping.values()))"
+    if isinstance(data, Iterable):
+        return "; pass numpy.array(list(rows))"
+    return ""
+
+
+def _from_nullable(frame: Any, array: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, Any]:
+    """pandas' nullable columns (Int64, Float32, boolean) come as objects: numbers, where no value is missing."""
+    missing = np.asarray(frame.isna())
+    if missing.any():
+        rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
+        count = f"{len(rows)} row" + "s" * (len(rows) != 1)
+        raise ValueError(
+            f"{what} has missing values (NA) in {count}, the first is row {rows[0]}; drop the rows with .dropna() or "
+            "fill them with .fillna()."
+        )
+    if "object" in map(str, np.ravel(frame.dtypes)):
+        return array
+    return array.astype(np.array(array.ravel().tolist()).dtype)
 
 
 def _from_numpy(array: np.ndarray[Any, Any], what: str) -> tuple[np.ndarray[Any, Any], str]:
@@ -95,8 +149,12 @@ def _from_numpy(array: np.ndarray[Any, Any], what: str) -> tuple[np.ndarray[Any,
 
 
 def _from_torch(torch: Any, tensor: Any, what: str) -> Rows:
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise TypeError(f"{what} must be a dense tensor, given {_kind_of(tensor)}.")
+    if tensor.is_nested:  # before its layout, which may be that of a dense one
+        raise TypeError(f"{what} must be a dense tensor, given a nested one; torch.cat(tensor.unbind()) has its rows.")
+    if tensor.is_quantized:
+        raise TypeError(f"{what} must be a dense tensor, given a quantized one; convert it with .dequantize().")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{what} must be a dense tensor, given layout {tensor.layout}; convert it with .to_dense().")
     if tensor.device.type == "meta":
         raise ValueError(f"{what} is a tensor on the device 'meta', which holds no numbers.")
     bfloat16 = tensor.dtype == torch.bfloat16
@@ -119,9 +177,6 @@ def _from_dlpack(data: Any, what: str) -> tuple[np.ndarray[Any, Any], str]:
         raise TypeError(f"{what} must be readable by numpy, given a {type(data).__name__}: {error}") from None
 
 
-def _kind_of(tensor: Any) -> str:
-    return "a quantized one" if tensor.is_quantized else f"layout {tensor.layout}"
-
-
 def _wrong_dtype(what: str, dtype: Any) -> TypeError:
-    return TypeError(f"{what} must have dtype {_ALLOWED}, given {dtype}.")
+    advice = _CONVERSIONS.get(getattr(dtype, "kind", ""), "")
+    return TypeError(f"{what} must have dtype {_ALLOWED}, given {dtype}{advice}.")

@@ -19,7 +19,7 @@ def triton_kmeans(
 ) -> None:
     """Write the nearest centroid of each row into `best_ids`, in place.
 
-    data_chunk       : CPU tensor (n, d), any real dtype
+    data_chunk       : CPU tensor (n, d), any real dtype; n may be 0
     data_chunk_norms : unused, distances are exact without them
     centroids        : CPU tensor (k, d), any real dtype
     centroids_sqnorm : unused
@@ -31,7 +31,7 @@ def triton_kmeans(
         device = str(getattr(tensor, "device", "cpu"))
         if device != "cpu":
             raise RuntimeError(f"{name} is on {device!r}: this version of fastkmeans has no CUDA or other GPU backend.")
-    x = _input.read(data_chunk, data_chunk.shape[-1], "data_chunk")
+    x = _input.read(data_chunk, data_chunk.shape[-1], "data_chunk", least=0)
     c = _input.read(centroids, x.array.shape[1], "centroids")
     ids = best_ids if isinstance(best_ids, np.ndarray) else best_ids.detach().numpy()
     if ids.dtype != np.int64:

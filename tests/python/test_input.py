@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,18 +185,103 @@ def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(
         (np.zeros((9, 6), object), "object"),
         ([["a"] * 6] * 9, "<U1"),
         (np.zeros((9, 6), "M8[s]"), "datetime64"),
-        (np.zeros((9, 6), [("a", "f4")]), "'a'"),
-        (None, "object"),
-        (object(), "object"),
+        (np.zeros((9, 6), "m8[s]"), r"timedelta64\[s\]; convert it with .astype\(numpy.int64\)\.$"),
+        (np.zeros((9, 6), [("a", "f4")]), "'a'.*structured_to_unstructured"),
+        (np.zeros((9, 6), "S3"), r"\|S3; .*convert it with .astype\(numpy.float32\)\.$"),
+        (np.array(None), "object"),
+        ([[10**30] * 6] * 9, "object"),
     ],
 )
 def test_dtypes_that_are_no_numbers(values: Any, given: str) -> None:
     kmeans = FastKMeans(6, 2)
     kmeans.centroids = np.zeros((2, 6))
     for method in (kmeans.predict, kmeans.train, kmeans.fit):
-        kmeans.centroids = np.zeros((2, 6))
         with pytest.raises(TypeError, match=rf"^data must have dtype float32.*given .*{given}"):
             method(values)
+
+
+class LazyFrame:
+    """What matters of polars'."""
+
+    def collect(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (None, r"None\."),
+        (object(), r"a object\."),
+        ("points.npy", r"a str; load the file first, for example with numpy\.load\."),
+        (b"points.npy", r"a bytes; load the file first.*"),
+        (Path("points.npy"), r"a PosixPath; load the file first.*"),
+        ({0: [1.0] * 6, 1: [2.0] * 6}, r"a dict; pass numpy\.array\(list\(mapping\.values\(\)\)\)\."),
+        ({(1.0,) * 6}, r"a set; pass numpy\.array\(list\(rows\)\)\."),
+        (([1.0] * 6 for _ in range(9)), r"a generator; pass numpy\.array\(list\(rows\)\)\."),
+        ({0: [1.0] * 6}.values(), r"a dict_values; pass numpy\.array\(list\(rows\)\)\."),
+        (LazyFrame(), r"a LazyFrame; call \.collect\(\) first\."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_matrix(values: Any, said: str) -> None:
+    kmeans = FastKMeans(6, 2)
+    kmeans.centroids = np.zeros((2, 6))
+    expected = "must be a matrix, an array of numbers with rows and columns, given "
+    for method in (kmeans.predict, kmeans.train, kmeans.fit):
+        with pytest.raises(TypeError, match=f"^data {expected}{said}$"):
+            method(values)
+    if not isinstance(values, str):
+        with pytest.raises(TypeError, match=f"^init {expected}{said}$"):
+            FastKMeans(6, 2, init=values)
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "coo_array", "dok_matrix", "lil_matrix", "bsr_array"])
+def test_sparse_matrices(kind: str, whole: np.ndarray) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    x = getattr(sparse, kind)(whole)
+    with pytest.raises(TypeError, match=rf"^data must be a matrix.* given a {kind}; convert it with \.toarray\(\)\.$"):
+        FastKMeans(6, 2).fit(x)
+    assert outcome(x.toarray()) == outcome(whole)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt8", "Int16", "Float32", "Float64", "float32", "int64", "mixed"])
+def test_data_frames(dtype: str, whole: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(whole)
+    mixed = dict(enumerate(["Int64", "Float32", "int16", "float64", "UInt8", "Float64"]))
+    frame = frame.astype(mixed if dtype == "mixed" else dtype)
+    assert outcome(frame) == outcome(whole)
+    assert FastKMeans(6, 2).fit(frame).predict(frame[:0]).tolist() == []
+
+
+def test_nullable_integers_are_rounded_once() -> None:
+    """This is just above the middle of two float32. In float64 it would be the middle, which goes to the one below."""
+    pandas = pytest.importorskip("pandas")
+    value = 2**55 + 2**31 + 1
+    frame = pandas.DataFrame([[value, value]], dtype="Int64")
+    assert FastKMeans(2, 1).fit(frame).centroids.tolist() == [[2.0**55 + 2**32] * 2]
+
+
+def test_missing_values_of_a_data_frame(whole: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(whole).astype("Int64")
+    said = r"^data has missing values \(NA\) in {}; drop the rows with \.dropna\(\) or fill them with \.fillna\(\)\.$"
+    frame.iloc[7, 3] = pandas.NA
+    with pytest.raises(ValueError, match=said.format("1 row, the first is row 7")):
+        FastKMeans(6, 2).fit(frame)
+    frame.iloc[4, :2] = pandas.NA
+    with pytest.raises(ValueError, match=said.format("2 rows, the first is row 4")):
+        FastKMeans(6, 2).fit(frame)
+    assert FastKMeans(6, 2).fit(frame.dropna()).n_used_ == 298
+    with pytest.raises(ValueError, match=r"given 1 dimensions, shape \(300,\)"):
+        FastKMeans(6, 2).fit(pandas.Series(whole[:, 0], dtype="Int64"))
+
+
+def test_columns_that_are_no_numbers(whole: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(whole).astype("Int64")
+    for column in (frame[0].astype("string"), frame[0].astype(object), pandas.to_datetime(frame[0])):
+        with pytest.raises(TypeError, match=r"^data must have dtype float32.*given (<U|object)"):
+            FastKMeans(6, 2).fit(frame.assign(**{"0": column}).iloc[:, 1:])
 
 
 def test_ragged_lists() -> None:
@@ -218,7 +304,7 @@ def torch() -> Any:
     return pytest.importorskip("torch")
 
 
-@pytest.mark.filterwarnings("ignore::fastkmeans._report.EmptyClusterWarning")  # bools have few distinct rows
+@pytest.mark.filterwarnings("ignore::fastkmeans.EmptyClusterWarning")  # bools have few distinct rows
 @pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16", "bool"])
 def test_tensors_of_every_dtype_and_layout(dtype: str, torch: Any, whole: np.ndarray) -> None:
     tensor = torch.from_numpy(whole).to(getattr(torch, dtype))
@@ -281,8 +367,17 @@ def test_assigned_tensors_as_centroids(torch: Any, whole: np.ndarray) -> None:
 
 def test_tensors_that_cannot_be_read(torch: Any) -> None:
     kmeans = FastKMeans(6, 2)
-    with pytest.raises(TypeError, match=r"^data must be a dense tensor, given layout torch.sparse_coo"):
+    with pytest.raises(
+        TypeError, match=r"^data must be a dense tensor, given layout torch.sparse_coo; .*\.to_dense\(\)"
+    ):
         kmeans.fit(torch.zeros(9, 6).to_sparse())
+    for layout in (torch.strided, torch.jagged):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a prototype, torch says
+            nested = torch.nested.nested_tensor([torch.zeros(2, 6), torch.zeros(7, 6)], layout=layout)
+        with pytest.raises(TypeError, match=r"^data must be a dense tensor, given a nested one; torch\.cat"):
+            kmeans.fit(nested)
+        assert kmeans.fit(torch.cat(nested.unbind()) + torch.arange(9)[:, None]).n_used_ == 9
     with pytest.raises(TypeError, match=r"given torch.complex64"):
         kmeans.fit(torch.zeros(9, 6, dtype=torch.complex64))
     with pytest.raises(TypeError, match=r"given torch.float8_e4m3fn"):
