@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact k-means for embeddings: fast, and the same bits on every machine."""
 
+from ._report import EmptyClusterWarning, IterationStats, NotFittedError, PrecisionWarning, SubsampledWarning
 from ._version import __version__
 from .kmeans import FastKMeans
 
-__all__ = ["FastKMeans", "__version__"]
+__all__ = [
+    "EmptyClusterWarning",
+    "FastKMeans",
+    "IterationStats",
+    "NotFittedError",
+    "PrecisionWarning",
+    "SubsampledWarning",
+    "__version__",
+]
+
+# Messages and pickles name them by where users import them.
+for _public in (EmptyClusterWarning, IterationStats, NotFittedError, PrecisionWarning, SubsampledWarning):
+    _public.__module__ = __name__

@@ -12,16 +12,17 @@ import numpy as np
 
 
 def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
-    """`value` as an int in [low, high]; numpy's integers are taken too, bools are not."""
+    """`value` as an int in [low, high]; whole floats and numpy's numbers are taken too, bools are not."""
+    whole = isinstance(value, (float, np.floating)) and value.is_integer()
     try:
-        number = operator.index(value)
+        number = int(value) if whole else operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, given {value!r} ({type(value).__name__}).")
     if not low <= number <= high:
         allowed = f"at least {low}" if number < low else f"at most {high}"
-        raise ValueError(f"{name} must be {allowed}, given {number}.")
+        raise ValueError(f"{name} must be {allowed}, given {_shown(value)}.")
     return number
 
 
@@ -31,7 +32,16 @@ def real(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a real number, given {value!r} ({type(value).__name__}).")
     if value != value:
         raise ValueError(f"{name} must be a number, given nan.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must fit a float64, given {_shown(value)}.") from None
+
+
+def _shown(number: Any) -> str:
+    """The number, unless it is one of hundreds of digits."""
+    bits = number.bit_length() if isinstance(number, int) else 0
+    return f"an integer of {bits} bits" if bits > 128 else str(number)
 
 
 def device_name(device: Any) -> str | None:

@@ -13,19 +13,35 @@ logger = logging.getLogger("fastkmeans")
 
 
 class IterationStats(NamedTuple):
-    """One iteration, as the callback sees it and `FastKMeans.iteration_stats` keeps it."""
+    """One iteration, as the callback sees it and `FastKMeans.iteration_stats` keeps it.
 
-    redo: int  # which run, from 0 (see nredo)
-    iteration: int  # from 0
-    inertia: float  # sum of squared distances of the rows used to the centroids that the iteration began with
-    shift: float  # sum over centroids of the Euclidean distance each moved
-    changed: int  # rows whose label differs from the iteration before (all rows in the first)
-    empty: int  # clusters without a row after assignment
-    relocated: int  # of these, how many were given a row
-    seconds: float  # wall time
-    filter: str  # how nearest centroids were found: "fp32", "narrow", "int8", or "none"; this and the rest: speed
-    scored: int  # pairs of row and centroid that were scored; bounds from earlier iterations excluded the others
-    refined: int  # pairs whose distance was computed, since the score could not exclude them
+    redo : which run, from 0 (see nredo).
+    iteration : from 0.
+    inertia : sum of squared distances of the rows used to the centroids that the iteration began with.
+    shift : sum over centroids of the Euclidean distance each moved.
+    changed : rows whose label differs from the iteration before (all rows in the first).
+    empty : clusters without a row after assignment.
+    relocated : of these, how many were given a row.
+    seconds : wall time.
+
+    The rest is about speed:
+
+    filter : how nearest centroids were found, for example "fp32" or "int8"; "none": every distance was computed.
+    scored : pairs of row and centroid that were scored; bounds from earlier iterations excluded the others.
+    refined : pairs whose distance was computed, since the score could not exclude them.
+    """
+
+    redo: int
+    iteration: int
+    inertia: float
+    shift: float
+    changed: int
+    empty: int
+    relocated: int
+    seconds: float
+    filter: str
+    scored: int
+    refined: int
 
 
 class SubsampledWarning(UserWarning):
@@ -107,5 +123,9 @@ def not_fitted(message: str) -> NotFittedError:
     exceptions = sys.modules.get("sklearn.exceptions")
     if exceptions is None:
         return NotFittedError(message)
-    both: type[NotFittedError] = type("NotFittedError", (NotFittedError, exceptions.NotFittedError), {})
+    both: type[NotFittedError] = type(
+        "NotFittedError",
+        (NotFittedError, exceptions.NotFittedError),
+        {"__module__": NotFittedError.__module__, "__doc__": NotFittedError.__doc__},
+    )
     return both(message)

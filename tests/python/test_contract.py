@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
+import pickle
 import random
 import warnings
 from typing import Any
@@ -13,8 +13,7 @@ from typing import Any
 import fastkmeans
 import numpy as np
 import pytest
-from fastkmeans import FastKMeans
-from fastkmeans._report import EmptyClusterWarning, SubsampledWarning
+from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
 
 POSITIONAL = {
     "d": inspect.Parameter.empty,
@@ -115,7 +114,7 @@ def test_an_attribute_changed_to_nonsense_is_the_constructor_s_error(name: str, 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, 2.0) for name in ("d", "k", "niter", "nredo", "seed", "chunk_size_data", "chunk_size_centroids")],
+        *[(name, 2.5) for name in ("d", "k", "niter", "nredo", "seed", "chunk_size_data", "chunk_size_centroids")],
         *[(name, "2") for name in ("d", "k", "niter", "nredo", "seed", "tol", "max_points_per_centroid", "n_threads")],
         *[(name, None) for name in ("d", "k", "niter", "tol", "seed")],
         *[(name, True) for name in ("d", "k", "tol", "device")],
@@ -133,6 +132,59 @@ def test_a_wrong_type_is_a_type_error(name: str, value: Any) -> None:
 def test_numpy_numbers_are_numbers(x: np.ndarray) -> None:
     kmeans = FastKMeans(np.int64(7), np.uint8(3), niter=np.int32(4), tol=np.float32(0), seed=np.uint64(2**64 - 1))
     assert kmeans.fit(x).centroids.shape == (3, 7)
+
+
+# Whole numbers
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.float16, np.longdouble])
+def test_whole_floats_are_integers(kind: Any, x: np.ndarray) -> None:
+    names = ("d", "k", "niter", "seed", "max_points_per_centroid", "chunk_size_data", "chunk_size_centroids", "nredo")
+    values = {**dict.fromkeys((*names, "n_threads"), kind(2)), "d": kind(7), "max_points_per_centroid": kind(1000)}
+    kmeans = FastKMeans(**values)
+    for name, value in values.items():
+        assert type(getattr(kmeans, name)) is int, name
+        assert getattr(kmeans, name) == int(value), name
+    kmeans.k = kind(5)
+    assert kmeans.fit(x).centroids.shape == (5, 7)
+    assert type(kmeans.k) is int
+
+
+def test_numbers_as_people_write_them(x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 1e1, niter=10.0, max_points_per_centroid=1e9, seed=2e18)
+    assert (kmeans.k, kmeans.niter, kmeans.max_points_per_centroid, kmeans.seed) == (10, 10, 10**9, 2 * 10**18)
+    assert kmeans.fit(x).n_used_ == 400
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.float16, np.longdouble])
+@pytest.mark.parametrize("value", ["10.5", "nan", "inf", "-inf"])
+def test_floats_that_are_not_whole(kind: Any, value: str) -> None:
+    for name in ("d", "k", "niter", "seed", "max_points_per_centroid", "n_threads"):
+        with pytest.raises(TypeError, match=rf"^{name} must be an integer, given .*{value}.*\({kind.__name__}\)\.$"):
+            FastKMeans(**({"d": 2, "k": 2} | {name: kind(value)}))
+
+
+@pytest.mark.parametrize("value", [np.True_, False, np.array(True), "3", b"3", 3j, [3], np.array([3.0])])
+def test_what_is_no_number(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^k must be an integer, given"):
+        FastKMeans(2, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("tol", 10**400, r"^tol must fit a float64, given an integer of 1329 bits\.$"),
+        ("tol", -(10**5000), r"^tol must fit a float64, given an integer of 16610 bits\.$"),
+        ("k", 10**5000, r"^k must be at most 9223372036854775807, given an integer of 16610 bits\.$"),
+        ("k", 1e300, r"^k must be at most 9223372036854775807, given 1e\+300\.$"),
+        ("niter", -1e3, r"^niter must be at least 1, given -1000\.0\.$"),
+        ("seed", 2.0**64, r"^seed must be at most 18446744073709551615, given 1\.8446744073709552e\+19\.$"),
+    ],
+    ids=["tol", "-tol", "k", "float k", "float niter", "float seed"],  # pytest cannot print 5000 digits
+)
+def test_numbers_too_large(name: str, value: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FastKMeans(**({"d": 2, "k": 2} | {name: value}))
 
 
 # Devices
@@ -207,6 +259,33 @@ def test_import_is_cheap(in_new_process: Any) -> None:
 def test_version() -> None:
     assert isinstance(fastkmeans.__version__, str)
     assert fastkmeans.__version__[0].isdigit()
+
+
+PUBLIC = ["EmptyClusterWarning", "IterationStats", "NotFittedError", "PrecisionWarning", "SubsampledWarning"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names(name: str) -> None:
+    kind = getattr(fastkmeans, name)
+    assert name in fastkmeans.__all__
+    assert (kind.__module__, kind.__qualname__) == ("fastkmeans", name)
+    assert kind.__doc__
+    assert pickle.loads(pickle.dumps(kind)) is kind
+
+
+def test_statistics_pickle_by_their_public_name(x: np.ndarray) -> None:
+    stats = FastKMeans(7, 5).fit(x).iteration_stats
+    assert all(type(s) is IterationStats for s in stats)
+    assert pickle.loads(pickle.dumps(stats)) == stats
+    assert b"_report" not in pickle.dumps(stats)
+    assert all(f"\n    {field} : " in IterationStats.__doc__ for field in IterationStats._fields)
+
+
+def test_the_error_of_an_untrained_object_is_public(x: np.ndarray) -> None:
+    pytest.importorskip("sklearn.exceptions")
+    with pytest.raises(fastkmeans.NotFittedError) as error:
+        FastKMeans(7, 5).predict(x)
+    assert error.type.__module__ == "fastkmeans"
 
 
 # Training and predicting
@@ -392,119 +471,3 @@ def test_ties_go_to_the_lowest_index() -> None:
     kmeans = FastKMeans(1, 3)
     kmeans.centroids = np.array([[1.0], [-1.0], [1.0]], np.float32)
     assert kmeans.predict(np.array([[0.0], [3.0], [-3.0]])).tolist() == [0, 0, 1]
-
-
-# What it says
-
-
-def test_silent_by_default(x: np.ndarray, capfd: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        FastKMeans(7, 5, nredo=2).fit(x)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_verbose_prints_a_line_per_iteration(x: np.ndarray, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    logger = logging.getLogger("fastkmeans")
-    monkeypatch.setattr(logger, "propagate", False)  # pytest's own handlers would take the lines
-    FastKMeans(7, 5, niter=3, tol=-1, verbose=True).train(x)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:13] for line in lines] == ["Iteration 1/3", "Iteration 2/3", "Iteration 3/3"]
-    assert all("inertia" in line and "shift" in line for line in lines)
-
-
-def test_verbose_counts_the_runs(x: np.ndarray, capsys: Any) -> None:
-    FastKMeans(7, 5, niter=1, nredo=2, verbose=True).train(x)
-    assert [line[:22] for line in capsys.readouterr().out.splitlines()] == [
-        "Run 1/2, iteration 1/1",
-        "Run 2/2, iteration 1/1",
-    ]
-    FastKMeans(7, 5, niter=1, nredo=3, init=x[:5], verbose=True).train(x)  # an init array means one run
-    assert [line[:13] for line in capsys.readouterr().out.splitlines()] == ["Iteration 1/1"]
-
-
-def test_verbose_goes_to_a_handler_that_takes_it(x: np.ndarray, caplog: Any, capsys: Any) -> None:
-    with caplog.at_level(logging.INFO, logger="fastkmeans"):
-        FastKMeans(7, 5, niter=3, tol=-1, verbose=True).train(x)
-    assert [(r.name, r.levelno) for r in caplog.records] == [("fastkmeans", logging.INFO)] * 3
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("verbose", [False, True])
-def test_debug_says_how(x: np.ndarray, caplog: Any, capsys: Any, verbose: bool) -> None:
-    with caplog.at_level(logging.DEBUG, logger="fastkmeans"):
-        kmeans = FastKMeans(7, 5, niter=3, tol=-1, verbose=verbose).fit(x)
-    lines = [record.message for record in caplog.records if record.levelno == logging.DEBUG]
-    assert lines == [
-        f"iteration {i + 1}: {s.filter} filter, {s.scored} pairs scored, {s.refined} distances refined"
-        for i, s in enumerate(kmeans.iteration_stats)
-    ]
-    assert len(caplog.records) == (6 if verbose else 3)
-    assert {record.name for record in caplog.records} == {"fastkmeans"}
-    assert capsys.readouterr().out == ""
-
-
-def test_debug_lines_need_their_level(x: np.ndarray, caplog: Any) -> None:
-    with caplog.at_level(logging.INFO, logger="fastkmeans"):
-        FastKMeans(7, 5, niter=3, tol=-1).train(x)
-    assert caplog.records == []
-
-
-def test_a_handler_takes_no_lines_that_the_logger_drops(x: np.ndarray, caplog: Any, capsys: Any) -> None:
-    """As after logging.basicConfig() with its default level."""
-    with caplog.at_level(logging.WARNING, logger="fastkmeans"):
-        FastKMeans(7, 5, niter=2, tol=-1, verbose=True).train(x)
-    assert caplog.records == []
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_a_handler_for_warnings_only_does_not_take_it(
-    x: np.ndarray, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    logger = logging.getLogger("fastkmeans")
-    monkeypatch.setattr(logger, "propagate", False)
-    monkeypatch.setattr(logger, "handlers", [handler])
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    logger.manager._clear_cache()  # type: ignore[attr-defined]
-    FastKMeans(7, 5, niter=2, tol=-1, verbose=True).train(x)
-    logger.manager._clear_cache()  # type: ignore[attr-defined]
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_empty_clusters_are_a_warning() -> None:
-    with pytest.warns(EmptyClusterWarning, match=r"\b3\b"):
-        kmeans = FastKMeans(2, 5).fit(np.array([[0.0, 0.0]] * 4 + [[1.0, 1.0]] * 4))
-    assert np.isfinite(kmeans.centroids).all()
-    assert kmeans.inertia_ == 0
-
-
-# Callback
-
-
-def test_callback_stops(x: np.ndarray) -> None:
-    seen = []
-
-    def stop_at_two(stats: Any) -> bool:
-        seen.append(stats)
-        return len(seen) == 2
-
-    kmeans = FastKMeans(7, 5, niter=50, tol=-1, nredo=3, callback=stop_at_two).fit(x)
-    assert kmeans.n_iter_ == 2
-    assert kmeans.converged_ is False
-    assert seen == kmeans.iteration_stats
-    two = FastKMeans(7, 5, niter=2, tol=-1).fit(x)
-    assert kmeans.centroids.tobytes() == two.centroids.tobytes()
-
-
-def test_an_exception_in_the_callback_ends_the_fit(x: np.ndarray) -> None:
-    def fail(stats: Any) -> None:
-        raise KeyError("mine")
-
-    kmeans = FastKMeans(7, 5, callback=fail)
-    with pytest.raises(KeyError, match="mine"):
-        kmeans.fit(x)
-    assert kmeans.centroids is None
-    kmeans.callback = None
-    kmeans.fit(x)
