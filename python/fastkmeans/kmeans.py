@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -55,17 +56,23 @@ class FastKMeans:
     verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
     nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use.
-    init : "random" (distinct rows), or the initial centroids, (k, d); nredo is then 1.
+    init : "random" (distinct rows), or the initial centroids, (k, d), which are copied; nredo is then 1.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
+
+    All are attributes of the same names, and may be set: the next call checks and uses them. Whole numbers may be
+    floats (k=1e3).
 
     Data is an (n, d) matrix of float32, float64, float16, bfloat16, integers or bools: numpy, torch, cupy, or anything
     with DLPack or the buffer protocol, in any memory layout. It is read in place and never modified. (Rows on a GPU are
     copied to the host; long double becomes float64; other byte orders are converted, which takes a copy.)
     Values are converted to float32; NaN, infinity and values of 2**56 or more raise ValueError.
 
+    `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
+
     Attributes
     ----------
-    centroids : None before training, then a numpy array (k, d), float32.
+    centroids : None before training, then a numpy array (k, d), float32. Others may be assigned; what is below is
+        then None again, since it belongs to those that were found.
     centroids_device : the centroids as the kind of array that was trained on, on its device.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None.
     inertia_ : sum of squared distances: with labels_, of all rows given to `centroids`; after `train`, the last
@@ -73,6 +80,15 @@ class FastKMeans:
     n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on.
     iteration_stats : list of IterationStats, of the run kept.
     """
+
+    labels_: npt.NDArray[np.int64] | None = None
+    inertia_: float | None = None
+    n_iter_: int | None = None
+    converged_: bool | None = None
+    n_used_: int | None = None
+    iteration_stats: list[IterationStats] | None = None
+    _centroids: Any = None
+    _home: Any = None  # of the rows trained on, see _input.Rows
 
     def __init__(
         self,
@@ -113,15 +129,30 @@ class FastKMeans:
         self.n_threads = n_threads
         self.init = init
         self.callback = callback
+        self.device = device
         self._check()
-        self._device = usable_device(device, gpu)
-        self._initial()
-        self._forget()
+        initial = self._initial()
+        if initial is not None:
+            self.init = _input.copied(initial)
 
     @property
     def device(self) -> Any:
-        """Where fits run: a torch.device if torch is imported, else a string."""
-        return _as_device(self._device)
+        """Where fits run: a torch.device if torch is imported, else a string. Set it as in the constructor."""
+        return _as_device(usable_device(self._asked_device, self.gpu))
+
+    @device.setter
+    def device(self, device: Any) -> None:
+        usable_device(device, self.gpu)
+        self._asked_device = device_name(device)  # not what it came to, which depends on `gpu` and the machine
+
+    @property
+    def centroids(self) -> Any:
+        """None before training, then (k, d): a numpy array of float32, or what was assigned."""
+        return self._centroids
+
+    @centroids.setter
+    def centroids(self, centroids: Any) -> None:
+        self._hold(centroids)
 
     @property
     def centroids_device(self) -> Any:
@@ -134,20 +165,20 @@ class FastKMeans:
         """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
 
         Raises ValueError for data of another shape, NaN, infinity or fewer than k rows, TypeError for dtypes that are
-        no real numbers. Whatever goes wrong, Ctrl-C included, leaves the object untrained.
+        no real numbers. Whatever goes wrong, Ctrl-C and warnings made errors included, leaves what the object held.
         """
         self._train(data, labels=False)
 
     def fit(self, data: Any) -> FastKMeans:
         """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self."""
-        if type(self).train is _TRAIN:
+        if self._is_ours("train"):
             self._train(data, labels=True)
-        else:  # trained their own way, by a subclass (fast-plaid) or a replaced method (flash-kmeans)
+        else:
             self.train(data)
         return self
 
     def predict(self, data: Any) -> Any:
-        """The nearest centroid of each row of `data` (n, d), ties to the lowest index: int64 (n,).
+        """The nearest centroid of each row of `data` (n, d), n >= 0, ties to the lowest index: int64 (n,).
 
         numpy for numpy, a tensor on the same device for a tensor. Raises what `train` raises for bad data, and before
         training a RuntimeError that is also scikit-learn's NotFittedError if that is imported.
@@ -156,7 +187,7 @@ class FastKMeans:
             raise not_fitted("Must call train() or fit() before predict().")
         self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
-        rows = _input.read(data, self.d)
+        rows = _input.read(data, self.d, least=0)
         labels, _ = _core.predict(
             rows.array,
             rows.dtype,
@@ -169,19 +200,19 @@ class FastKMeans:
         return _input.give_back(labels, rows.home)
 
     def fit_predict(self, data: Any) -> Any:
-        """`fit`, then the label of every row given; the kinds of array are those of `predict`."""
+        """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
         self.fit(data)
-        return self.predict(data) if self.labels_ is None else _input.give_back(self.labels_, self._home)
+        if self.labels_ is not None and self._is_ours("train", "fit", "predict"):  # `fit` has just computed them
+            return _input.give_back(self.labels_.copy(), self._home)
+        return self.predict(data)
 
-    def _forget(self) -> None:
-        self.centroids: Any = None
-        self.labels_: npt.NDArray[np.int64] | None = None
-        self.inertia_: float | None = None
-        self.n_iter_: int | None = None
-        self.converged_: bool | None = None
-        self.n_used_: int | None = None
-        self.iteration_stats: list[IterationStats] | None = None
-        self._home: Any = None
+    def _is_ours(self, *names: str) -> bool:
+        """Whether the methods are those of this file: no subclass, instance or assignment to the class replaced one."""
+        return all(getattr(self, name) == MethodType(_OURS[name], self) for name in names)
+
+    def _hold(self, centroids: Any, home: Any = None, **found: Any) -> None:
+        """Keep centroids and what was found with them, in one step: Ctrl-C leaves no mixture of two fits."""
+        vars(self).update({**_NOTHING_FOUND, **found, "_centroids": centroids, "_home": home})
 
     def _check(self) -> None:
         """The attributes are public: what the constructor checks, a fit checks again."""
@@ -200,6 +231,7 @@ class FastKMeans:
             self.n_threads = integer("n_threads", self.n_threads, high=most)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
+        usable_device(self._asked_device, self.gpu)
 
     def _initial(self) -> _input.Rows | None:
         """The initial centroids, or None for random rows."""
@@ -220,7 +252,6 @@ class FastKMeans:
         return self.callback(stats) if self.callback is not None else False
 
     def _train(self, data: Any, labels: bool) -> None:
-        self._forget()
         self._check()
         rows = _input.read(data, self.d)
         n = rows.array.shape[0]
@@ -246,14 +277,17 @@ class FastKMeans:
         )
         if result["warnings"]:
             warn(result["warnings"])
-        self.labels_ = result["labels"]
-        self.inertia_ = result["inertia"]
-        self.n_iter_ = result["n_iter"]
-        self.converged_ = result["converged"]
-        self.n_used_ = result["n_used"]
-        self.iteration_stats = [IterationStats(*numbers) for numbers in result["iterations"]]
-        self._home = rows.home
-        self.centroids = result["centroids"]
+        self._hold(
+            result["centroids"],
+            rows.home,
+            labels_=result["labels"],
+            inertia_=result["inertia"],
+            n_iter_=result["n_iter"],
+            converged_=result["converged"],
+            n_used_=result["n_used"],
+            iteration_stats=[IterationStats(*numbers) for numbers in result["iterations"]],
+        )
 
 
-_TRAIN = FastKMeans.train
+_OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
+_NOTHING_FOUND = dict.fromkeys(("labels_", "inertia_", "n_iter_", "converged_", "n_used_", "iteration_stats"))

@@ -25,7 +25,6 @@ def test_fewer_rows_than_clusters(method: str, x: np.ndarray) -> None:
         ((400, 6), "6"),
         ((400,), r"1 dimensions.*\(400,\)"),
         ((20, 20, 7), r"3 dimensions"),
-        ((0, 7), "empty"),
         ((), "0 d"),
     ],
 )
@@ -74,16 +73,6 @@ def test_a_subsample_does_not_read_the_rest(x: np.ndarray) -> None:
                 with pytest.raises(ValueError, match=rf"\b{bad}\b"):
                     kmeans.fit(spoiled)
     assert len(drawn) < 5
-
-
-def test_a_failed_fit_leaves_the_object_untrained(x: np.ndarray) -> None:
-    kmeans = FastKMeans(7, 5).fit(x)
-    with pytest.raises(ValueError, match="less than k"):
-        kmeans.fit(x[:2])
-    attributes = ("centroids", "labels_", "inertia_", "n_iter_", "converged_", "n_used_", "iteration_stats")
-    assert [getattr(kmeans, name) for name in attributes] == [None] * 7
-    with pytest.raises(RuntimeError, match="before predict"):
-        kmeans.predict(x)
 
 
 def test_predict_before_training_without_scikit_learn(in_new_process: Any) -> None:
