@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The compiled core (python/bindings.cpp). `data`, `init` and `centroids` are two-dimensional buffers, read in place in
 # any layout; their dtypes are names: float32, float64, float16, bfloat16 (a buffer of 2-byte items), int8 to int64,
-# uint8 to uint64.
+# uint8 to uint64. `data` of `predict` may have no rows.
 from collections.abc import Callable
 from typing import TypedDict
 

@@ -49,8 +49,10 @@ class FastKMeans:
     tol : stop when the sum over centroids of the Euclidean distance they moved is below; <= 0 runs all iterations.
     gpu, device : where to compute. Until there is a GPU backend, device=None and gpu=True mean the CPU; a GPU asked
         for by name raises RuntimeError ("cuda", an integer) or NotImplementedError ("mps", "xpu"), unless gpu=False.
-    seed : 0 <= seed < 2**64, of the sample and of the initial centroids. Global random states are left alone.
-    max_points_per_centroid : train on at most k times this many rows, drawn at random, with a UserWarning; None: all.
+    seed : 0 <= seed < 2**64, of the sample and of the initial centroids, which are others than the original's for the
+        same seed. Global random states are left alone.
+    max_points_per_centroid : train on at most k times this many rows, drawn at random, with a SubsampledWarning; None:
+        all. (256 is the default of the original's source; that of its 0.5.0 on PyPI is 10**9.)
     chunk_size_data, chunk_size_centroids : most rows and centroids handled at a time; speed and memory only.
     dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail.
     verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
@@ -68,6 +70,9 @@ class FastKMeans:
     Values are converted to float32; NaN, infinity and values of 2**56 or more raise ValueError.
 
     `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
+
+    Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row) and
+    PrecisionWarning (float64 data of which float32 loses much).
 
     Attributes
     ----------
