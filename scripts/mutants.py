@@ -359,6 +359,7 @@ MUTANTS = [
         "stats.changed == 0 || stats.relocated == 0",
     ),
     Mutant("tol reached counts as below", LLOYD, "stats.shift < params.tol", "stats.shift <= params.tol"),
+    Mutant("no rows are a row", FIT, "  if (x.rows == 0) return {};\n", ""),
     Mutant("nredo: ties to the last", FIT, "run.inertia < best.inertia", "run.inertia <= best.inertia"),
     Mutant("nredo goes on after a stop", FIT, "best.stopped = stopped;", "best.stopped = false;"),
     Mutant(

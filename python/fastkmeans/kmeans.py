@@ -57,7 +57,8 @@ class FastKMeans:
     dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail.
     verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
     nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
-    n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use.
+    n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
+        or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), or the initial centroids, (k, d), which are copied; nredo is then 1.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
 
