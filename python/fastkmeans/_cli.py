@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `fastkmeans`: .npy files in, .npy files out.
-
-Exit codes: 0 done; 2 bad file, option or output, with one line on stderr; 130 Ctrl-C.
-"""
+"""The command `fastkmeans`: .npy files in, .npy files out. Its exit codes are in `_EXIT_CODES`, which --help shows."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import io
+import signal
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import FastKMeans, __version__, _core
+from ._files import Failure, check_outputs, load, save
+from ._streams import forgiving, hold_closed, write_now
 
 # Rows assigned between two looks at the progress bar: enough work for all threads, and a few looks a second.
 _ROWS_PER_STEP = 65_536
 
-
-class _Failure(Exception):
-    """What the user can put right: one line on stderr, exit code 2."""
+_EXIT_CODES = """
+exit code: 0 done; 1 done, but stdout cannot be written (output files are there); 2 bad file, option or output;
+130 Ctrl-C; 141 done, but nobody reads stdout; 143 SIGTERM. What cannot be written to stderr is lost, no more.
+"""
+_OUTPUTS = """
+An output is a whole file at any time: the old one, or the new one with the permissions of the old. Two outputs are
+both complete before either takes its name; an error or interruption between these last two steps leaves the first new
+and the second old. No temporary files stay behind, unless the process is killed (.fastkmeans-*.tmp).
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,11 +40,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="fastkmeans", description="Exact k-means on .npy files.", allow_abbrev=False)
+    parser = _Parser(
+        prog="fastkmeans", description="Exact k-means on .npy files.", epilog=_EXIT_CODES, allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"fastkmeans {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="find the centroids of a matrix", allow_abbrev=False)
+    train = commands.add_parser("train", help="find the centroids of a matrix", epilog=_OUTPUTS, allow_abbrev=False)
     train.add_argument("input", metavar="INPUT.npy", help="matrix (n, d)")
     train.add_argument("-k", type=int, required=True, metavar="K", help="number of clusters")
     train.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the centroids: (K, d) float32")
@@ -55,14 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    assign = commands.add_parser("assign", help="the nearest centroid of each row", allow_abbrev=False)
+    assign = commands.add_parser("assign", help="the nearest centroid of each row", epilog=_OUTPUTS, allow_abbrev=False)
     assign.add_argument("input", metavar="INPUT.npy", help="matrix (n, d)")
     assign.add_argument("centroids", metavar="CENTROIDS.npy", help="matrix (k, d)")
     assign.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the labels: (n,) int64")
     assign.set_defaults(run=_assign)
 
-    for command in (train, assign):
+    for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
         command.add_argument("--n-threads", type=int, help="threads (the CPUs this process may use)")
+        command.add_argument("-q", "--quiet", action="store_true", help=f"no line ({line}), no progress bar")
     info = commands.add_parser("info", help="version, instruction sets, threads, build", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
@@ -70,27 +80,63 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's) and return its exit code."""
+    hold_closed()
+    said = io.StringIO()
+    with redirect_stderr(forgiving(sys.stderr)), _sigterm_raises():
+        try:
+            with redirect_stdout(said):
+                code = _run(argv)
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
+        except SystemExit as leaving:  # --help, --version, a wrong option, SIGTERM
+            code = int(leaving.code or 0)
+        error = write_now(sys.stdout, said.getvalue())
+        if isinstance(error, BrokenPipeError):  # head, or a pager that was left: as if SIGPIPE had ended the process
+            return code or 128 + signal.SIGPIPE
+        if error is not None:
+            print(f"fastkmeans: cannot write to stdout: {error.strerror}", file=sys.stderr)
+            return code or 1
+        return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
             options.run(options)
-    except KeyboardInterrupt:
-        return 130
     # The library's own errors (ValueError, TypeError, RuntimeError) are about the data and the options given.
-    except (_Failure, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except (Failure, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         line = " ".join(str(error).split()) or type(error).__name__
         print(f"fastkmeans {options.command}: {line}", file=sys.stderr)
         return 2
     return 0
 
 
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: temporary files are removed on the way out."""
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # the caller ignores it
+        yield
+        return
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def _train(options: argparse.Namespace) -> None:
     targets = [path for path in (options.output, options.labels) if path is not None]
-    _check_outputs(targets, inputs=[options.input])
-    x = _load(options.input)
-    with _progress() as show:
+    check_outputs(targets, inputs=[options.input])
+    x = load(options.input)
+    start = time.perf_counter()
+    with _progress(options.quiet) as show:
         total = options.niter * options.nredo
         kmeans = FastKMeans(
             x.shape[1],
@@ -107,21 +153,30 @@ def _train(options: argparse.Namespace) -> None:
         arrays = [kmeans.centroids]
         if options.labels is not None:
             arrays.append(_labels(kmeans, x, show))
-    _save(list(zip(targets, arrays, strict=True)))
+    seconds = time.perf_counter() - start
+    save(list(zip(targets, arrays, strict=True)))
+    if not options.quiet:
+        iterations = f"{kmeans.n_iter_} iteration{'' if kmeans.n_iter_ == 1 else 's'}"
+        converged = "converged" if kmeans.converged_ else "not converged"
+        print(f"k={options.k}, {iterations} ({converged}), inertia {kmeans.inertia_:.9g}, {seconds:.2f} s")
 
 
 def _assign(options: argparse.Namespace) -> None:
-    _check_outputs([options.output], inputs=[options.input, options.centroids])
-    x = _load(options.input)
-    centroids = _load(options.centroids)
+    check_outputs([options.output], inputs=[options.input, options.centroids])
+    x = load(options.input)
+    centroids = load(options.centroids)
+    start = time.perf_counter()
     kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], n_threads=options.n_threads)
     kmeans.centroids = centroids
-    with _progress() as show:
+    with _progress(options.quiet) as show:
         labels = _labels(kmeans, x, show)
-    _save([(options.output, labels)])
+    seconds = time.perf_counter() - start
+    save([(options.output, labels)])
+    if not options.quiet:
+        print(f"k={kmeans.k}, {len(labels)} row{'' if len(labels) == 1 else 's'}, {seconds:.2f} s")
 
 
-def _info(options: argparse.Namespace) -> None:
+def _info(_: argparse.Namespace) -> None:
     chosen = _core.chosen_isa()
     print(f"fastkmeans {__version__}")
     print("instruction sets:")
@@ -142,24 +197,6 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"fastkmeans: warning: {message}", file=sys.stderr)
 
 
-def _load(path: str) -> np.ndarray[Any, Any]:
-    """The matrix in a .npy file, mapped into memory, not read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy's arithmetic on a damaged shape may overflow
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise _Failure(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception as error:  # a damaged file may fail anywhere in numpy, tokenize and zipfile
-        raise _Failure(f"{path} is not a .npy file of numbers: {error}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise _Failure(f"{path} is an archive of arrays (.npz): expected a single array (.npy)")
-    if array.ndim != 2 or 0 in array.shape:
-        raise _Failure(f"{path} must hold a matrix (n, d) that is not empty, given shape {array.shape}")
-    return array
-
-
 def _labels(kmeans: FastKMeans, x: np.ndarray[Any, Any], show: Callable[[str, int, int], None]) -> Any:
     """`kmeans.predict(x)`, in steps: a row's label does not depend on the rows beside it."""
     n = x.shape[0]
@@ -176,9 +213,9 @@ def _labels(kmeans: FastKMeans, x: np.ndarray[Any, Any], show: Callable[[str, in
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A function (step, done, total) that draws a bar, if stderr is a terminal and rich is installed."""
-    if not sys.stderr.isatty() or find_spec("rich") is None:
+    if quiet or not sys.stderr.isatty() or find_spec("rich") is None:
         yield lambda step, done, total: None
         return
     from rich.console import Console
@@ -193,69 +230,3 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(steps[step], completed=done, total=total)
 
         yield show
-
-
-def _check_outputs(targets: list[str], inputs: list[str]) -> None:
-    """Fail before the work rather than after it."""
-    real = [os.path.realpath(path) for path in targets]
-    if len(set(real)) < len(real):
-        raise _Failure(f"both outputs would be {targets[0]}")
-    for path, target in zip(targets, real, strict=True):
-        if target in map(os.path.realpath, inputs):
-            raise _Failure(f"{path} is an input: choose another output")
-        if os.path.exists(target) and not os.path.isfile(target):
-            raise _Failure(f"cannot write {path}: not a regular file")
-        temporary = _temporary(target)
-        try:
-            with open(temporary, "xb"):
-                pass
-        except OSError as error:
-            raise _Failure(f"cannot write {path}: {error.strerror or error}") from None
-        os.unlink(temporary)
-
-
-def _save(outputs: list[tuple[str, Any]]) -> None:
-    """Write all arrays or none: each whole in a file beside its target, and only then to its name.
-
-    If that fails, the targets hold again what they held before.
-    """
-    targets = [os.path.realpath(path) for path, _ in outputs]
-    placed: list[str] = []
-    try:
-        for target, (_, array) in zip(targets, outputs, strict=True):
-            with open(_temporary(target), "xb") as file:
-                # Not np.save: its tofile() loses the error of a full disk when the array fits into stdio's buffer.
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-                file.write(array.data)
-                file.flush()
-                os.fsync(file.fileno())
-        for target in targets:
-            if target != targets[-1] and os.path.exists(target):  # nothing can fail after the last
-                os.replace(target, _previous(target))
-            os.replace(_temporary(target), target)
-            placed.append(target)
-    except BaseException as error:
-        _remove([*map(_temporary, targets), *placed])
-        for target in targets:
-            if os.path.exists(_previous(target)):
-                os.replace(_previous(target), target)
-        if isinstance(error, OSError):
-            names = " and ".join(path for path, _ in outputs)
-            raise _Failure(f"cannot write {names}: {error.strerror or error}") from None
-        raise
-    _remove(map(_previous, targets))
-
-
-def _remove(paths: Iterable[str]) -> None:
-    for path in paths:
-        if os.path.exists(path):
-            os.unlink(path)
-
-
-def _temporary(target: str) -> str:
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-
-
-def _previous(target: str) -> str:
-    return _temporary(target).removesuffix("tmp") + "old"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,15 @@ def rng() -> np.random.Generator:
 def x(rng: np.random.Generator) -> np.ndarray:
     """400 rows of 7 columns in 5 clumps."""
     return (rng.normal(size=(400, 7)) + 8 * rng.integers(0, 5, size=(400, 1))).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: np.ndarray) -> Path:
+    """A working folder that holds x.npy and c.npy."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", x)
+    np.save("c.npy", x[:5])
+    return tmp_path
 
 
 @pytest.fixture

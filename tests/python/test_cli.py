@@ -5,64 +5,53 @@ from __future__ import annotations
 
 import os
 import pty
-import resource
-import signal
+import re
 import subprocess
-import sys
-import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import fastkmeans
 import numpy as np
 import pytest
-from conftest import default_sigint
+from cli_tools import COMMAND, TRAIN_BOTH, refused, run, train
 from fastkmeans import FastKMeans, _cli
 
-COMMAND = [sys.executable, "-m", "fastkmeans"]
-TRAIN_BOTH = [*COMMAND, "train", "x.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy"]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: np.ndarray) -> Path:
-    """A working folder that holds x.npy and c.npy."""
-    monkeypatch.chdir(tmp_path)
-    np.save("x.npy", x)
-    np.save("c.npy", x[:5])
-    return tmp_path
-
-
-def train(*extra: str) -> int:
-    return run("train", "x.npy", "-k", "5", "-o", "out.npy", *extra)
-
-
-def run(*arguments: str) -> int:
-    try:
-        return _cli.main(arguments)
-    except SystemExit as leaving:  # argparse
-        return int(leaving.code or 0)
-
-
-def refused(capsys: Any, *arguments: str) -> str:
-    """The one line on stderr of a command that must fail with exit code 2 and leave no file behind."""
-    before = sorted(os.listdir("."))
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.endswith("\n")
-    assert err.count("\n") == 1
-    assert err.startswith("fastkmeans")
-    assert sorted(os.listdir(".")) == before
-    return str(err)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_train(x: np.ndarray, capsys: Any) -> None:
     assert train() == 0
-    assert capsys.readouterr() == ("", "")
     expected = FastKMeans(7, 5)
     expected.train(x)
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
     assert sorted(os.listdir(".")) == ["c.npy", "out.npy", "x.npy"]
+    out, err = capsys.readouterr()
+    line = f"k=5, {expected.n_iter_} iterations (converged), inertia {expected.inertia_:.9g}"
+    assert re.fullmatch(re.escape(line) + r", \d+\.\d\d s\n", out)
+    assert err == ""
+
+
+def test_the_line_of_a_fit_that_was_cut_short(capsys: Any) -> None:
+    assert train("--niter", "1") == 0
+    assert capsys.readouterr().out.startswith("k=5, 1 iteration (not converged), inertia ")
+
+
+def test_the_line_of_assign(x: np.ndarray, capsys: Any) -> None:
+    np.save("row.npy", x[:1])
+    for name, rows in (("x.npy", "400 rows"), ("row.npy", "1 row")):
+        assert run("assign", name, "c.npy", "-o", "labels.npy") == 0
+        out, err = capsys.readouterr()
+        assert re.fullmatch(rf"k=5, {rows}, \d+\.\d\d s\n", out)
+        assert err == ""
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
+def test_quiet_prints_nothing(option: str, capsys: Any) -> None:
+    assert train(option) == 0
+    assert run("assign", "x.npy", "out.npy", "-o", "labels.npy", option) == 0
+    assert capsys.readouterr() == ("", "")
+    assert sorted(os.listdir(".")) == ["c.npy", "labels.npy", "out.npy", "x.npy"]
 
 
 def test_train_with_labels_and_every_option(x: np.ndarray, capsys: Any) -> None:
@@ -149,147 +138,130 @@ def test_wrong_options(arguments: str, said: str, x: np.ndarray, capsys: Any) ->
     assert said in refused(capsys, *arguments.split())
 
 
-# Headers of .npy files on which numpy's reader fails with more than a ValueError.
-SHAPES = ["(99999999999999999999, 7)", "(4611686018427387904, 7)", "(-5, 7)"]
-DAMAGED = [
-    *[f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n" for shape in SHAPES],
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (50, 7), \n",
-    "((((\n",
-]
+def npy(header: str, *, length: int | None = None, version: int = 1) -> bytes:
+    """A .npy file with this header, whose length it may lie about, and 2,000 bytes of data."""
+    size = (len(header) if length is None else length).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + header.encode() + bytes(2000)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("missing.npy", "No such file"),
-        (".", "Is a directory"),
-        ("empty.npy", "not a .npy file"),
-        ("text.npy", "not a .npy file"),
-        ("short.npy", "not a .npy file"),
-        ("objects.npy", "not a .npy file"),
-        ("archive.npz", ".npz"),
-        ("vector.npy", "given shape (3,)"),
-        ("norows.npy", "given shape (0, 7)"),
-        ("complex.npy", "given complex"),
-        ("nan.npy", "17"),
-        *[(f"damaged{i}.npy", "not a .npy file") for i in range(len(DAMAGED))],
-        ("damaged.npz", "not a .npy file"),
-    ],
-)
-def test_bad_files(name: str, said: str, x: np.ndarray, capsys: Any) -> None:
-    Path("empty.npy").write_bytes(b"")
-    Path("text.npy").write_text("1 2 3\n4 5 6\n")
-    Path("short.npy").write_bytes(Path("x.npy").read_bytes()[:-1])
-    np.save("objects.npy", np.array([[object()]]), allow_pickle=True)
-    np.savez("archive.npz", x)
-    np.save("vector.npy", x[0, :3])
-    np.save("norows.npy", x[:0])
-    np.save("complex.npy", x + 1j)
-    for i, header in enumerate(DAMAGED):
-        length = len(header).to_bytes(2, "little")
-        Path(f"damaged{i}.npy").write_bytes(b"\x93NUMPY\x01\x00" + length + header.encode() + bytes(2000))
-    Path("damaged.npz").write_bytes(b"PK\x03\x04junk")
+def shaped(shape: str, dtype: str = "'<f4'") -> str:
+    return f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}\n"
+
+
+EXPECTED = " must be a .npy file with a non-empty matrix (n, d) of numbers, given "
+HEADER = "a damaged or unfinished header"
+BAD_FILES = {
+    "empty.npy": (b"", "an empty file"),
+    "text.npy": (b"1 2 3\n4 5 6\n", "a file of another format"),
+    "zeros.npy": (bytes(5000), "a file of another format"),
+    "archive.npz": (b"PK\x03\x04junk", "an archive (.npz)"),
+    "magic.npy": (b"\x93NUMPY", HEADER),
+    "unfinished.npy": (npy(shaped("(50, 7)"))[:50], HEADER),
+    "endless.npy": (npy(shaped("(50, 7)"), length=2**32 - 1, version=2), HEADER),
+    "version.npy": (npy(shaped("(50, 7)"), version=9), HEADER),
+    "bracket.npy": (npy(shaped("(50, 7")), HEADER),
+    "brackets.npy": (npy("((((\n"), HEADER),
+    "short.npy": (npy(shaped("(72, 7)")), "a file cut short: 2071 bytes of the 2087 that its header tells of"),
+    "many.npy": (npy(shaped("(99999999999999999999, 7)")), "a file cut short: "),
+    "overflow.npy": (npy(shaped("(4611686018427387904, 7)")), "a file cut short: "),
+    "negative.npy": (npy(shaped("(-5, 7)")), "shape (-5, 7)"),
+    "vector.npy": (npy(shaped("(3,)")), "shape (3,)"),
+    "cube.npy": (npy(shaped("(3, 3, 3)")), "shape (3, 3, 3)"),
+    "norows.npy": (npy(shaped("(0, 7)")), "shape (0, 7)"),
+}
+BAD_DTYPES = {
+    "objects.npy": ("'|O'", "object"),
+    "complex.npy": ("'<c8'", "complex64"),
+    "text.npy": ("'<U2'", "<U2"),
+    "fields.npy": ("[('a', '<f4'), ('b', '<f4')]", "[('a', '<f4'), ('b', '<f4')]"),
+    "huge.npy": ("'|V2147483647'", "|V2147483647"),
+}
+
+
+def uses(name: str) -> list[list[str]]:
+    """Commands that read the file in every place where they read one."""
+    return [
+        ["train", name, "-k", "5", "-o", "out.npy", "--labels", "labels.npy"],
+        ["assign", name, "c.npy", "-o", "out.npy"],
+        ["assign", "x.npy", name, "-o", "out.npy"],
+    ]
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(name: str, capsys: Any) -> None:
+    content, given = BAD_FILES[name]
+    Path(name).write_bytes(content)
+    for arguments in uses(name):
+        assert refused(capsys, *arguments).startswith(f"fastkmeans {arguments[0]}: {name}{EXPECTED}{given}")
+
+
+@pytest.mark.parametrize(("name", "given"), [(".", "a directory"), ("pipe.npy", "a pipe"), ("/dev/zero", "a device")])
+def test_what_is_no_file(name: str, given: str) -> None:
+    """In a process of its own: what must not happen is that it hangs."""
+    os.mkfifo("pipe.npy")
+    for arguments in uses(name):
+        done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"fastkmeans {arguments[0]}: {name}{EXPECTED}{given}\n"
+        assert sorted(os.listdir(".")) == ["c.npy", "pipe.npy", "x.npy"]
+
+
+@pytest.mark.parametrize("name", BAD_DTYPES)
+def test_bad_dtypes(name: str, capsys: Any) -> None:
+    dtype, given = BAD_DTYPES[name]
+    Path(name).write_bytes(npy(shaped("(5, 7)", dtype)))
+    line = refused(capsys, "train", name, "-k", "5", "-o", "out.npy")
+    assert line.startswith(f"fastkmeans train: {name} must have dtype float32, ")
+    assert line.endswith(f", given {given}.\n")
+
+
+def test_missing_and_forbidden_files(capsys: Any) -> None:
+    assert "cannot read no.npy: No such file" in refused(capsys, "train", "no.npy", "-k", "5", "-o", "out.npy")
+    assert "cannot read x.npy/y: Not a dir" in refused(capsys, "assign", "x.npy", "x.npy/y", "-o", "out.npy")
+
+
+def test_rows_that_are_no_numbers(x: np.ndarray, capsys: Any) -> None:
     np.save("nan.npy", np.where(np.arange(400)[:, None] == 17, np.nan, x))
-    assert said in refused(capsys, "train", name, "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
-    assert said in refused(capsys, "assign", name, "c.npy", "-o", "out.npy")
+    assert "row 17 " in refused(capsys, "train", "nan.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
+    assert "row 17 " in refused(capsys, "assign", "nan.npy", "c.npy", "-o", "out.npy")
 
 
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [("no/such/out.npy", "No such file"), ("x.npy/out.npy", "Not a directory"), ("folder", "not a regular file")],
-)
-def test_unwritable_outputs_are_found_before_the_work(
-    output: str, said: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def work(*_: Any) -> None:
-        raise AssertionError("the work has begun")
-
-    os.mkdir("folder")
-    monkeypatch.setattr(FastKMeans, "train", work)
-    monkeypatch.setattr(FastKMeans, "predict", work)
-    line = refused(capsys, "train", "x.npy", "-k", "5", "-o", output)
-    assert f"cannot write {output}" in line
-    assert said in line
-    assert said in refused(capsys, "train", "x.npy", "-k", "5", "-o", "out.npy", "--labels", output)
-    assert said in refused(capsys, "assign", "x.npy", "c.npy", "-o", output)
+def test_a_header_is_not_read_at_any_length(capsys: Any) -> None:
+    """A damaged length must not fill the memory."""
+    with open("endless.npy", "wb") as file:
+        file.write(npy(shaped("(50, 7)"), length=2**26, version=2))
+        file.truncate(2**27)
+    tracemalloc.start()
+    refused(capsys, "train", "endless.npy", "-k", "5", "-o", "out.npy")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
-def test_outputs_that_would_overwrite_an_input_or_each_other(capsys: Any) -> None:
-    os.symlink("x.npy", "link.npy")
-    assert "is an input" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "./x.npy")
-    assert "is an input" in refused(capsys, "assign", "x.npy", "c.npy", "-o", "link.npy")
-    assert "both outputs" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "a.npy", "--labels", "./a.npy")
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("shape", ["(50, 7)", "(50L, 7L)"])  # Python 2's numpy wrote the L
+def test_every_kind_of_header_is_read(version: int, shape: str, capsys: Any) -> None:
+    Path("old.npy").write_bytes(npy(shaped(shape), version=version))
+    assert run("assign", "old.npy", "c.npy", "-o", "labels.npy") == 0
+    assert np.load("labels.npy").shape == (50,)
+    assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("there", [[], ["out.npy"], ["out.npy", "labels.npy"]])
-def test_nothing_changes_if_an_output_cannot_be_renamed(
-    there: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = os.replace
-
-    def fail_at_labels(source: str, target: str) -> None:
-        if target.endswith("labels.npy"):
-            raise OSError(28, "No space left on device")
-        replace(source, target)
-
-    for name in there:
-        Path(name).write_text(f"previous {name}")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail_at_labels)
-        line = refused(capsys, "train", "x.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy")
-    assert "No space left on device" in line
-    assert [Path(name).read_text() for name in there] == [f"previous {name}" for name in there]
-    assert train("--labels", "labels.npy") == 0
-    assert np.load("out.npy").shape == (5, 7)
-    assert sorted(os.listdir(".")) == ["c.npy", "labels.npy", "out.npy", "x.npy"]
+def test_layouts_and_dtypes(x: np.ndarray) -> None:
+    expected = FastKMeans(7, 5)
+    expected.centroids = x[:5]
+    for array in (np.asfortranarray(x), x.astype(np.float64), x.astype(">f4"), x.astype(np.longdouble)):
+        np.save("kind.npy", array)
+        assert run("assign", "kind.npy", "c.npy", "-o", "labels.npy") == 0
+        np.testing.assert_array_equal(np.load("labels.npy"), expected.predict(x))
 
 
-def test_neither_output_appears_if_the_disk_is_full(folder: Path) -> None:
-    """The centroids fit under the limit on file sizes, the labels do not."""
-    done = subprocess.run(
-        TRAIN_BOTH,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
-    )
-    assert done.returncode == 2
-    assert "cannot write" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert sorted(os.listdir(".")) == ["c.npy", "x.npy"]
-
-
-def test_an_existing_output_is_replaced_and_links_are_followed() -> None:
-    Path("real.npy").write_bytes(b"old")
-    os.symlink("real.npy", "out.npy")
-    assert train() == 0
-    assert os.path.islink("out.npy")
-    assert np.load("real.npy").shape == (5, 7)
-    umask = os.umask(0)
-    os.umask(umask)
-    assert os.stat("real.npy").st_mode & 0o777 == 0o666 & ~umask
-
-
-def test_ctrl_c(rng: np.random.Generator) -> None:
-    np.save("large.npy", rng.normal(size=(100_000, 64)).astype(np.float32))
-    command = [*COMMAND, "train", "large.npy", "-k", "20000", "-o", "out.npy", "--niter", "1000", "--tol", "0"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_sigint
-    )
-    time.sleep(1.5)  # past the imports, in the first iteration
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    start = time.perf_counter()
-    out, err = process.communicate(timeout=30)
-    assert time.perf_counter() - start < 2  # half a second, and leaving Python
-    assert process.returncode == 130
-    assert (out, err) == ("", "")
-    assert sorted(os.listdir(".")) == ["c.npy", "large.npy", "x.npy"]
-
-
-def test_a_progress_bar_on_terminals_only() -> None:
-    pytest.importorskip("rich")
+def drawn_by(*command: str) -> tuple[int, bytes, bytes]:
+    """Exit code, stdout, and what was drawn on a terminal that is stderr."""
     ours, theirs = pty.openpty()
-    done = subprocess.run(TRAIN_BOTH, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    done = subprocess.run(
+        [*COMMAND, *command], stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    )
     os.close(theirs)
     drawn = b""
     try:
@@ -298,7 +270,14 @@ def test_a_progress_bar_on_terminals_only() -> None:
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    assert (done.returncode, done.stdout) == (0, b"")
+    return done.returncode, done.stdout, drawn
+
+
+def test_a_progress_bar_on_terminals_only() -> None:
+    pytest.importorskip("rich")
+    code, out, drawn = drawn_by(*TRAIN_BOTH)
+    assert (code, out.count(b"\n")) == (0, 1)
     assert b"training" in drawn
     assert b"assigning" in drawn
     assert b"100%" in drawn
+    assert drawn_by(*TRAIN_BOTH, "--quiet") == (0, b"", b"")

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The .npy files of the command: matrices that are mapped, outputs that are whole."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import secrets
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from . import _input
+
+# numpy takes headers of up to 10,000 bytes.
+_HEADER_BYTES = 16_384
+
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,  # differs only in the names of fields, which a matrix has not
+}
+
+
+class Failure(Exception):
+    """What the user can put right: one line on stderr, exit code 2."""
+
+
+def load(path: str) -> np.ndarray[Any, Any]:
+    """The matrix (n, d), n and d at least 1, in the .npy file `path`: mapped into memory, not read.
+
+    Raises Failure for a file that cannot be read or holds anything else, TypeError for a dtype that is no real number.
+    """
+    try:
+        # Asked before opening it: to open a pipe is to wait for its writer, and a device may have no end.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe"}
+            raise _unexpected(path, kinds.get(stat.S_IFMT(mode), "a device"))
+        with open(path, "rb") as file:
+            return _map(file, path)
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _map(file: io.BufferedReader, path: str) -> np.ndarray[Any, Any]:
+    # Not np.load: it reads headers and archives of any size, and its words for a damaged file are about its own code.
+    head = io.BytesIO(file.read(_HEADER_BYTES))
+    beginning = head.getvalue()
+    if not beginning:
+        raise _unexpected(path, "an empty file")
+    if beginning.startswith(b"PK"):
+        raise _unexpected(path, "an archive (.npz)")
+    if not beginning.startswith(np.lib.format.MAGIC_PREFIX):
+        raise _unexpected(path, "a file of another format")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a header by Python 2 is as good as any
+            shape, fortran_order, dtype = _HEADER_READERS[np.lib.format.read_magic(head)](head)
+    except Exception:  # a damaged header may fail anywhere in numpy, tokenize and ast
+        raise _unexpected(path, "a damaged or unfinished header") from None
+    if len(shape) != 2 or min(shape) < 1:
+        raise _unexpected(path, f"shape {shape}")
+    _input.read(np.empty((1, 1), dtype), 1, path)  # for the dtype: objects must not be mapped
+    size, needed = os.fstat(file.fileno()).st_size, head.tell() + math.prod(shape) * dtype.itemsize
+    if size < needed:
+        raise _unexpected(path, f"a file cut short: {size} bytes of the {needed} that its header tells of")
+    return np.memmap(path, dtype, "r", offset=head.tell(), shape=shape, order="F" if fortran_order else "C")
+
+
+def _unexpected(path: str, given: str) -> Failure:
+    return Failure(f"{path} must be a .npy file with a non-empty matrix (n, d) of numbers, given {given}")
+
+
+def check_outputs(paths: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raise Failure, before the work rather than after it, for outputs that `save` could not write or must not."""
+    targets = [os.path.realpath(path) for path in paths]
+    if len(set(targets)) < len(targets):
+        raise Failure(f"both outputs would be {paths[0]}")
+    for path, target in zip(paths, targets, strict=True):
+        if target in map(os.path.realpath, inputs):
+            raise Failure(f"{path} is an input: choose another output")
+        temporary = _beside(target)
+        with _writing(path), _removed([temporary]):
+            mode = _mode(target)
+            if mode is not None and not stat.S_ISREG(mode):
+                raise Failure(f"cannot write {path}: not a regular file")
+            open(temporary, "xb").close()
+
+
+def save(outputs: Sequence[tuple[str, np.ndarray[Any, Any]]]) -> None:
+    """Write C-contiguous arrays as .npy files, given as pairs of path and array; a symbolic link is followed.
+
+    All are written beside their targets first; then each in turn takes its target's name. So each target is whole at
+    any time, old or new, and the old one's permissions stay. Only if a change of names fails or is interrupted are
+    the targets before it new, the others old. Raises Failure if a file cannot be written.
+    """
+    targets = [os.path.realpath(path) for path, _ in outputs]
+    temporaries = [_beside(target) for target in targets]
+    with _removed(temporaries):
+        for (path, array), target, temporary in zip(outputs, targets, temporaries, strict=True):
+            with _writing(path):
+                _write(array, temporary, _mode(target))
+        for (path, _), target, temporary in zip(outputs, targets, temporaries, strict=True):
+            with _writing(path):
+                os.replace(temporary, target)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """An error of the system becomes the Failure to write `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _removed(temporaries: Sequence[str]) -> Iterator[None]:
+    """However this ends, the files `temporaries` are gone: removed, unless they have their targets' names by then."""
+    try:
+        yield
+    finally:
+        for temporary in temporaries:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _write(array: np.ndarray[Any, Any], path: str, mode: int | None) -> None:
+    """A new file `path`, on the disk when this returns; `mode` None gives the permissions of any new file."""
+    with open(path, "xb") as file:
+        if mode is not None:  # before there is anything to read
+            os.fchmod(file.fileno(), stat.S_IMODE(mode))
+        # Not np.save: its tofile() loses the error of a full disk when the array fits into stdio's buffer.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mode(path: str) -> int | None:
+    """Kind and permissions of the file at `path`, or None if there is none."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _beside(target: str) -> str:
+    """A name that no file has, in the folder of `target`, so that renaming replaces it in one step.
+
+    Not tempfile.mkstemp: its files are private to the user, and after Ctrl-C in the middle of it nobody knows the name.
+    """
+    return os.path.join(os.path.dirname(target), f".fastkmeans-{secrets.token_hex(8)}.tmp")
