@@ -133,8 +133,10 @@ def _removed(temporaries: Sequence[str]) -> Iterator[None]:
 
 def _write(array: np.ndarray[Any, Any], path: str, mode: int | None) -> None:
     """A new file `path`, on the disk when this returns; `mode` None gives the permissions of any new file."""
-    with open(path, "xb") as file:
-        if mode is not None:  # before there is anything to read
+    # A replacement is nobody else's to read before it has the old file's permissions.
+    at_first = 0o666 if mode is None else 0o600
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, at_first)) as file:
+        if mode is not None:
             os.fchmod(file.fileno(), stat.S_IMODE(mode))
         # Not np.save: its tofile() loses the error of a full disk when the array fits into stdio's buffer.
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))

@@ -170,6 +170,20 @@ def test_an_existing_output_keeps_its_permissions_and_links_are_followed(mode: i
     assert os.stat("real.npy").st_mode & 0o7777 == mode
 
 
+def test_a_replacement_is_private_until_it_has_the_old_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out.npy").write_bytes(b"old")
+    original = os.fchmod
+    first: list[int] = []
+
+    def look(file: int, mode: int) -> None:
+        first.append(os.fstat(file).st_mode & 0o777)
+        original(file, mode)
+
+    monkeypatch.setattr(os, "fchmod", look)
+    assert train() == 0
+    assert first == [0o600]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_a_new_output_has_the_permissions_of_any_new_file(umask: int) -> None:
     before = os.umask(umask)
