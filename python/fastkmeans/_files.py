@@ -6,8 +6,8 @@ from __future__ import annotations
 import io
 import math
 import os
-import secrets
 import stat
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -156,6 +156,7 @@ def _mode(path: str) -> int | None:
 def _beside(target: str) -> str:
     """A name that no file has, in the folder of `target`, so that renaming replaces it in one step.
 
-    Not tempfile.mkstemp: its files are private to the user, and after Ctrl-C in the middle of it nobody knows the name.
+    Whoever takes it must open it with "x", which makes mktemp safe. Not mkstemp: its files are private to the user, and
+    after Ctrl-C in the middle of it nobody knows the name.
     """
-    return os.path.join(os.path.dirname(target), f".fastkmeans-{secrets.token_hex(8)}.tmp")
+    return tempfile.mktemp(".tmp", ".fastkmeans-", os.path.dirname(target))
