@@ -212,7 +212,7 @@ def test_bad_dtypes(name: str, capsys: Any) -> None:
     Path(name).write_bytes(npy(shaped("(5, 7)", dtype)))
     line = refused(capsys, "train", name, "-k", "5", "-o", "out.npy")
     assert line.startswith(f"fastkmeans train: {name} must have dtype float32, ")
-    assert line.endswith(f", given {given}.\n")
+    assert re.search(rf", given {re.escape(given)}[.;]", line)  # some come with advice
 
 
 def test_missing_and_forbidden_files(capsys: Any) -> None:

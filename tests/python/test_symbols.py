@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 from fastkmeans import _core
 
 
