@@ -4,6 +4,7 @@
 #   make demo       cluster real data, with times beside scikit-learn; pictures in build/demo
 #   make test       C++ tests (for every instruction set a machine must have), then Python tests
 #   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
+#   make fuzz       random fits in hostile memory beside the oracle, for SECONDS=60; FUZZ_SEED and FUZZ_CASE repeat one
 #   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
 #   make bench-check  the `ci` benchmarks beside those of the last committed baseline; fails at 15 % slower
 #   make lint       ruff, mypy, clang-format
@@ -20,6 +21,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 $(error $(PYTHON) is missing: apt-get install $(notdir $(PYTHON)))
 endif
 CXX_TESTS ?= 1
+SECONDS ?= 60
 # Each interpreter has its own environment, so that changing between them rebuilds nothing.
 VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
@@ -31,7 +33,7 @@ FAST_TESTS := GTEST_FILTER='-*Heavy*'
 CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp')
 export CMAKE_ARGS
 
-.PHONY: demo test cpp-test python-test sanitize mutation bench-check lint format clean
+.PHONY: demo test cpp-test python-test sanitize fuzz mutation bench-check lint format clean
 # The parts of a target follow each other.
 .NOTPARALLEL:
 
@@ -61,6 +63,11 @@ sanitize:
 	$(FAST_TESTS) $(CTEST) --test-dir build/asan
 	$(CPP_BUILD) build/tsan -DFASTKMEANS_SANITIZE=thread
 	$(FAST_TESTS) $(CTEST) --test-dir build/tsan
+
+fuzz:
+	@$(SETUP) --googletest
+	$(CPP_BUILD) build/cpp $(CMAKE_ARGS)
+	build/cpp/tests/cpp/fastkmeans_fuzz $(SECONDS)
 
 mutation:
 	@$(SETUP) --googletest

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random fits and predictions, on every path and in the worst of memory, beside the scalar oracle on a packed copy: all
+// bits must be the same (make fuzz).
+//
+//   fastkmeans_fuzz SECONDS
+//   FUZZ_SEED=7 FUZZ_CASE=123 fastkmeans_fuzz SECONDS   that case alone, until it is wrong or the time is over: what
+//                                                       depends on threads may need more than one try
+//
+// Exit status: 0 if nothing was wrong, and every filter of every instruction set really ran; else 1.
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <typeinfo>
+
+#include "distance.hpp"
+#include "fuzz_case.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+constexpr int kMostWrong = 5;           // cases, then we stop
+constexpr unsigned kMostSilence = 120;  // seconds after the end until a case counts as endless
+
+// --- What each host thread is at, for the signal handler ---
+
+constexpr int kMostHosts = 64;
+struct Running {
+  char text[2048];
+  const Arena* arenas[2];
+} running[kMostHosts];
+
+// An access that is forbidden, or a case that never ends. The case is the one whose memory it is, where that can be
+// told.
+void on_signal(int signal, siginfo_t* info, void*) {
+  const auto say = [](const char* text) { static_cast<void>(!write(STDOUT_FILENO, text, std::strlen(text))); };
+  const bool memory = signal == SIGSEGV || signal == SIGBUS;
+  const auto touched = [&](const Running& one) {
+    return std::any_of(one.arenas, one.arenas + 2,
+                       [&](const Arena* arena) { return memory && arena && arena->contains(info->si_addr); });
+  };
+  const bool known = std::any_of(running, running + kMostHosts, touched);
+  say(memory ? "WRONG: forbidden memory" : signal == SIGALRM ? "WRONG: no end" : "WRONG: the program was ended");
+  say(known ? ", in " : ", in one of these\n");
+  for (const Running& one : running)
+    if (!known || touched(one)) say(one.text);
+  _exit(1);
+}
+
+void watch_signals() {
+  struct sigaction action = {};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM}) sigaction(signal, &action, nullptr);
+}
+
+// --- Comparison; each returns what differs first, or "" ---
+
+template <class T>
+std::string difference(const char* what, const std::vector<T>& got, const std::vector<T>& expected) {
+  std::ostringstream out;
+  out.precision(17);
+  if (got.size() != expected.size()) {
+    out << what << ": " << got.size() << " of them, not " << expected.size();
+  } else if (!same_bits(got, expected)) {
+    std::size_t i = 0;
+    while (std::memcmp(&got[i], &expected[i], sizeof(T)) == 0) ++i;
+    out << what << '[' << i << "] is " << got[i] << ", not " << expected[i];
+  }
+  return out.str();
+}
+
+// What iterations are, but for time and filter.
+std::vector<double> numbers_of(const Result& result) {
+  std::vector<double> all = {result.inertia,
+                             static_cast<double>(result.n_iter),
+                             static_cast<double>(result.converged),
+                             static_cast<double>(result.n_used),
+                             static_cast<double>(result.n_empty),
+                             static_cast<double>(result.k),
+                             static_cast<double>(result.d)};
+  for (const IterationStats& stats : result.iterations)
+    for (const double number :
+         {static_cast<double>(stats.redo), static_cast<double>(stats.iteration), stats.inertia, stats.shift,
+          static_cast<double>(stats.changed), static_cast<double>(stats.empty), static_cast<double>(stats.relocated)})
+      all.push_back(number);
+  return all;
+}
+
+std::string difference(const Result& got, const Result& expected) {
+  std::vector<std::string> warnings[2];
+  for (const Warning& warning : got.warnings) warnings[0].push_back(warning.message);
+  for (const Warning& warning : expected.warnings) warnings[1].push_back(warning.message);
+  for (const std::string& found :
+       {difference("numbers (inertia, n_iter, converged, n_used, n_empty, k, d; then of each iteration: redo, number, "
+                   "inertia, shift, changed, empty, relocated)",
+                   numbers_of(got), numbers_of(expected)),
+        difference("centroids", got.centroids, expected.centroids), difference("labels", got.labels, expected.labels),
+        std::string(warnings[0] == warnings[1] ? "" : "the warnings")})
+    if (!found.empty()) return found;
+  return "";
+}
+
+std::string difference(const Prediction& got, const Prediction& expected) {
+  const std::string found = difference("labels", got.labels, expected.labels);
+  return found.empty() ? difference("distances", got.distances, expected.distances) : found;
+}
+
+// A result or the exception in its place.
+template <class T>
+struct Outcome {
+  std::optional<T> value;
+  std::string error;
+};
+
+template <class Call>
+auto outcome_of(const Call& call) {
+  Outcome<decltype(call())> outcome;
+  try {
+    outcome.value = call();
+  } catch (const std::exception& error) {
+    outcome.error = std::string(typeid(error).name()) + ": " + error.what();
+  }
+  return outcome;
+}
+
+template <class T>
+std::string difference(const Outcome<T>& got, const Outcome<T>& expected) {
+  if (got.error != expected.error) return "it throws \"" + got.error + "\", not \"" + expected.error + '"';
+  return got.value ? difference(*got.value, *expected.value) : "";
+}
+
+// --- The oracle itself, against fp64 ---
+
+// Whether the labels are those of the nearest centroids, as well as D can tell. With Delta the true distance, D's
+// rounding g, and l the label: Delta_l^2 <= D_l (1 + g) + s, D_l <= D_m and D_m <= Delta_m^2 (1 + g) + s for every m,
+// where s = d 2^-148 (docs/algorithm.md section 1.1). So Delta_l^2 <= Delta_m^2 (1 + g)^2 + 3 s. Sums of d squares in
+// fp64 are good to (d + 2) 2^-53 on each side, for which 1e-12 is enough. Where D is that of rows and centroids
+// multiplied by 2^64, so is this.
+std::string labels_against_fp64(const MatrixView& x, const Result& result) {
+  const std::int64_t d = x.cols;
+  const auto largest = [](const float* values, std::size_t count) {
+    return std::accumulate(values, values + count, 0.0f,
+                           [](float most, float v) { return std::max(most, std::abs(v)); });
+  };
+  const bool tiny = largest(result.centroids.data(), result.centroids.size()) < kTinyBelow;
+  const double factor = std::pow(1 + distance_rounding(d), 2) + 1e-12, slack = 3 * static_cast<double>(d) * 0x1p-148;
+  std::vector<float> row(static_cast<std::size_t>(d));
+  std::vector<double> squares(static_cast<std::size_t>(result.k));
+  for (std::size_t i = 0; i < result.labels.size(); ++i) {
+    read_row(x, static_cast<std::int64_t>(i), row.data());
+    const double scale = tiny && largest(row.data(), row.size()) < kTinyBelow ? kTinyScale : 1;
+    for (std::int64_t c = 0; c < result.k; ++c) {
+      const float* centroid = result.centroids.data() + c * d;
+      double sum = 0;
+      for (std::int64_t j = 0; j < d; ++j) {
+        const double t =
+            (static_cast<double>(row[static_cast<std::size_t>(j)]) - static_cast<double>(centroid[j])) * scale;
+        sum += t * t;
+      }
+      squares[static_cast<std::size_t>(c)] = sum;
+    }
+    const double own = squares[static_cast<std::size_t>(result.labels[i])];
+    const auto nearest = std::min_element(squares.begin(), squares.end());
+    if (own <= *nearest * factor + slack) continue;
+    std::ostringstream out;
+    out << "the oracle's label of row " << i << " is " << result.labels[i] << ", and " << (nearest - squares.begin())
+        << " is nearer: squared distances in fp64 " << own << " and " << *nearest;
+    return out.str();
+  }
+  return "";
+}
+
+// --- Which filter ran ---
+
+// Whether a filter that was asked for did something in this fit. Bounds did if they left out pairs.
+bool really_ran(const std::string& filter, const Result& result) {
+  const bool bounds = filter.ends_with("_bounds");
+  const std::string_view scores = std::string_view(filter).substr(0, filter.find('_'));
+  return std::any_of(result.iterations.begin(), result.iterations.end(), [&](const IterationStats& stats) {
+    return stats.filter.filter == scores && (!bounds || stats.filter.scored < result.iterations[0].filter.scored);
+  });
+}
+
+// A filter that was asked for must do the first iteration, unless the rows are too wide for it or may be tiny.
+bool fell_back(const FuzzCase& fuzz, const std::string& filter, const Result& result) {
+  if (filter.empty() || (filter == "narrow" && fuzz.data.cols > 64)) return false;
+  const MatrixView initial = (fuzz.with_init ? fuzz.init : fuzz.data).view();
+  for (std::int64_t i = 0; i < initial.rows; ++i) {
+    bool tiny = true;
+    for (std::int64_t j = 0; j < initial.cols && tiny; ++j) tiny = std::abs(element(initial, i, j)) < kTinyBelow;
+    if (tiny) return false;
+  }
+  return !filter.starts_with(result.iterations[0].filter.filter);
+}
+
+struct Counts {
+  std::int64_t fits = 0, predicts = 0, refused = 0, wrong = 0;
+  struct Of {
+    std::int64_t asked = 0, ran = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Of> paths;  // by instruction set and filter asked for
+  std::map<std::pair<std::string, std::string>, std::int64_t>
+      first;  // by instruction set and filter of a first iteration
+
+  void merge(const Counts& other) {
+    fits += other.fits;
+    predicts += other.predicts;
+    refused += other.refused;
+    wrong += other.wrong;
+    for (const auto& [path, of] : other.paths) {
+      paths[path].asked += of.asked;
+      paths[path].ran += of.ran;
+    }
+    for (const auto& [path, times] : other.first) first[path] += times;
+  }
+};
+
+// --- One host thread ---
+
+class Host {
+ public:
+  Host(int number, Counts& counts) : running_(running[number]), counts_(counts) {
+    running_.arenas[0] = &data_;
+    running_.arenas[1] = &centroids_;
+  }
+  ~Host() { running_ = {}; }
+
+  // What is wrong with the case, or "".
+  std::string check(const FuzzCase& fuzz) {
+    Params params = fuzz.params;
+    params.execution = on("scalar");
+    if (fuzz.with_init) params.init = fuzz.init.view();
+    const auto expected = outcome_of([&] { return fit(fuzz.data.view(), params); });
+    counts_.refused += !expected.value;
+    if (expected.value && params.labels)
+      if (const std::string wrong = labels_against_fp64(fuzz.data.view(), *expected.value); !wrong.empty())
+        return fuzz.text(fuzz.runs[0]) + "  " + wrong;
+
+    const bool predicts = fuzz.predict && (fuzz.predict_init || expected.value);
+    Packed centroids = fuzz.init;
+    if (predicts && !fuzz.predict_init)
+      centroids = Packed(Matrix(fuzz.params.k, fuzz.data.cols, expected.value->centroids), DType::f32, 1);
+    PredictParams predict_params;
+    predict_params.execution = params.execution;
+    predict_params.distances = fuzz.distances;
+    Outcome<Prediction> expected_labels;
+    if (predicts)
+      expected_labels = outcome_of([&] { return predict(fuzz.data.view(), centroids.view(), predict_params); });
+
+    for (const FuzzRun& run : fuzz.runs) {
+      const std::string text = fuzz.text(run);
+      std::snprintf(running_.text, sizeof running_.text, "%s", text.c_str());
+      Random random(run.hidden_seed);
+      const MatrixView x = data_.place(fuzz.data, run.data, random);
+      if (fuzz.with_init) params.init = centroids_.place(fuzz.init, run.init, random);
+      params.execution = run.execution;
+      const auto got = outcome_of([&] { return fit(x, params); });
+      ++counts_.fits;
+      if (const std::string wrong = difference(got, expected); !wrong.empty()) return text + "  fit: " + wrong;
+      if (got.value) {
+        count(run, *got.value);
+        if (fell_back(fuzz, run.execution.filter, *got.value)) return text + "  the filter did not run";
+      }
+      if (!predicts) continue;
+      predict_params.execution = run.execution;
+      const MatrixView given = centroids_.place(centroids, run.centroids, random);
+      const auto labels = outcome_of([&] { return predict(x, given, predict_params); });
+      ++counts_.predicts;
+      if (const std::string wrong = difference(labels, expected_labels); !wrong.empty())
+        return text + "  predict: " + wrong;
+    }
+    return "";
+  }
+
+ private:
+  void count(const FuzzRun& run, const Result& result) {
+    auto& of = counts_.paths[{run.execution.isa, run.execution.filter}];
+    ++of.asked;
+    of.ran += really_ran(run.execution.filter, result);
+    if (run.execution.filter.empty())
+      ++counts_.first[{run.execution.isa, std::string(result.iterations[0].filter.filter)}];
+  }
+
+  Running& running_;
+  Counts& counts_;
+  Arena data_, centroids_;
+};
+
+// Prints what ran; false if some path never did.
+bool report(const Counts& counts) {
+  bool all = true;
+  std::printf("fits on which the filter asked for did something, of those that asked for it:\n");
+  for (const auto& [path, of] : counts.paths) {
+    const auto& [isa, filter] = path;
+    if (filter.empty()) continue;
+    all = all && of.ran > 0;
+    std::printf("  %-12s %-12s %8lld of %8lld%s\n", isa.c_str(), filter.c_str(), static_cast<long long>(of.ran),
+                static_cast<long long>(of.asked), of.ran > 0 ? "" : "  WRONG: it never ran");
+  }
+  std::printf("fits without a wish, by the filter of their first iteration:\n");
+  for (const auto& [path, times] : counts.first)
+    std::printf("  %-12s %-12s %8lld\n", path.first.c_str(), path.second.c_str(), static_cast<long long>(times));
+  std::printf("%lld cases were refused, as the oracle refuses them\n", static_cast<long long>(counts.refused));
+  return all;
+}
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+int main_of(int argc, char** argv) {
+  const int seconds = argc == 2 ? std::atoi(argv[1]) : 0;
+  if (seconds < 1) {
+    std::fprintf(stderr, "usage: [FUZZ_SEED=number [FUZZ_CASE=number]] fastkmeans_fuzz SECONDS\n");
+    return 2;
+  }
+  const std::uint64_t seed = number_from("FUZZ_SEED", std::random_device()());
+  constexpr std::uint64_t kAllCases = ~std::uint64_t{0};
+  const std::uint64_t only = number_from("FUZZ_CASE", kAllCases);
+  for (const char* variable : {"FASTKMEANS_ISA", "FASTKMEANS_FILTER"}) unsetenv(variable);
+  watch_signals();
+  alarm(static_cast<unsigned>(seconds) + kMostSilence);
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  std::fflush(stdout);
+
+  std::vector<Path> paths = kernel_paths(true);
+  for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
+  paths.push_back({"scalar", ""});  // the oracle reads strides, too
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  std::atomic<std::uint64_t> next{0};
+  std::atomic<bool> stop{false};
+  std::mutex mutex;
+  Counts total;
+  const auto host = [&](int number) {
+    Counts counts;
+    Host mine(number, counts);
+    while (!stop && std::chrono::steady_clock::now() < end) {
+      const FuzzCase fuzz(seed, only == kAllCases ? next++ : only, paths);
+      const std::string wrong = mine.check(fuzz);
+      if (wrong.empty()) continue;
+      const std::lock_guard lock(mutex);
+      ++counts.wrong;
+      if (++total.wrong >= kMostWrong || only != kAllCases) stop = true;
+      std::printf("WRONG: %s\n", wrong.c_str());
+      std::fflush(stdout);
+    }
+    const std::lock_guard lock(mutex);
+    counts.wrong = 0;
+    total.merge(counts);
+  };
+  std::vector<std::thread> hosts;
+  for (int i = 0; i < std::min(default_threads(), kMostHosts); ++i) hosts.emplace_back(host, i);
+  for (std::thread& thread : hosts) thread.join();
+
+  const bool all_ran = report(total) || only != kAllCases;
+  std::printf("%lld fits, %lld predicts, %lld wrong (seed %llu, %d s)\n", static_cast<long long>(total.fits),
+              static_cast<long long>(total.predicts), static_cast<long long>(total.wrong),
+              static_cast<unsigned long long>(seed), seconds);
+  return total.wrong == 0 && all_ran ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
+
+int main(int argc, char** argv) { return fastkmeans::testing::main_of(argc, argv); }
