@@ -11,10 +11,12 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <numeric>
 #include <thread>
+#include <tuple>
 #include <typeinfo>
 
 #include "distance.hpp"
@@ -74,35 +76,32 @@ std::string difference(const char* what, const std::vector<T>& got, const std::v
   return out.str();
 }
 
-// What iterations are, but for time and filter.
-std::vector<double> numbers_of(const Result& result) {
-  std::vector<double> all = {result.inertia,
-                             static_cast<double>(result.n_iter),
-                             static_cast<double>(result.converged),
-                             static_cast<double>(result.n_used),
-                             static_cast<double>(result.n_empty),
-                             static_cast<double>(result.k),
-                             static_cast<double>(result.d)};
+// All of a result but for the arrays, and for the time and the filter of iterations; a line for each part.
+std::vector<std::string> lines_of(const Result& result) {
+  std::ostringstream out;
+  out.precision(17);  // tells all doubles apart
+  out << "k " << result.k << " d " << result.d << " n_used " << result.n_used << '\n';
   for (const IterationStats& stats : result.iterations)
-    for (const double number :
-         {static_cast<double>(stats.redo), static_cast<double>(stats.iteration), stats.inertia, stats.shift,
-          static_cast<double>(stats.changed), static_cast<double>(stats.empty), static_cast<double>(stats.relocated)})
-      all.push_back(number);
-  return all;
+    out << "run " << stats.redo << " iteration " << stats.iteration << ": inertia " << stats.inertia << " changed "
+        << stats.changed << " empty " << stats.empty << " relocated " << stats.relocated << " shift " << stats.shift
+        << '\n';
+  out << "n_iter " << result.n_iter << " inertia " << result.inertia << " converged " << result.converged << " n_empty "
+      << result.n_empty << '\n';
+  for (const Warning& warning : result.warnings)
+    out << "warning " << static_cast<int>(warning.kind) << ' ' << warning.message << '\n';
+  std::vector<std::string> lines;
+  std::istringstream in(out.str());
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
 }
 
 std::string difference(const Result& got, const Result& expected) {
-  std::vector<std::string> warnings[2];
-  for (const Warning& warning : got.warnings) warnings[0].push_back(warning.message);
-  for (const Warning& warning : expected.warnings) warnings[1].push_back(warning.message);
-  for (const std::string& found :
-       {difference("numbers (inertia, n_iter, converged, n_used, n_empty, k, d; then of each iteration: redo, number, "
-                   "inertia, shift, changed, empty, relocated)",
-                   numbers_of(got), numbers_of(expected)),
-        difference("centroids", got.centroids, expected.centroids), difference("labels", got.labels, expected.labels),
-        std::string(warnings[0] == warnings[1] ? "" : "the warnings")})
-    if (!found.empty()) return found;
-  return "";
+  const auto mine = lines_of(got), theirs = lines_of(expected);
+  for (std::size_t i = 0; i < std::min(mine.size(), theirs.size()); ++i)
+    if (mine[i] != theirs[i]) return '"' + mine[i] + "\", not \"" + theirs[i] + '"';
+  if (mine.size() != theirs.size()) return "the number of warnings";
+  const std::string found = difference("centroids", got.centroids, expected.centroids);
+  return found.empty() ? difference("labels", got.labels, expected.labels) : found;
 }
 
 std::string difference(const Prediction& got, const Prediction& expected) {
@@ -199,24 +198,24 @@ bool fell_back(const FuzzCase& fuzz, const std::string& filter, const Result& re
 }
 
 struct Counts {
-  std::int64_t fits = 0, predicts = 0, refused = 0, wrong = 0;
-  struct Of {
+  struct Wish {
     std::int64_t asked = 0, ran = 0;
   };
-  std::map<std::pair<std::string, std::string>, Of> paths;  // by instruction set and filter asked for
-  std::map<std::pair<std::string, std::string>, std::int64_t>
-      first;  // by instruction set and filter of a first iteration
+  using IsaAndFilter = std::pair<std::string, std::string>;
+
+  std::int64_t fits = 0, predicts = 0, refused = 0, wrong = 0;
+  std::map<IsaAndFilter, Wish> wishes;
+  std::map<IsaAndFilter, std::int64_t> chosen;  // without a wish: the filter of the first iteration
 
   void merge(const Counts& other) {
     fits += other.fits;
     predicts += other.predicts;
     refused += other.refused;
-    wrong += other.wrong;
-    for (const auto& [path, of] : other.paths) {
-      paths[path].asked += of.asked;
-      paths[path].ran += of.ran;
+    for (const auto& [path, wish] : other.wishes) {
+      wishes[path].asked += wish.asked;
+      wishes[path].ran += wish.ran;
     }
-    for (const auto& [path, times] : other.first) first[path] += times;
+    for (const auto& [path, times] : other.chosen) chosen[path] += times;
   }
 };
 
@@ -232,6 +231,7 @@ class Host {
 
   // What is wrong with the case, or "".
   std::string check(const FuzzCase& fuzz) {
+    announce(fuzz, fuzz.runs[0]);
     Params params = fuzz.params;
     params.execution = on("scalar");
     if (fuzz.with_init) params.init = fuzz.init.view();
@@ -253,8 +253,7 @@ class Host {
       expected_labels = outcome_of([&] { return predict(fuzz.data.view(), centroids.view(), predict_params); });
 
     for (const FuzzRun& run : fuzz.runs) {
-      const std::string text = fuzz.text(run);
-      std::snprintf(running_.text, sizeof running_.text, "%s", text.c_str());
+      const std::string text = announce(fuzz, run);
       Random random(run.hidden_seed);
       const MatrixView x = data_.place(fuzz.data, run.data, random);
       if (fuzz.with_init) params.init = centroids_.place(fuzz.init, run.init, random);
@@ -278,12 +277,21 @@ class Host {
   }
 
  private:
+  std::string announce(const FuzzCase& fuzz, const FuzzRun& run) {
+    const std::string text = fuzz.text(run);
+    std::snprintf(running_.text, sizeof running_.text, "%s", text.c_str());
+    return text;
+  }
+
   void count(const FuzzRun& run, const Result& result) {
-    auto& of = counts_.paths[{run.execution.isa, run.execution.filter}];
-    ++of.asked;
-    of.ran += really_ran(run.execution.filter, result);
-    if (run.execution.filter.empty())
-      ++counts_.first[{run.execution.isa, std::string(result.iterations[0].filter.filter)}];
+    const auto& [isa, filter] = std::tie(run.execution.isa, run.execution.filter);
+    if (filter.empty()) {
+      ++counts_.chosen[{isa, std::string(result.iterations[0].filter.filter)}];
+      return;
+    }
+    Counts::Wish& wish = counts_.wishes[{isa, filter}];
+    ++wish.asked;
+    wish.ran += really_ran(filter, result);
   }
 
   Running& running_;
@@ -291,21 +299,21 @@ class Host {
   Arena data_, centroids_;
 };
 
-// Prints what ran; false if some path never did.
-bool report(const Counts& counts) {
+// Prints what ran; false if a filter that these paths have never did.
+bool report(Counts& counts, const std::vector<Path>& paths) {
   bool all = true;
-  std::printf("fits on which the filter asked for did something, of those that asked for it:\n");
-  for (const auto& [path, of] : counts.paths) {
-    const auto& [isa, filter] = path;
-    if (filter.empty()) continue;
-    all = all && of.ran > 0;
-    std::printf("  %-12s %-12s %8lld of %8lld%s\n", isa.c_str(), filter.c_str(), static_cast<long long>(of.ran),
-                static_cast<long long>(of.asked), of.ran > 0 ? "" : "  WRONG: it never ran");
+  std::cout << "fits in which the filter asked for did something, of those that asked for it:\n";
+  for (const Path& path : paths) {
+    if (path.filter.empty()) continue;
+    const Counts::Wish wish = counts.wishes[{path.isa, path.filter}];
+    all = all && wish.ran > 0;
+    std::cout << "  " << path << ": " << wish.ran << " of " << wish.asked
+              << (wish.ran > 0 ? "\n" : "  WRONG: it never ran\n");
   }
-  std::printf("fits without a wish, by the filter of their first iteration:\n");
-  for (const auto& [path, times] : counts.first)
-    std::printf("  %-12s %-12s %8lld\n", path.first.c_str(), path.second.c_str(), static_cast<long long>(times));
-  std::printf("%lld cases were refused, as the oracle refuses them\n", static_cast<long long>(counts.refused));
+  std::cout << "fits that asked for none, by the filter of their first iteration:\n";
+  for (const auto& [path, times] : counts.chosen)
+    std::cout << "  " << path.first << ' ' << path.second << ": " << times << '\n';
+  std::cout << counts.refused << " cases were refused, as the oracle refuses them\n";
   return all;
 }
 
@@ -317,7 +325,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 int main_of(int argc, char** argv) {
   const int seconds = argc == 2 ? std::atoi(argv[1]) : 0;
   if (seconds < 1) {
-    std::fprintf(stderr, "usage: [FUZZ_SEED=number [FUZZ_CASE=number]] fastkmeans_fuzz SECONDS\n");
+    std::cerr << "usage: [FUZZ_SEED=number [FUZZ_CASE=number]] fastkmeans_fuzz SECONDS\n";
     return 2;
   }
   const std::uint64_t seed = number_from("FUZZ_SEED", std::random_device()());
@@ -326,8 +334,7 @@ int main_of(int argc, char** argv) {
   for (const char* variable : {"FASTKMEANS_ISA", "FASTKMEANS_FILTER"}) unsetenv(variable);
   watch_signals();
   alarm(static_cast<unsigned>(seconds) + kMostSilence);
-  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-  std::fflush(stdout);
+  std::cout << "seed " << seed << std::endl;
 
   std::vector<Path> paths = kernel_paths(true);
   for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
@@ -345,23 +352,19 @@ int main_of(int argc, char** argv) {
       const std::string wrong = mine.check(fuzz);
       if (wrong.empty()) continue;
       const std::lock_guard lock(mutex);
-      ++counts.wrong;
       if (++total.wrong >= kMostWrong || only != kAllCases) stop = true;
-      std::printf("WRONG: %s\n", wrong.c_str());
-      std::fflush(stdout);
+      std::cout << "WRONG: " << wrong << std::endl;
     }
     const std::lock_guard lock(mutex);
-    counts.wrong = 0;
     total.merge(counts);
   };
   std::vector<std::thread> hosts;
   for (int i = 0; i < std::min(default_threads(), kMostHosts); ++i) hosts.emplace_back(host, i);
   for (std::thread& thread : hosts) thread.join();
 
-  const bool all_ran = report(total) || only != kAllCases;
-  std::printf("%lld fits, %lld predicts, %lld wrong (seed %llu, %d s)\n", static_cast<long long>(total.fits),
-              static_cast<long long>(total.predicts), static_cast<long long>(total.wrong),
-              static_cast<unsigned long long>(seed), seconds);
+  const bool all_ran = report(total, paths) || only != kAllCases;
+  std::cout << total.fits << " fits, " << total.predicts << " predicts, " << total.wrong << " wrong (seed " << seed
+            << ", " << seconds << " s)\n";
   return total.wrong == 0 && all_ran ? 0 : 1;
 }
 

@@ -74,7 +74,7 @@ inline FuzzCase::FuzzCase(std::uint64_t seed_, std::uint64_t number_, const std:
 }
 
 inline void FuzzCase::draw_shape(Random& random, std::int64_t& n, std::int64_t& d, std::int64_t& k) {
-  const bool large = one_in(random, 6);
+  const bool large = one_in(random, 10);
   do {
     n = draw(random, 1, large ? 2000 : one_of(random, {8, 60, 150, 400}));
     switch (draw(random, 0, 8)) {
