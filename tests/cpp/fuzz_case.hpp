@@ -19,6 +19,7 @@ struct FuzzRun {
 struct FuzzCase {
   std::uint64_t seed, number;
   Kind kind = Kind::normal;
+  bool crowded = false;       // so many rows of equal distances that the planner's filter gives up
   double factor = 1;          // values are those of the kind times this
   std::int64_t clusters = 0;  // rows are near this many of them, or 0
   std::int64_t bad = 0;       // elements made NaN, infinite or too large
@@ -74,7 +75,8 @@ inline FuzzCase::FuzzCase(std::uint64_t seed_, std::uint64_t number_, const std:
 }
 
 inline void FuzzCase::draw_shape(Random& random, std::int64_t& n, std::int64_t& d, std::int64_t& k) {
-  const bool large = one_in(random, 10);
+  crowded = one_in(random, 20);
+  const bool large = crowded || one_in(random, 10);
   do {
     n = draw(random, 1, large ? 2000 : one_of(random, {8, 60, 150, 400}));
     switch (draw(random, 0, 8)) {
@@ -90,11 +92,12 @@ inline void FuzzCase::draw_shape(Random& random, std::int64_t& n, std::int64_t& 
     }
     k = draw(random, 1, std::min<std::int64_t>(n, one_of(random, {60, large ? 400 : 60})));
     if (one_in(random, 16)) k = n;
-  } while (n * k * d > (large ? kLargeWork : kSmallWork) || n * d > kMostElements);
+  } while (n * k * d > (large ? kLargeWork : kSmallWork) || n * d > kMostElements ||
+           (crowded && n * k * d < kLargeWork / 6));
 }
 
 inline void FuzzCase::draw_values(Random& random, std::int64_t n, std::int64_t d, std::int64_t k) {
-  kind = one_of(random, kKinds);
+  kind = crowded ? one_of(random, {Kind::integers, Kind::duplicates}) : one_of(random, kKinds);
   const DType dtype = one_in(random, 3) ? DType::f32 : one_of(random, kDTypes);
   // Integers of all sizes, and fp64 values that fp32 does not have.
   const bool is_float = dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
@@ -141,6 +144,7 @@ inline void FuzzCase::draw_params(Random& random) {
 inline FuzzRun FuzzCase::draw_run(Random& random, const Path& path) {
   FuzzRun run;
   run.execution = on(path, static_cast<int>(draw(random, 1, 4)));
+  if (crowded) run.execution.filter.clear();
   const std::int64_t sizes[] = {1, 2, draw(random, 3, 100), 64, 51'200, std::numeric_limits<std::int64_t>::max()};
   run.execution.chunk_size_data = one_of(random, sizes);
   run.execution.chunk_size_centroids = one_of(random, sizes);
