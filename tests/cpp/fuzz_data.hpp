@@ -77,9 +77,9 @@ struct Packed {
   Packed() = default;
   Packed(std::int64_t rows_, std::int64_t cols_, DType dtype_)
       : rows(rows_), cols(cols_), dtype(dtype_), bytes(static_cast<std::size_t>(rows * cols) * item_size(dtype)) {}
-  // The values times `factor`, kept below the magnitude that is refused.
+  // The values times `factor`, kept below the magnitude that is refused and the infinity of half floats.
   Packed(const Matrix& values, DType dtype_, double factor) : Packed(values.rows, values.cols, dtype_) {
-    const double most = (1 - 0x1p-20) * static_cast<double>(magnitude_limit(cols));
+    const double most = dtype == DType::f16 ? 65504 : (1 - 0x1p-20) * static_cast<double>(magnitude_limit(cols));
     for (std::size_t i = 0; i < values.values.size(); ++i)
       encode(std::clamp(factor * static_cast<double>(values.values[i]), -most, most), dtype,
              &bytes[i * item_size(dtype)]);
