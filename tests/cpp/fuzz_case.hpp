@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "fuzz_data.hpp"
+#include "layouts.hpp"
 
 namespace fastkmeans::testing {
 

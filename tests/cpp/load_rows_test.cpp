@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <numeric>
 
-#include "element.hpp"
-#include "testing.hpp"
+#include "layouts.hpp"
 
 namespace fastkmeans::testing {
 namespace {
-
-constexpr DType kTypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i8,  DType::u8,
-                            DType::i16, DType::u16, DType::i32, DType::u32,  DType::i64, DType::u64};
 
 void expect_element(float got, float expected, const cpu::Isa& isa, DType dtype) {
   if (std::isnan(expected)) {
@@ -80,7 +76,7 @@ TEST(LoadRowsNoOracle, EveryTypeAndLayout) {
   Random random(7);
   std::vector<char> bytes(1 << 16);
   for (char& byte : bytes) byte = static_cast<char>(draw(random, -128, 127));
-  for (const DType dtype : kTypes) {
+  for (const DType dtype : kDTypes) {
     const auto item = static_cast<std::int64_t>(item_size(dtype));
     for (const auto& [rows, cols] :
          std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {5, 3}, {9, 16}, {14, 33}, {3, 130}}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrices for the fuzz program: values of every dtype, and memory in which they lie as badly as a caller can lay them.
+// Values of every dtype, and memory in which they lie as badly as a caller can lay them.
 #pragma once
 
 #include <sys/mman.h>
