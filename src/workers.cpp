@@ -51,7 +51,7 @@ class Pool {
       wanted_ += job.seats;
       grow();
     }
-    for (int seat = 0; seat < job.seats; ++seat) wake_.notify_one();
+    wake_.notify_all();  // one system call: to wake 15 threads one by one took half a millisecond
     body(0);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);
