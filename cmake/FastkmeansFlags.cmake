@@ -31,6 +31,14 @@ function(fastkmeans_exports target map)
   endif()
 endfunction()
 
+# Exceptions leave the library, so it must unwind by the same libgcc as its user; linked statically by a GCC that does
+# so by itself, and hidden by the map, its own copy would end the process.
+function(fastkmeans_throws target)
+  if(UNIX AND NOT APPLE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_link_options(${target} PRIVATE -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state)
+  endif()
+endfunction()
+
 # One source, compiled once for each instruction set; the run time picks (src/cpu). Every other file stays at the
 # baseline, so that nothing outside these can use an instruction that the machine lacks.
 function(fastkmeans_instruction_set_flags)

@@ -398,6 +398,7 @@ MUTANTS = [
     Mutant("pool threads keep their mode", WORKERS, "    const FpState fp_state;\n", ""),
     Mutant("a failure does not end the other seats", WORKERS, "      stop_ = true;\n", ""),
     Mutant("calls share their threads", WORKERS, "wanted_ += job.seats;", "wanted_ = std::max(wanted_, job.seats);"),
+    Mutant("threads without work stay", WORKERS, "kIdle = std::chrono::seconds(2)", "kIdle = std::chrono::hours(1)"),
     Mutant("any number of threads", WORKERS, "std::max(os::usable_cpus(), kAlwaysAllowed)", "kMostThreads"),
     # Rows where they lie.
     Mutant("slices are read as wide as they are stored", KERNELS, "d == ld && col_stride == 4", "col_stride == 4"),

@@ -26,6 +26,8 @@ constexpr double kOperationsWorthAThread = 500'000;
 constexpr int kAlwaysAllowed = 16;
 // Of all calls together: more than any machine has cores.
 constexpr int kMostThreads = 1024;
+// Threads without work for so long end: a process that once had many callers at a time does not keep theirs.
+constexpr auto kIdle = std::chrono::seconds(2);
 
 int allowed(long wanted) {
   return static_cast<int>(std::min<long>(wanted, std::max(os::usable_cpus(), kAlwaysAllowed)));
@@ -76,7 +78,10 @@ class Pool {
     std::unique_lock lock(mutex_);
     for (;;) {
       Job* job = nullptr;
-      wake_.wait(lock, [&] { return (job = open_job()) != nullptr; });
+      if (!wake_.wait_for(lock, kIdle, [&] { return (job = open_job()) != nullptr; })) {
+        --size_;
+        return;
+      }
       const int seat = job->next_seat++;
       ++job->active;
       lock.unlock();
@@ -99,7 +104,8 @@ class Pool {
   int size_ = 0;    // threads there are
 };
 
-// Never destroyed: its threads sleep until the process ends. A forked child has none of them and starts a new pool.
+// Never destroyed: its threads may be there until the process ends. A forked child has none of them and starts a new
+// pool.
 std::atomic<Pool*> current_pool{nullptr};
 
 Pool& pool() {

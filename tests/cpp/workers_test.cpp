@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <thread>
@@ -122,6 +123,30 @@ TEST(WorkersNoOracle, ManyCallersHaveAllTheirThreads) {
     });
   for (auto& caller : callers) caller.join();
 }
+
+#if defined(__linux__)
+TEST(WorkersNoOracle, ThreadsWithoutWorkEnd) {
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  std::atomic<int> here{0};
+  Workers(12, {}).for_each(12, kWorthManyThreads, [&](std::int64_t, int) {
+    ++here;
+    EXPECT_TRUE(wait_for([&] { return here == 12; }));
+  });
+  EXPECT_GE(threads(), 12);
+  EXPECT_TRUE(wait_for([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    return threads() < 12;
+  }));
+  here = 0;  // and others come when there is work again
+  Workers(12, {}).for_each(12, kWorthManyThreads, [&](std::int64_t, int) {
+    ++here;
+    EXPECT_TRUE(wait_for([&] { return here == 12; }));
+  });
+}
+#endif
 
 TEST(WorkersNoOracle, InterruptEndsAllSeats) {
   const auto start = Clock::now();
