@@ -54,9 +54,9 @@ def device_name(device: Any) -> str | None:
         if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]+)?", name):
             raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N', 'mps' or 'xpu', given {name!r}.")
         return name
-    if isinstance(device, bool):
-        raise TypeError(f"device must be a string, an integer or a torch.device, given {device!r} (bool).")
     try:
+        if isinstance(device, (bool, float)):  # nobody writes a device so
+            raise TypeError
         return f"cuda:{integer('device', device, low=0)}"
     except TypeError:
         kind = type(device).__name__

@@ -28,7 +28,8 @@ exit code: 0 done; 1 done, but stdout cannot be written (output files are there)
 130 Ctrl-C; 141 done, but nobody reads stdout; 143 SIGTERM. What cannot be written to stderr is lost, no more.
 """
 _OUTPUTS = """
-An output is a whole file at any time: the old one, or the new one with the permissions of the old. Two outputs are
+An output is a whole file at any time: the old one, or the new one with the group and mode of the old, which is
+replaced even if it is write-protected; other names of it (hard links) keep what it held. Two outputs are
 both complete before either takes its name; an error or interruption between these last two steps leaves the first new
 and the second old. No temporary files stay behind, unless the process is killed (.fastkmeans-*.tmp).
 """

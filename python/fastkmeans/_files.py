@@ -64,7 +64,7 @@ def _map(file: io.BufferedReader, path: str) -> np.ndarray[Any, Any]:
             shape, fortran_order, dtype = _HEADER_READERS[np.lib.format.read_magic(head)](head)
     except Exception:  # a damaged header may fail anywhere in numpy, tokenize and ast
         raise _unexpected(path, "a damaged or unfinished header") from None
-    if len(shape) != 2 or min(shape) < 1:
+    if [type(count) for count in shape] != [int, int] or min(shape) < 1:  # True is an int to numpy
         raise _unexpected(path, f"shape {shape}")
     _input.read(np.empty((1, 1), dtype), 1, path)  # for the dtype: objects must not be mapped
     size, needed = os.fstat(file.fileno()).st_size, head.tell() + math.prod(shape) * dtype.itemsize
@@ -78,7 +78,10 @@ def _unexpected(path: str, given: str) -> Failure:
 
 
 def check_outputs(paths: Sequence[str], inputs: Sequence[str]) -> None:
-    """Raise Failure, before the work rather than after it, for outputs that `save` could not write or must not."""
+    """Raise Failure, before the work rather than after it, for outputs that `save` must not write or could not.
+
+    As far as can be told: somebody else's file in a folder like /tmp may be seen to be theirs by the renaming alone.
+    """
     targets = [os.path.realpath(path) for path in paths]
     if len(set(targets)) < len(targets):
         raise Failure(f"both outputs would be {paths[0]}")
@@ -87,8 +90,8 @@ def check_outputs(paths: Sequence[str], inputs: Sequence[str]) -> None:
             raise Failure(f"{path} is an input: choose another output")
         temporary = _beside(target)
         with _writing(path), _removed([temporary]):
-            mode = _mode(target)
-            if mode is not None and not stat.S_ISREG(mode):
+            old = _status(target)
+            if path.endswith(os.sep) or (old is not None and not stat.S_ISREG(old.st_mode)):
                 raise Failure(f"cannot write {path}: not a regular file")
             open(temporary, "xb").close()
 
@@ -105,7 +108,7 @@ def save(outputs: Sequence[tuple[str, np.ndarray[Any, Any]]]) -> None:
     with _removed(temporaries):
         for (path, array), target, temporary in zip(outputs, targets, temporaries, strict=True):
             with _writing(path):
-                _write(array, temporary, _mode(target))
+                _write(array, temporary, _status(target))
         for (path, _), target, temporary in zip(outputs, targets, temporaries, strict=True):
             with _writing(path):
                 os.replace(temporary, target)
@@ -131,13 +134,13 @@ def _removed(temporaries: Sequence[str]) -> Iterator[None]:
                 os.unlink(temporary)
 
 
-def _write(array: np.ndarray[Any, Any], path: str, mode: int | None) -> None:
-    """A new file `path`, on the disk when this returns; `mode` None gives the permissions of any new file."""
+def _write(array: np.ndarray[Any, Any], path: str, old: os.stat_result | None) -> None:
+    """A new file `path`, on the disk when this returns. Its permissions are those of `old`, or of any new file."""
     # A replacement is nobody else's to read before it has the old file's permissions.
-    at_first = 0o666 if mode is None else 0o600
+    at_first = 0o666 if old is None else 0o600
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, at_first)) as file:
-        if mode is not None:
-            os.fchmod(file.fileno(), stat.S_IMODE(mode))
+        if old is not None:
+            _give_permissions(file.fileno(), old)
         # Not np.save: its tofile() loses the error of a full disk when the array fits into stdio's buffer.
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(array.data)
@@ -145,10 +148,20 @@ def _write(array: np.ndarray[Any, Any], path: str, mode: int | None) -> None:
         os.fsync(file.fileno())
 
 
-def _mode(path: str) -> int | None:
+def _give_permissions(file: int, old: os.stat_result) -> None:
+    """The group and mode of `old`; if the group cannot be had, what it was allowed is nobody else's."""
+    mode = stat.S_IMODE(old.st_mode)
+    try:
+        os.fchown(file, -1, old.st_gid)
+    except OSError:
+        mode &= ~(stat.S_IRWXG | stat.S_ISGID)
+    os.fchmod(file, mode)
+
+
+def _status(path: str) -> os.stat_result | None:
     """Kind and permissions of the file at `path`, or None if there is none."""
     try:
-        return os.stat(path).st_mode
+        return os.stat(path)
     except FileNotFoundError:
         return None
 

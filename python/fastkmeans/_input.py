@@ -93,6 +93,11 @@ def _convert(data: Any, what: str) -> Rows:
         array = np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{what} must be a matrix, given a {type(data).__name__}: {error}") from None
+    except (TypeError, RuntimeError) as error:  # numpy and torch about a list of tensors that are no arrays
+        raise TypeError(
+            f"{what} must be a matrix, given a {type(data).__name__} whose entries are no arrays for numpy ({error}); "
+            "pass torch.stack(rows) for tensors"
+        ) from None
     if array.ndim == 0 and array.dtype.kind in "OSU" and not isinstance(data, np.ndarray):
         given = "None" if data is None else f"a {type(data).__name__}"
         raise TypeError(
@@ -128,9 +133,10 @@ def _from_nullable(frame: Any, array: np.ndarray[Any, Any], what: str) -> np.nda
             f"{what} has missing values (NA) in {count}, the first is row {rows[0]}; drop the rows with .dropna() or "
             "fill them with .fillna()."
         )
-    if "object" in map(str, np.ravel(frame.dtypes)):
+    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in np.ravel(frame.dtypes)]
+    if not all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in dtypes):
         return array
-    return array.astype(np.array(array.ravel().tolist()).dtype)
+    return array.astype(np.result_type(*dtypes))
 
 
 def _from_numpy(array: np.ndarray[Any, Any], what: str) -> tuple[np.ndarray[Any, Any], str]:

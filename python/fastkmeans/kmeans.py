@@ -80,7 +80,8 @@ class FastKMeans:
     centroids : None before training, then a numpy array (k, d), float32. Others may be assigned; what is below is
         then None again, since it belongs to those that were found.
     centroids_device : the centroids as the kind of array that was trained on, on its device.
-    labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None.
+    labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
+        where `train` is replaced.
     inertia_ : sum of squared distances: with labels_, of all rows given to `centroids`; after `train`, the last
         iteration's, over the rows used.
     n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on.
@@ -176,11 +177,17 @@ class FastKMeans:
         self._train(data, labels=False)
 
     def fit(self, data: Any) -> FastKMeans:
-        """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self."""
+        """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self.
+
+        Where `train` is replaced, nothing else is called: `labels_` is None if that found centroids alone.
+        """
         if self._is_ours("train"):
             self._train(data, labels=True)
-        else:
-            self.train(data)
+            return self
+        earlier = self.iteration_stats
+        self.train(data)
+        if earlier is not None and self.iteration_stats is earlier:  # it wrote into the centroids of an earlier fit
+            self._hold(self._centroids, self._home)
         return self
 
     def predict(self, data: Any) -> Any:
@@ -207,9 +214,10 @@ class FastKMeans:
 
     def fit_predict(self, data: Any) -> Any:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
+        if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
+            labels, home = self._train(data, labels=True)
+            return _input.give_back(labels.copy(), home)
         self.fit(data)
-        if self.labels_ is not None and self._is_ours("train", "fit", "predict"):  # `fit` has just computed them
-            return _input.give_back(self.labels_.copy(), self._home)
         return self.predict(data)
 
     def _is_ours(self, *names: str) -> bool:
@@ -257,7 +265,11 @@ class FastKMeans:
         log_filter(stats)
         return self.callback(stats) if self.callback is not None else False
 
-    def _train(self, data: Any, labels: bool) -> None:
+    def _train(self, data: Any, labels: bool) -> tuple[Any, Any]:
+        """Train, and hold what is found. Returns the labels, if wanted, and the kind of array that `data` is.
+
+        Returned as well, since another thread may use this object at the same time.
+        """
         self._check()
         rows = _input.read(data, self.d)
         n = rows.array.shape[0]
@@ -293,6 +305,7 @@ class FastKMeans:
             n_used_=result["n_used"],
             iteration_stats=[IterationStats(*numbers) for numbers in result["iterations"]],
         )
+        return result["labels"], rows.home
 
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}

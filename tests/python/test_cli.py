@@ -164,6 +164,7 @@ BAD_FILES = {
     "short.npy": (npy(shaped("(72, 7)")), "a file cut short: 2071 bytes of the 2087 that its header tells of"),
     "many.npy": (npy(shaped("(99999999999999999999, 7)")), "a file cut short: "),
     "overflow.npy": (npy(shaped("(4611686018427387904, 7)")), "a file cut short: "),
+    "bools.npy": (npy(shaped("(True, 4)")), "shape (True, 4)"),
     "negative.npy": (npy(shaped("(-5, 7)")), "shape (-5, 7)"),
     "vector.npy": (npy(shaped("(3,)")), "shape (3,)"),
     "cube.npy": (npy(shaped("(3, 3, 3)")), "shape (3, 3, 3)"),

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("folder")
         ("no/such/out.npy", "No such file"),
         ("x.npy/out.npy", "Not a directory"),
         ("folder", "not a regular file"),
+        ("new/", "not a regular file"),
         ("n" * 256, "File name too long"),
     ],
 )
@@ -168,6 +169,25 @@ def test_an_existing_output_keeps_its_permissions_and_links_are_followed(mode: i
     assert os.path.islink("out.npy")
     assert np.load("real.npy").shape == (5, 7)
     assert os.stat("real.npy").st_mode & 0o7777 == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to any group")
+def test_an_existing_output_keeps_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def replaced() -> tuple[int, int]:
+        Path("out.npy").write_bytes(b"old")
+        os.chown("out.npy", -1, 4321)
+        os.chmod("out.npy", 0o2664)
+        assert train() == 0
+        status = os.stat("out.npy")
+        return status.st_gid, status.st_mode & 0o7777
+
+    assert replaced() == (4321, 0o2664)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    assert replaced() == (os.getgid(), 0o604)
 
 
 def test_a_replacement_is_private_until_it_has_the_old_permissions(monkeypatch: pytest.MonkeyPatch) -> None:

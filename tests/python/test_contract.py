@@ -120,6 +120,7 @@ def test_an_attribute_changed_to_nonsense_is_the_constructor_s_error(name: str, 
         *[(name, True) for name in ("d", "k", "tol", "device")],
         ("callback", 3),
         ("device", 1.5),
+        ("device", 1.0),
     ],
 )
 def test_a_wrong_type_is_a_type_error(name: str, value: Any) -> None:

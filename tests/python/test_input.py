@@ -253,6 +253,13 @@ def test_data_frames(dtype: str, whole: np.ndarray) -> None:
     assert FastKMeans(6, 2).fit(frame).predict(frame[:0]).tolist() == []
 
 
+def test_nullable_columns_beside_text() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}).astype({"a": "Int64", "b": "string"})
+    with pytest.raises(TypeError, match="given object; if its entries are numbers"):
+        FastKMeans(2, 1).fit(frame)
+
+
 def test_nullable_integers_are_rounded_once() -> None:
     """This is just above the middle of two float32. In float64 it would be the middle, which goes to the one below."""
     pandas = pytest.importorskip("pandas")
@@ -363,6 +370,14 @@ def test_assigned_tensors_as_centroids(torch: Any, whole: np.ndarray) -> None:
         kmeans.centroids = torch.from_numpy(whole[:9]).to(dtype)
         assert kmeans.predict(whole).tolist() == expected
     assert FastKMeans(6, 9, init=kmeans.centroids).fit(whole).n_used_ == 300
+
+
+def test_lists_of_tensors_that_numpy_cannot_read(torch: Any) -> None:
+    said = r"^data must be a matrix, given a list whose entries are no arrays for numpy .*torch\.stack"
+    for row in (torch.zeros(6, requires_grad=True), torch.zeros(6, dtype=torch.bfloat16)):
+        with pytest.raises(TypeError, match=said):
+            FastKMeans(6, 1).fit([row, row])
+    assert FastKMeans(6, 1).fit([torch.zeros(6), torch.ones(6)]).n_used_ == 2
 
 
 def test_tensors_that_cannot_be_read(torch: Any) -> None:

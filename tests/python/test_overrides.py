@@ -93,6 +93,27 @@ def test_a_train_that_adds_to_ours_keeps_what_ours_found(x: np.ndarray) -> None:
     assert kmeans.labels_ is None
 
 
+def test_centroids_changed_in_place_leave_nothing_of_an_earlier_fit(x: np.ndarray, nearest: Any) -> None:
+    kmeans = FastKMeans(7, 5).fit(x[:100])
+
+    def train(data: np.ndarray) -> None:
+        kmeans.centroids[...] = data[:5]
+
+    kmeans.train = train  # type: ignore[method-assign]
+    assert kmeans.fit(x).labels_ is None
+    assert kmeans.inertia_ is None
+    np.testing.assert_array_equal(kmeans.fit_predict(x), nearest(x, x[:5]))
+
+
+def test_labels_come_from_the_fit_and_not_from_what_another_thread_left(x: np.ndarray) -> None:
+    class Shared(FastKMeans):
+        def _hold(self, *args: Any, **found: Any) -> None:
+            super()._hold(*args, **found)
+            vars(self)["labels_"] = None  # as another thread would, at the worst moment
+
+    assert Shared(7, 5).fit_predict(x).tolist() == FastKMeans(7, 5).fit_predict(x).tolist()
+
+
 def test_another_object_s_method_is_not_ours(x: np.ndarray) -> None:
     """Bound methods are told apart by their object too."""
     kmeans, other = FastKMeans(7, 5), FastKMeans(7, 5)
