@@ -31,10 +31,12 @@ function(fastkmeans_exports target map)
   endif()
 endfunction()
 
-# Exceptions leave the library, so it must unwind by the same libgcc as its user; linked statically by a GCC that does
-# so by itself, and hidden by the map, its own copy would end the process.
+# Exceptions leave the library, so it must unwind by the same libgcc as its user; linked statically by a compiler that
+# does so by itself, and hidden by the map, its own copy would end the process.
+include(CheckLinkerFlag)
 function(fastkmeans_throws target)
-  if(UNIX AND NOT APPLE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  check_linker_flag(CXX -lgcc_s FASTKMEANS_HAS_LIBGCC_S)
+  if(UNIX AND NOT APPLE AND FASTKMEANS_HAS_LIBGCC_S)
     target_link_options(${target} PRIVATE -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state)
   endif()
 endfunction()
