@@ -18,11 +18,11 @@ class Mutant(NamedTuple):
 BOUND, ASSIGN, PREPARE = "src/sketch/bound.hpp", "src/cpu/assign.cpp", "src/cpu/prepare.cpp"
 ASSIGNMENTS, KERNELS, SIMD = "src/cpu/assignments.cpp", "src/cpu/kernels_inl.hpp", "src/cpu/simd.hpp"
 KERNELS_H = "src/cpu/kernels.hpp"
-SKETCH, ROTATION, PLAN, PLAN_H = "src/cpu/sketch_inl.hpp", "src/sketch/rotation.cpp", "src/plan.cpp", "src/plan.hpp"
+SKETCH, ROTATION, PLAN, PLAN_H = "src/cpu/sketch_inl.hpp", "src/sketch/rotation.cpp", "src/plan/plan.cpp", "src/plan/plan.hpp"
 DRIFT, DRIFT_H, GIVE_UP = "src/cpu/drift.cpp", "src/cpu/drift.hpp", "src/cpu/assign.hpp"
 NARROW, NARROW_KERNELS = "src/cpu/narrow.cpp", "src/cpu/narrow_inl.hpp"
-FINALIZE, LLOYD, FIT, SAMPLE = "src/finalize.cpp", "src/lloyd.cpp", "src/fit.cpp", "src/sample.cpp"
-FIXED, SUM, WORKERS, FP_STATE = "src/fixed_point.cpp", "src/exact_sum.hpp", "src/workers.cpp", "src/fp_state.hpp"
+FINALIZE, LLOYD, FIT, SAMPLE = "src/finalize.cpp", "src/lloyd.cpp", "src/fit.cpp", "src/source/sample.cpp"
+FIXED, SUM, WORKERS, FP_STATE = "src/numeric/fixed_point.cpp", "src/numeric/exact_sum.hpp", "src/runtime/workers.cpp", "src/numeric/fp_state.hpp"
 
 # Notation of the reasons: u = 2^-24, m = ceil(d / 32), A = |a|, N = |b|^2 / 2, R the true distance, L the levels of a
 # sketch, K its size.
@@ -364,7 +364,7 @@ MUTANTS = [
     Mutant("nredo goes on after a stop", FIT, "best.stopped = stopped;", "best.stopped = false;"),
     Mutant(
         "minus zero is another row",
-        "src/row_hash.hpp",
+        "src/numeric/row_hash.hpp",
         "std::bit_cast<std::uint32_t>(row[j] + 0.0f)",
         "std::bit_cast<std::uint32_t>(row[j])",
     ),

@@ -3,8 +3,8 @@
 
 #include "cpu/cpu_backend.hpp"
 #include "cpu/dispatch.hpp"
+#include "runtime/workers.hpp"
 #include "scalar/scalar_backend.hpp"
-#include "workers.hpp"
 
 #if !defined(FASTKMEANS_BUILD_FLAGS)  // CMakeLists.txt states them
 #define FASTKMEANS_BUILD_FLAGS "flags not recorded"

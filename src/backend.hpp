@@ -8,8 +8,8 @@
 #include <string>
 
 #include "fastkmeans/fastkmeans.hpp"
-#include "fixed_point.hpp"
-#include "statistics.hpp"
+#include "numeric/fixed_point.hpp"
+#include "source/statistics.hpp"
 
 namespace fastkmeans {
 

@@ -7,10 +7,10 @@
 #include <cmath>
 
 #include "backend.hpp"
-#include "distance.hpp"
-#include "element.hpp"
-#include "exact_sum.hpp"
-#include "workers.hpp"
+#include "numeric/distance.hpp"
+#include "numeric/exact_sum.hpp"
+#include "runtime/workers.hpp"
+#include "source/element.hpp"
 
 namespace fastkmeans {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "fastkmeans/matrix_view.hpp"
-#include "fixed_point.hpp"
+#include "numeric/fixed_point.hpp"
 
 namespace fastkmeans {
 

@@ -7,14 +7,14 @@
 #include <utility>
 
 #include "backend.hpp"
-#include "distance.hpp"
-#include "element.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "finalize.hpp"
-#include "fp_state.hpp"
 #include "lloyd.hpp"
-#include "sample.hpp"
-#include "workers.hpp"
+#include "numeric/distance.hpp"
+#include "numeric/fp_state.hpp"
+#include "runtime/workers.hpp"
+#include "source/element.hpp"
+#include "source/sample.hpp"
 
 namespace fastkmeans {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "finalize.hpp"
-#include "workers.hpp"
+#include "runtime/workers.hpp"
 
 namespace fastkmeans {
 namespace {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "cpu/kernels.hpp"
-#include "fixed_point.hpp"
-#include "workers.hpp"
+#include "numeric/fixed_point.hpp"
+#include "runtime/workers.hpp"
 
 namespace fastkmeans::cpu {
 

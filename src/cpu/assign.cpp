@@ -8,7 +8,7 @@
 #include <limits>
 #include <memory>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
 namespace {

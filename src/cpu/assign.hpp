@@ -9,7 +9,7 @@
 
 #include "cpu/drift.hpp"
 #include "cpu/prepare.hpp"
-#include "statistics.hpp"
+#include "source/statistics.hpp"
 
 namespace fastkmeans::cpu {
 

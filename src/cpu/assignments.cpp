@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "cpu/narrow.hpp"
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
 namespace {

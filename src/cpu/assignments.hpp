@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/assign.hpp"
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 namespace fastkmeans::cpu {
 

@@ -7,8 +7,8 @@
 
 #include "cpu/accumulate.hpp"
 #include "cpu/assignments.hpp"
-#include "distance.hpp"
-#include "workers.hpp"
+#include "numeric/distance.hpp"
+#include "runtime/workers.hpp"
 
 namespace fastkmeans::cpu {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "os.hpp"
+#include "runtime/os.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

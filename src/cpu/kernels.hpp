@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "fastkmeans/matrix_view.hpp"
-#include "plan.hpp"
+#include "plan/plan.hpp"
 #include "sketch/bound.hpp"
 
 namespace fastkmeans::cpu {

@@ -8,7 +8,7 @@
 
 #include "cpu/kernels.hpp"
 #include "cpu/simd.hpp"
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
 namespace {

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "distance.hpp"
-#include "element.hpp"
-#include "row_hash.hpp"
+#include "numeric/distance.hpp"
+#include "numeric/row_hash.hpp"
+#include "source/element.hpp"
 
 namespace fastkmeans::cpu {
 std::vector<float> central_row(const MatrixView& x, const Kernels& kernels, Workers& workers) {

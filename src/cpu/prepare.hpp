@@ -9,9 +9,9 @@
 
 #include "backend.hpp"
 #include "cpu/kernels.hpp"
+#include "runtime/workers.hpp"
 #include "sketch/bound.hpp"
 #include "sketch/rotation.hpp"
-#include "workers.hpp"
 
 namespace fastkmeans::cpu {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 #if defined(__SSE2__)
 #include <immintrin.h>

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "distance.hpp"
-#include "element.hpp"
-#include "workers.hpp"
+#include "numeric/distance.hpp"
+#include "runtime/workers.hpp"
+#include "source/element.hpp"
 
 namespace fastkmeans {
 

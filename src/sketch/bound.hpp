@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "distance.hpp"
-#include "random.hpp"
+#include "numeric/distance.hpp"
+#include "numeric/random.hpp"
 
 namespace fastkmeans {
 

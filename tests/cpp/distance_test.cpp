@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 #include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 square_add is the emulation
 #include "scalar/scalar_backend.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "exact_sum.hpp"
+#include "numeric/exact_sum.hpp"
 
 #include <algorithm>
 #include <array>

@@ -3,7 +3,7 @@
 // (scripts/mutation_check.py). Random data does not find such a fault. docs/algorithm.md section 6 names the terms.
 #include <limits>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 #include "sketch/bound.hpp"
 #include "testing.hpp"
 

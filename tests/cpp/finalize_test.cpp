@@ -2,7 +2,7 @@
 // Empty clusters, means and shift, computed by hand.
 #include "finalize.hpp"
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

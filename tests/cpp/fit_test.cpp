@@ -3,7 +3,7 @@
 #include <limits>
 #include <thread>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

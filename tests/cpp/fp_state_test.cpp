@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Callers with another floating-point mode get the same bits, and their mode back.
-#include "fp_state.hpp"
+#include "numeric/fp_state.hpp"
 
 #include <mutex>
 #include <set>

@@ -20,8 +20,8 @@
 #include <tuple>
 #include <typeinfo>
 
-#include "distance.hpp"
 #include "fuzz_case.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::testing {
 namespace {

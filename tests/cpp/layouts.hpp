@@ -10,7 +10,7 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "element.hpp"
+#include "source/element.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

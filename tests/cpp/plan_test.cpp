@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which filter is used, and what happens where it was the wrong one.
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 #include <atomic>
 #include <limits>

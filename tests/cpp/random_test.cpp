@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "random.hpp"
+#include "numeric/random.hpp"
 
 #include "testing.hpp"
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sample.hpp"
+#include "source/sample.hpp"
 
 #include <algorithm>
 #include <numeric>
 #include <set>
 #include <utility>
 
-#include "random.hpp"
+#include "numeric/random.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

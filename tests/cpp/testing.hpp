@@ -22,8 +22,8 @@
 #include "backend.hpp"
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "runtime/workers.hpp"
 #include "sketch/rotation.hpp"
-#include "workers.hpp"
 
 namespace fastkmeans::testing {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workers.hpp"
+#include "runtime/workers.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 #endif
 
-#include "os.hpp"
+#include "runtime/os.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

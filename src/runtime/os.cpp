@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "os.hpp"
+#include "runtime/os.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workers.hpp"
+#include "runtime/workers.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "fastkmeans/fastkmeans.hpp"
-#include "fp_state.hpp"
-#include "os.hpp"
+#include "numeric/fp_state.hpp"
+#include "runtime/os.hpp"
 
 namespace fastkmeans {
 namespace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 #include <algorithm>
 #include <stdexcept>
 
-#include "os.hpp"
+#include "runtime/os.hpp"
 
 namespace fastkmeans {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fixed_point.hpp"
+#include "numeric/fixed_point.hpp"
 
 #include <algorithm>
 #include <bit>

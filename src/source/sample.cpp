@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sample.hpp"
+#include "source/sample.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,10 +8,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include "element.hpp"
-#include "random.hpp"
-#include "row_hash.hpp"
-#include "workers.hpp"
+#include "numeric/random.hpp"
+#include "numeric/row_hash.hpp"
+#include "runtime/workers.hpp"
+#include "source/element.hpp"
 
 namespace fastkmeans {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "distance.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans {
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "statistics.hpp"
+#include "source/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
 
-#include "distance.hpp"
-#include "element.hpp"
-#include "workers.hpp"
+#include "numeric/distance.hpp"
+#include "runtime/workers.hpp"
+#include "source/element.hpp"
 
 namespace fastkmeans {
 
