@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "numeric/metric.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numeric/distance.hpp"
+
+namespace fastkmeans {
+namespace {
+
+// |v|^2 in D's order: 32 lanes, then the tree.
+template <class T, class Value>
+T sq_norm(std::int64_t d, const Value& value) {
+  T lane[kLanes] = {};
+  for (std::int64_t j = 0; j < d; ++j) lane[j % kLanes] = std::fma(value(j), value(j), lane[j % kLanes]);
+  for (int half = kLanes / 2; half >= 1; half /= 2)
+    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
+  return lane[0];
+}
+
+class Euclidean final : public Metric {
+ public:
+  bool keeps_rows() const override { return true; }
+  void transform(float*, std::int64_t) const override {}
+  void update(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t weight,
+              const float*, float* out) const override {
+    for (std::int64_t j = 0; j < scale.d(); ++j)
+      out[j] = static_cast<float>(scale.sum(j, hi, lo) / static_cast<double>(weight));
+  }
+};
+
+class Spherical final : public Metric {
+ public:
+  bool keeps_rows() const override { return false; }
+
+  void transform(float* row, std::int64_t d) const override {
+    float most = 0;
+    for (std::int64_t j = 0; j < d; ++j) most = std::max(most, std::abs(row[j]));
+    if (most == 0) return;
+    int exponent = 0;
+    std::frexp(most, &exponent);
+    // z = x 2^-exponent: the product is exact in fp64 and rounds once.
+    const double factor = std::ldexp(1.0, -exponent);
+    for (std::int64_t j = 0; j < d; ++j) row[j] = static_cast<float>(static_cast<double>(row[j]) * factor);
+    const float length = std::sqrt(sq_norm<float>(d, [row](std::int64_t j) { return row[j]; }));
+    for (std::int64_t j = 0; j < d; ++j) row[j] = row[j] / length;
+  }
+
+  void update(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t,
+              const float* before, float* out) const override {
+    const auto sum = [&](std::int64_t j) { return scale.sum(j, hi, lo); };
+    const double length = std::sqrt(sq_norm<double>(scale.d(), sum));
+    for (std::int64_t j = 0; j < scale.d(); ++j) out[j] = length > 0 ? static_cast<float>(sum(j) / length) : before[j];
+  }
+};
+
+}  // namespace
+
+const Metric& euclidean() {
+  static const Euclidean metric;
+  return metric;
+}
+
+const Metric& spherical() {
+  static const Spherical metric;
+  return metric;
+}
+
+}  // namespace fastkmeans
