@@ -9,6 +9,7 @@
 #include "backend.hpp"
 #include "numeric/distance.hpp"
 #include "numeric/exact_sum.hpp"
+#include "numeric/metric.hpp"
 #include "runtime/workers.hpp"
 #include "source/element.hpp"
 
@@ -105,7 +106,8 @@ void update_centroids(const FixedPoint& scale, const Sums& sums, const std::vect
       const std::int64_t rows = sums.counts[static_cast<std::size_t>(c)];
       float* out = next.data() + c * d;
       if (rows > 0) {
-        mean_of(scale, sums.hi.data() + c * d, sums.lo.empty() ? nullptr : sums.lo.data() + c * d, rows, out);
+        euclidean().update(scale, sums.hi.data() + c * d, sums.lo.empty() ? nullptr : sums.lo.data() + c * d, rows,
+                           nullptr, out);
       } else {
         std::copy_n(centroids.data() + c * d, d, out);
       }

@@ -10,6 +10,7 @@ namespace fastkmeans {
 FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
   b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n))));
+  fine = std::ldexp(1.0, -b);
   const std::size_t d = statistics.column_max.size();
   grain.resize(d);
   inverse.resize(d);
@@ -36,16 +37,6 @@ void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::ui
     if (!lo) continue;
     const double residual = std::rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
     lo[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(residual));
-  }
-}
-
-void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count,
-             float* out) {
-  const double fine = std::ldexp(1.0, -scale.b);
-  for (std::size_t j = 0; j < scale.grain.size(); ++j) {
-    double sum = static_cast<double>(static_cast<std::int64_t>(hi[j])) * scale.grain[j];
-    if (lo) sum += static_cast<double>(static_cast<std::int64_t>(lo[j])) * (scale.grain[j] * fine);
-    out[j] = static_cast<float>(sum / static_cast<double>(count));
   }
 }
 

@@ -16,10 +16,20 @@ struct FixedPoint {
   FixedPoint(const Statistics& statistics, std::int64_t n);
 
   int b;                           // fractional bits; n 2^b < 2^62
+  double fine;                     // 2^-b
   std::vector<double> grain;       // (d) g_j
   std::vector<double> inverse;     // (d) 1 / g_j
   std::vector<double> lo_inverse;  // (d) 2^b / g_j, or 0 where one limb does; empty if it does everywhere
+  std::int64_t d() const { return static_cast<std::int64_t>(grain.size()); }
   bool two_limbs() const { return !lo_inverse.empty(); }
+
+  // S_j = hi g_j + lo g_j 2^-b in fp64. hi, lo: (d); lo may be null.
+  double sum(std::int64_t j, const std::uint64_t* hi, const std::uint64_t* lo) const {
+    const auto at = static_cast<std::size_t>(j);
+    double sum = static_cast<double>(static_cast<std::int64_t>(hi[at])) * grain[at];
+    if (lo) sum += static_cast<double>(static_cast<std::int64_t>(lo[at])) * (grain[at] * fine);
+    return sum;
+  }
 };
 
 // Sums and counts of k clusters. uint64, since taking a row out may wrap on the way.
@@ -41,8 +51,5 @@ struct Sums {
 
 // One row, as integers, added to a row of sums (sign 1) or taken out (sign -1). hi, lo: (d); lo may be null.
 void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo);
-
-// Mean of a cluster with count > 0: fp32(S / count), S = hi g + lo g 2^-b in fp64. out: (d).
-void mean_of(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t count, float* out);
 
 }  // namespace fastkmeans

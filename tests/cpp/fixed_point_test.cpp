@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "numeric/metric.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -100,7 +101,7 @@ TEST(FixedPointNoOracle, ARowTakenOutFirstWrapsAndComesBack) {
   EXPECT_GT(sums.hi[0], std::uint64_t{1} << 63);
   add(scale, x.row(1), 1, sums);
   float mean[2];
-  mean_of(scale, sums.hi_row(0), sums.lo_row(0), 2, mean);
+  euclidean().update(scale, sums.hi_row(0), sums.lo_row(0), 2, nullptr, mean);
   EXPECT_EQ(mean[0], -1.0f);
   EXPECT_EQ(mean[1], 4.0f);
 }
@@ -114,10 +115,10 @@ TEST(FixedPointNoOracle, LargestValuesOfTheMostRowsDoNotOverflow) {
   float mean = 0;
   std::uint64_t sum = one * static_cast<std::uint64_t>(n);  // n such rows
   ASSERT_LT(sum, std::uint64_t{1} << 62);
-  mean_of(scale, &sum, nullptr, n, &mean);
+  euclidean().update(scale, &sum, nullptr, n, nullptr, &mean);
   EXPECT_EQ(mean, value);
   sum = std::uint64_t{0} - sum;
-  mean_of(scale, &sum, nullptr, n, &mean);
+  euclidean().update(scale, &sum, nullptr, n, nullptr, &mean);
   EXPECT_EQ(mean, -value);
 }
 
@@ -130,7 +131,7 @@ TEST(FixedPointNoOracle, SecondLimbKeepsSmallRows) {
   add(scale, x.row(1), 1, sums);
   add(scale, x.row(2), 1, sums);
   float mean = 0;
-  mean_of(scale, sums.hi_row(0), sums.lo_row(0), 2, &mean);
+  euclidean().update(scale, sums.hi_row(0), sums.lo_row(0), 2, nullptr, &mean);
   EXPECT_EQ(mean, 0x1.234568p-20f);
 }
 
@@ -140,7 +141,7 @@ TEST(FixedPointNoOracle, MeanIsRoundedFromFp64) {
   Sums sums(1, 1, scale.two_limbs());
   for (int i = 0; i < 3; ++i) add(scale, x.row(i), 1, sums);
   float mean = 0;
-  mean_of(scale, sums.hi_row(0), sums.lo_row(0), 3, &mean);
+  euclidean().update(scale, sums.hi_row(0), sums.lo_row(0), 3, nullptr, &mean);
   EXPECT_EQ(mean, static_cast<float>(2.0 / 3.0));
 }
 
