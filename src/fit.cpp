@@ -1,71 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole story of a fit, and of a prediction, on one page.
+#include "fit.hpp"
+
 #include <algorithm>
-#include <limits>
-#include <mutex>
+#include <numeric>
 #include <string>
 #include <utility>
 
-#include "backend.hpp"
+#include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
-#include "finalize.hpp"
 #include "lloyd.hpp"
+#include "make_shard.hpp"
 #include "numeric/distance.hpp"
 #include "numeric/fp_state.hpp"
 #include "runtime/workers.hpp"
-#include "source/element.hpp"
 #include "source/sample.hpp"
 
 namespace fastkmeans {
 namespace {
-
-constexpr std::int64_t kMostRows = std::numeric_limits<std::int32_t>::max();  // ExactSum's bins; labels of k <= n
-// The filter's rounding bound needs (d + 2) 2^-24 well below 1, and a group of rows must fit kMostScratch.
-constexpr std::int64_t kMostDims = 1 << 19;
-
-[[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed) {
-  throw std::invalid_argument(name + " is " + value + "; it must be " + allowed);
-}
-
-void require_at_least(const char* name, std::int64_t value, std::int64_t least) {
-  if (value < least) refuse(name, std::to_string(value), "at least " + std::to_string(least));
-}
-
-std::string shape_text(std::int64_t rows, std::int64_t cols) {
-  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
-}
-
-void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1) {
-  const std::string shape = shape_text(x.rows, x.cols);
-  if (x.rows < least_rows || x.cols < 1)
-    refuse(std::string("the shape of ") + name, shape, "at least " + shape_text(least_rows, 1));
-  if (x.rows > kMostRows || x.cols > kMostDims)
-    refuse(std::string("the shape of ") + name, shape, "at most " + shape_text(kMostRows, kMostDims));
-  if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
-}
-
-void require_execution(const Execution& execution) {
-  require_at_least("n_threads", execution.n_threads, 0);
-  require_at_least("chunk_size_data", execution.chunk_size_data, 1);
-  require_at_least("chunk_size_centroids", execution.chunk_size_centroids, 1);
-}
-
-void require_params(const MatrixView& x, const Params& params) {
-  require_shape("data", x);
-  require_at_least("k", params.k, 1);
-  require_at_least("niter", params.niter, 1);
-  require_at_least("nredo", params.nredo, 1);
-  if (params.max_points_per_centroid) require_at_least("max_points_per_centroid", *params.max_points_per_centroid, 1);
-  if (params.tol != params.tol) refuse("tol", "NaN", "a number");
-  require_execution(params.execution);
-  if (x.rows < params.k)
-    throw std::invalid_argument("Number of training points (" + std::to_string(x.rows) + ") is less than k (" +
-                                std::to_string(params.k) + ").");
-  if (params.init) require_shape("init", *params.init);
-  if (params.init && (params.init->rows != params.k || params.init->cols != x.cols))
-    refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
-           "(k, d) = " + shape_text(params.k, x.cols));
-}
 
 // The caller's own functions run in the caller's floating-point mode.
 template <class Result, class... Args>
@@ -79,70 +31,74 @@ std::function<Result(Args...)> as_caller(FpState& fp_state, const std::function<
 
 // Centroids from outside, as fp32.
 std::vector<float> given_centroids(const MatrixView& given, const char* name, Workers& workers) {
+  const HostArray source(given);
   std::vector<float> centroids(static_cast<std::size_t>(given.rows * given.cols));
-  std::mutex mutex;
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(given.rows));
+  std::iota(rows.begin(), rows.end(), 0);
+  source.gather(rows.data(), given.rows, centroids.data(), workers);
   RowCheck check;
-  workers.for_each(given.rows, 4.0 * static_cast<double>(centroids.size()), [&](std::int64_t c, int) {
-    float* row = &centroids[static_cast<std::size_t>(c * given.cols)];
-    read_row(given, c, row);
-    const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); };
-    if (std::none_of(row, row + given.cols, bad)) return;
-    const std::lock_guard lock(mutex);
-    check.note(c);
-  });
-  require_valid_rows(check, given, name);
+  const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); };
+  for (std::int64_t c = 0; c < given.rows; ++c)
+    if (std::any_of(&centroids[static_cast<std::size_t>(c * given.cols)],
+                    &centroids[static_cast<std::size_t>(c * given.cols)] + given.cols, bad))
+      check.note(c);
+  NoReducer reducer;
+  require_valid_rows(check, source, name, reducer, workers);
   return centroids;
 }
 
-// The rows to train on: all of x, or a copy of a sample of them.
-struct TrainingRows {
-  MatrixView x;
-  std::vector<std::int64_t> rows;  // their numbers in the caller's array; empty: all
-  std::vector<char> copy;
-
-  TrainingRows(const MatrixView& all, const Params& params, Workers& workers) : x(all) {
-    if (!params.max_points_per_centroid) return;
-    const std::int64_t per_centroid = std::min(*params.max_points_per_centroid, kMostRows);
-    if (all.rows <= params.k * per_centroid) return;
-    rows = sample_rows(all.rows, params.k * per_centroid, params.seed, workers);
-    copy = gather_rows(all, rows, workers);
-    x = MatrixView(copy.data(), static_cast<std::int64_t>(rows.size()), all.cols, all.dtype);
-  }
-};
-
-// Labels as the caller gets them.
-std::vector<std::int64_t> widened(const std::vector<std::int32_t>& labels, Workers& workers) {
-  std::vector<std::int64_t> wide(labels.size());
-  const auto n = static_cast<std::int64_t>(labels.size());
-  workers.for_blocks(n, kRowsPerPass, static_cast<double>(n), [&](std::int64_t first, std::int64_t count, int) {
-    std::copy_n(labels.begin() + first, count, wide.begin() + first);
-  });
-  return wide;
+// A sample of the rows, if there are more than are to be used; else null.
+std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Params& params, Reducer& reducer,
+                                  Workers& workers) {
+  if (!params.max_points_per_centroid) return nullptr;
+  const std::int64_t per_centroid = std::min(*params.max_points_per_centroid, kMostRows);
+  if (n <= params.k * per_centroid) return nullptr;
+  return rows.subset(sample_rows(rows, params.k * per_centroid, params.seed, reducer, workers), workers);
 }
 
-// Labels and inertia of every row of x under the final centroids.
-void label_all(const MatrixView& x, const TrainingRows& used, Run& run, Backend& backend, Workers& workers,
-               Result& result) {
-  const bool sampled = !used.rows.empty();
-  if (sampled || !run.settled) {
-    std::vector<float> distances(static_cast<std::size_t>(x.rows));
-    const std::int32_t* previous = sampled ? nullptr : run.labels.data();
-    if (sampled) run.labels.resize(distances.size());
-    const auto check = backend
-                           .assign(x, {result.centroids.data(), result.k, result.d}, previous, false, run.labels.data(),
-                                   distances.data())
-                           .check;
-    require_valid_rows(check, x, "data");
-    result.inertia = inertia_of(distances, workers);
-  }
-  result.labels = widened(run.labels, workers);
+std::int64_t total_weight(const Source& rows, Reducer& reducer) {
+  std::int64_t own = rows.rows();
+  if (rows.weights()) own = std::accumulate(rows.weights(), rows.weights() + rows.rows(), std::int64_t{0});
+  return sum_over_shards(own, reducer);
 }
 
-void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& params, Workers& workers,
-                  Result& result) {
-  if (!used.rows.empty())
+std::vector<float> initial(const Source& used, const Metric& metric, const Params& params, int redo, Reducer& reducer,
+                           Workers& workers) {
+  if (!params.init)
+    return initial_centroids(used, metric, params.k, params.seed, static_cast<std::uint32_t>(redo), reducer, workers);
+  std::vector<float> centroids = given_centroids(*params.init, "init", workers);
+  if (!metric.keeps_rows())
+    for (std::int64_t c = 0; c < params.k; ++c) metric.transform(centroids.data() + c * used.cols(), used.cols());
+  return centroids;
+}
+
+// The run of lowest inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
+Run best_run(Shard& shard, const Source& used, const Metric& metric, const FixedPoint& scale, const Params& params,
+             Reducer& reducer, Workers& workers) {
+  Run best;
+  std::vector<float> centroids;
+  bool is_last = true, stopped = false;
+  for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !stopped; ++redo) {
+    Run run = lloyd(shard, initial(used, metric, params, redo, reducer, workers), redo, scale, params, reducer);
+    stopped = run.stopped;
+    is_last = redo == 0 || run.inertia < best.inertia;
+    if (!is_last) continue;
+    best = std::move(run);
+    centroids = shard.take_centroids();
+  }
+  if (is_last) {
+    shard.set_centroids(std::move(centroids));
+  } else {
+    shard.start_run(std::move(centroids));
+    best.settled = false;
+  }
+  return best;
+}
+
+void add_warnings(std::int64_t n, const Params& params, const Moments& moments, Reducer& reducer, Result& result) {
+  if (result.n_used < n)
     result.warnings.push_back(
-        {Warning::Kind::subsampled, "training on " + std::to_string(result.n_used) + " of " + std::to_string(x.rows) +
+        {Warning::Kind::subsampled, "training on " + std::to_string(result.n_used) + " of " + std::to_string(n) +
                                         " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
                                         std::to_string(*params.max_points_per_centroid) +
                                         "); max_points_per_centroid=None trains on all"});
@@ -150,11 +106,54 @@ void add_warnings(const MatrixView& x, const TrainingRows& used, const Params& p
     result.warnings.push_back({Warning::Kind::empty_clusters,
                                std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
                                    " clusters ended empty: the data has too few distinct points to fill them"});
-  if (auto text = precision_warning(used.x, workers); !text.empty())
+  if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }
 
 }  // namespace
+
+Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
+  const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
+  if (n < params.k)
+    throw std::invalid_argument("Number of training points (" + std::to_string(n) + ") is less than k (" +
+                                std::to_string(params.k) + ").");
+  const std::unique_ptr<Source> sample = sample_of(rows, n, params, reducer, workers);
+  const Source& used = sample ? *sample : rows;
+  auto shard = make_shard(used, metric, params.execution, workers);
+  Statistics statistics = shard->statistics();
+  require_valid_rows(statistics.check, used, "data", reducer, workers);
+  statistics.merge_over_shards(reducer);
+  const FixedPoint scale(statistics.column_max, statistics.least_row_max, total_weight(used, reducer));
+
+  Run run = best_run(*shard, used, metric, scale, params, reducer, workers);
+
+  Result result;
+  result.k = params.k;
+  result.d = rows.cols();
+  result.inertia = run.inertia;
+  result.n_iter = static_cast<int>(run.iterations.size());
+  result.converged = run.converged;
+  result.n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
+  result.n_empty = run.n_empty;
+  result.iterations = std::move(run.iterations);
+  add_warnings(n, params, shard->moments(), reducer, result);
+  if (params.labels) {  // of all rows, to the centroids returned
+    if (sample) {
+      auto centroids = shard->take_centroids();
+      shard = make_shard(rows, metric, params.execution, workers);
+      shard->start_run(std::move(centroids));
+    }
+    if (sample || !run.settled) {
+      shard->assign(false);
+      require_valid_rows(shard->assigned().check, rows, "data", reducer, workers);
+      result.inertia = inertia_over_shards(shard->assigned(), reducer);
+    }
+    result.labels.resize(static_cast<std::size_t>(rows.rows()));
+    shard->copy_labels(result.labels.data());
+  }
+  result.centroids = shard->take_centroids();
+  return result;
+}
 
 Result fit(const MatrixView& x, const Params& given) {
   FpState fp_state;
@@ -162,38 +161,8 @@ Result fit(const MatrixView& x, const Params& given) {
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
-  const auto backend = make_backend(params.execution, workers);
-
-  const TrainingRows used(x, params, workers);
-  const Statistics statistics = backend->statistics(used.x);
-  require_valid_rows(statistics.check, used.x, "data",
-                     [&](std::int64_t i) { return used.rows.empty() ? i : used.rows[static_cast<std::size_t>(i)]; });
-  const FixedPoint scale(statistics, used.x.rows);
-
-  Run best;
-  for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !best.stopped; ++redo) {
-    auto initial = params.init ? given_centroids(*params.init, "init", workers)
-                               : initial_centroids(used.x, used.rows, params.k, params.seed,
-                                                   static_cast<std::uint32_t>(redo), workers);
-    Run run = lloyd(used.x, std::move(initial), redo, scale, params, *backend, workers);
-    const bool stopped = run.stopped;
-    if (redo == 0 || run.inertia < best.inertia) best = std::move(run);
-    best.stopped = stopped;
-  }
-
-  Result result;
-  result.k = params.k;
-  result.d = x.cols;
-  result.centroids = std::move(best.centroids);
-  result.inertia = best.inertia;
-  result.n_iter = static_cast<int>(best.iterations.size());
-  result.converged = best.converged;
-  result.n_used = used.x.rows;
-  result.n_empty = best.n_empty;
-  result.iterations = std::move(best.iterations);
-  if (params.labels) label_all(x, used, best, *backend, workers, result);
-  add_warnings(x, used, params, workers, result);
-  return result;
+  NoReducer reducer;
+  return fit_shard(HostArray(x), euclidean(), params, reducer, workers);
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
@@ -205,22 +174,20 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
     refuse("the number of columns of data", std::to_string(x.cols),
            "that of the centroids, " + std::to_string(centroids.cols));
   Workers workers(params.execution.n_threads, as_caller(fp_state, params.execution.interrupt));
-  const auto backend = make_backend(params.execution, workers);
-  const auto given = given_centroids(centroids, "centroids", workers);
+  const HostArray rows(x);
+  const auto shard = make_shard(rows, euclidean(), params.execution, workers);
+  shard->start_run(given_centroids(centroids, "centroids", workers));
   if (x.rows == 0) return {};
 
-  std::vector<std::int32_t> labels(static_cast<std::size_t>(x.rows));
-  std::vector<float> distances(labels.size());
-  const auto check =
-      backend
-          ->assign(x, {given.data(), centroids.rows, centroids.cols}, nullptr, false, labels.data(), distances.data())
-          .check;
-  require_valid_rows(check, x, "data");
+  shard->assign(false);
+  NoReducer reducer;
+  require_valid_rows(shard->assigned().check, rows, "data", reducer, workers);
   Prediction prediction;
-  prediction.labels = widened(labels, workers);
+  prediction.labels.resize(static_cast<std::size_t>(x.rows));
+  shard->copy_labels(prediction.labels.data());
   if (params.distances) {
-    prediction.distances.resize(labels.size());
-    std::transform(distances.begin(), distances.end(), prediction.distances.begin(), true_distance);
+    prediction.distances.resize(prediction.labels.size());
+    shard->copy_distances(prediction.distances.data());
   }
   return prediction;
 }

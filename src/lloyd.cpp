@@ -4,9 +4,6 @@
 #include <chrono>
 #include <utility>
 
-#include "finalize.hpp"
-#include "runtime/workers.hpp"
-
 namespace fastkmeans {
 namespace {
 
@@ -14,59 +11,58 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Whether the callback of any shard wants to stop: callers have one on the shard of rank 0 alone.
+bool wants_stop(const Params& params, const IterationStats& stats, Reducer& reducer) {
+  return sum_over_shards(params.callback && params.callback(stats), reducer) > 0;
+}
+
 }  // namespace
 
-Run lloyd(const MatrixView& x, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
-          Backend& backend, Workers& workers) {
-  const auto n = static_cast<std::size_t>(x.rows);
-  const std::int64_t k = params.k, d = x.cols;
+Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
+          Reducer& reducer) {
   Run run;
-  run.centroids = std::move(initial);
-  run.labels.resize(n);
-  std::vector<std::int32_t> before(n);
-  std::vector<float> distances(n), next(run.centroids.size()), moved(static_cast<std::size_t>(k));
-  Sums sums(k, d, scale.two_limbs());
-
+  shard.start_run(std::move(initial));
   for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
     const auto start = std::chrono::steady_clock::now();
-    const bool first = iteration == 0;
+    shard.assign(iteration + 1 < params.niter || params.labels);
+    shard.accumulate(scale);
+    shard.update(reducer);
+
+    const Assigned& assigned = shard.assigned();
+    const Updated& updated = shard.updated();
     IterationStats stats;
     stats.redo = redo;
     stats.iteration = iteration;
-    std::swap(before, run.labels);
-    const std::int32_t* previous = first ? nullptr : before.data();
-
-    const bool again = iteration + 1 < params.niter || params.labels;
-    stats.filter =
-        backend.assign(x, {run.centroids.data(), k, d}, previous, again, run.labels.data(), distances.data()).filter;
-    backend.accumulate(x, previous, run.labels.data(), scale, sums);
-    stats.inertia = run.inertia = inertia_of(distances, workers);
-    stats.changed = first ? x.rows : count_changed(before, run.labels, workers);
-    stats.empty = count_empty(sums);
-    if (stats.empty > 0) stats.relocated = fill_empty_clusters(x, distances, scale, run.labels, sums, workers);
+    stats.inertia = run.inertia = inertia_over_shards(assigned, reducer);
+    stats.shift = updated.shift;
+    stats.changed = sum_over_shards(assigned.changed, reducer);
+    stats.empty = updated.empty;
+    stats.relocated = updated.relocated;
+    stats.filter = assigned.filter;
+    stats.filter.scored = sum_over_shards(assigned.filter.scored, reducer);
+    stats.filter.refined = sum_over_shards(assigned.filter.refined, reducer);
     run.n_empty = stats.empty - stats.relocated;
-
     run.settled = stats.changed == 0 && stats.relocated == 0;
-    if (!run.settled) {
-      update_centroids(scale, sums, run.centroids, next, workers);
-      backend.moved({next.data(), k, d}, {run.centroids.data(), k, d}, moved.data());
-      stats.shift = total_shift(moved);
-      std::swap(run.centroids, next);
-    }
     run.converged = run.settled || (params.tol > 0 && stats.shift < params.tol);
     stats.seconds = seconds_since(start);
     run.iterations.push_back(stats);
-    run.stopped = params.callback && params.callback(stats);
+    run.stopped = wants_stop(params, stats, reducer);
     if (params.tol > 0 && run.converged) break;
     // Without a tolerance all iterations are asked for; once settled each is the identity: reported, not computed.
     while (run.settled && !run.stopped && ++iteration < params.niter) {
       stats.iteration = iteration;
       stats.seconds = 0;
       run.iterations.push_back(stats);
-      run.stopped = params.callback && params.callback(stats);
+      run.stopped = wants_stop(params, stats, reducer);
     }
   }
   return run;
+}
+
+double inertia_over_shards(const Assigned& assigned, Reducer& reducer) {
+  ExactSum inertia = assigned.inertia;
+  inertia.merge_over_shards(reducer);
+  return inertia.value();
 }
 
 }  // namespace fastkmeans

@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lloyd's loop: one for all backends.
+// Lloyd's loop: one for all hardware, and for any number of shards.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "backend.hpp"
-#include "fastkmeans/fastkmeans.hpp"
+#include "fastkmeans/params.hpp"
+#include "fastkmeans/result.hpp"
+#include "shard.hpp"
 
 namespace fastkmeans {
 
-// One run: what it ends with.
+// One run: what it ends with. Centroids and labels are in the shard.
 struct Run {
-  std::vector<float> centroids;      // (k, d)
-  std::vector<std::int32_t> labels;  // (n_used), of the last assignment
-  double inertia = 0;                // of the last assignment
   std::vector<IterationStats> iterations;
+  double inertia = 0;  // of the last assignment
   bool converged = false;
-  bool settled =
-      false;  // the last iteration changed nothing: labels and inertia of the rows used belong to `centroids`
+  // The last iteration changed nothing: labels and inertia belong to the centroids that the shard has.
+  bool settled = false;
   bool stopped = false;  // by the callback
   std::int64_t n_empty = 0;
 };
 
-// x: the rows used, all valid; initial: (k, d).
-Run lloyd(const MatrixView& x, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
-          Backend& backend, Workers& workers);
+// The inertia of an assignment, rounded once.
+double inertia_over_shards(const Assigned& assigned, Reducer& reducer);
+
+// initial: (k, d). The shard's rows are all valid; scale is of all shards' rows. Runs on each shard of a fit, and
+// returns the same there, but for `seconds`.
+Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
+          Reducer& reducer);
 
 }  // namespace fastkmeans

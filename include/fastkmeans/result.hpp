@@ -17,6 +17,7 @@ struct FilterStats {
   std::string_view filter = "none";
   std::int64_t scored = 0;   // pairs of row and centroid that were scored; the others were skipped by bounds
   std::int64_t refined = 0;  // pairs whose distance was computed, since the score could not exclude them
+  std::string_view isa = "";  // the instruction set that ran (see instruction_sets)
 };
 
 // One iteration of one run, as the callback sees it and Result keeps it.

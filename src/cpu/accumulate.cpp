@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -16,16 +15,10 @@ namespace {
 constexpr std::int64_t kPrivateBytes = 1 << 20;
 constexpr std::size_t kLocks = 1024;  // many times the threads there are
 
-void add_all(const Sums& part, Sums& sums) {
-  std::transform(part.hi.begin(), part.hi.end(), sums.hi.begin(), sums.hi.begin(), std::plus<>());
-  std::transform(part.lo.begin(), part.lo.end(), sums.lo.begin(), sums.lo.begin(), std::plus<>());
-  std::transform(part.counts.begin(), part.counts.end(), sums.counts.begin(), sums.counts.begin(), std::plus<>());
-}
-
 }  // namespace
 
-void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
-                const Kernels& kernels, Workers& workers, Sums& sums) {
+void accumulate(const Source& rows, const MatrixView& x, const std::int32_t* from, const std::int32_t* to,
+                const FixedPoint& scale, const Kernels& kernels, Workers& workers, Sums& sums) {
   const std::int64_t ld = padded(x.cols);
   const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
   struct Seat {
@@ -36,20 +29,23 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
   std::unique_ptr<std::array<std::mutex, kLocks>> locks;
   if (!is_private) locks = std::make_unique<std::array<std::mutex, kLocks>>();
 
-  auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t sign) {
+  auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
     std::unique_lock<std::mutex> lock;
     if (locks) lock = std::unique_lock((*locks)[static_cast<std::size_t>(c) % kLocks]);
-    kernels.add_row(row, x.cols, sign, scale.inverse.data(), scale.grain.data(),
-                    scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));
-    into.counts[static_cast<std::size_t>(c)] += sign;
+    if (times == 1 || times == -1)
+      kernels.add_row(row, x.cols, times, scale.inverse.data(), scale.grain.data(),
+                      scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));
+    else
+      add_row(scale, row, times, into.hi_row(c), into.lo_row(c));
+    into.count(c, times);
   };
-  auto changed = [&](std::int64_t i) { return !from || from[i] != to[i]; };
+  auto changed = [&](std::int64_t i) { return (!from || from[i] != to[i]) && rows.weight(i) > 0; };
   const std::int64_t tile = tile_rows(x.cols);
   auto add_tile = [&](std::int64_t first, std::int64_t count, int seat) {
     Seat& mine = seats[static_cast<std::size_t>(seat)];
     if (mine.rows.empty()) {
       mine.rows.resize(static_cast<std::size_t>(tile * ld));
-      if (is_private) mine.sums = std::make_unique<Sums>(sums.k, sums.d, scale.two_limbs());
+      if (is_private) mine.sums = std::make_unique<Sums>(sums.k, sums.d, scale.two_limbs(), rows.weights() != nullptr);
     }
     Sums& into = is_private ? *mine.sums : sums;
     const std::int64_t end = first + count;
@@ -60,8 +56,8 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
       if (!in_place && run > i) kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
       for (const float* converted = mine.rows.data(); i < run; ++i, converted += ld) {
         const float* row = in_place ? row_in_place(x, i) : converted;
-        if (from) move(into, row, from[i], -1);
-        move(into, row, to[i], 1);
+        if (from) move(into, row, from[i], -rows.weight(i));
+        move(into, row, to[i], rows.weight(i));
       }
       while (i < end && !changed(i)) ++i;
     }
@@ -69,7 +65,7 @@ void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_
   const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
   workers.for_blocks(x.rows, tile, operations, add_tile, tile * ld * 4);
   for (const Seat& seat : seats)
-    if (seat.sums) add_all(*seat.sums, sums);
+    if (seat.sums) sums.add(*seat.sums);
 }
 
 }  // namespace fastkmeans::cpu

@@ -5,11 +5,12 @@
 #include "cpu/kernels.hpp"
 #include "numeric/fixed_point.hpp"
 #include "runtime/workers.hpp"
+#include "source/source.hpp"
 
 namespace fastkmeans::cpu {
 
-// As Backend::accumulate.
-void accumulate(const MatrixView& x, const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale,
-                const Kernels& kernels, Workers& workers, Sums& sums);
+// As HostShard::accumulate_rows.
+void accumulate(const Source& rows, const MatrixView& x, const std::int32_t* from, const std::int32_t* to,
+                const FixedPoint& scale, const Kernels& kernels, Workers& workers, Sums& sums);
 
 }  // namespace fastkmeans::cpu

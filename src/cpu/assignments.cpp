@@ -108,7 +108,11 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     if (bounds_) bounds_->set_known();
     radius_ = std::sqrt(typical(x.rows, [&](std::int64_t i) { return true_distance(distances[i]); }));
   }
-  return {counts.check, {name_of(plan.filter, gave_up), counts.scored, counts.refined}, counts.abandoned};
+  Assigned assigned;
+  assigned.check = counts.check;
+  assigned.filter = {name_of(plan.filter, gave_up), counts.scored, counts.refined, ""};
+  assigned.abandoned = counts.abandoned;
+  return assigned;
 }
 
 std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {

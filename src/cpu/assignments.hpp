@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "cpu/assign.hpp"
+#include "fastkmeans/params.hpp"
 #include "plan/plan.hpp"
+#include "shard.hpp"
 
 namespace fastkmeans::cpu {
 

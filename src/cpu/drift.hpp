@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "backend.hpp"
 #include "cpu/prepare.hpp"
+#include "shard.hpp"
 
 namespace fastkmeans::cpu {
 

@@ -7,9 +7,9 @@
 #include <new>
 #include <vector>
 
-#include "backend.hpp"
 #include "cpu/kernels.hpp"
 #include "runtime/workers.hpp"
+#include "shard.hpp"
 #include "sketch/bound.hpp"
 #include "sketch/rotation.hpp"
 

@@ -6,29 +6,48 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "numeric/distance.hpp"
 
 namespace fastkmeans {
 
-// D = m 2^(p - 149). v = m << (p & 31) is cut in two at bit 32: the low part is added to bin p >> 5, the high part to
-// the next. Every bin grows by less than 2^32 a row, so 2^31 rows fit int64, and adding is free of order.
+// D = m 2^(p - 149). v = m << (p & 31), times the row's weight, is cut into digits of 32 bits: the low one is added to
+// bin p >> 5, the others to the next. Every bin grows by less than 2^32 a row, so 2^31 rows fit int64, and adding is
+// free of order.
 class ExactSum {
  public:
   void add(float stored) {
-    const std::uint32_t bits = magnitude_bits(stored);
-    const std::uint32_t exponent = bits >> 23;
-    const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
-    const std::uint32_t p = exponent ? exponent - 1 : 0;
-    const std::uint64_t v = mantissa << (p & 31);
-    auto& bins = bins_[std::bit_cast<std::uint32_t>(stored) >> 31];
-    bins[p >> 5] += static_cast<std::int64_t>(v & 0xffffffffu);
-    bins[(p >> 5) + 1] += static_cast<std::int64_t>(v >> 32);
+    const auto [bin, v] = split(stored);
+    bin[0] += static_cast<std::int64_t>(v & 0xffffffffu);
+    bin[1] += static_cast<std::int64_t>(v >> 32);
+  }
+
+  // As often as `weight` <= 2^40 says.
+  void add(float stored, std::uint64_t weight) {
+    const auto [bin, v] = split(stored);
+    const std::uint64_t low = (v & 0xffffffffu) * (weight & 0xffffffffu), high = (v >> 32) * (weight & 0xffffffffu),
+                        low_again = (v & 0xffffffffu) * (weight >> 32), high_again = (v >> 32) * (weight >> 32);
+    // Each product is below 2^64 and stands at its own digit.
+    const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
+    const std::uint64_t third = (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
+    bin[0] += static_cast<std::int64_t>(low & 0xffffffffu);
+    bin[1] += static_cast<std::int64_t>(second & 0xffffffffu);
+    bin[2] += static_cast<std::int64_t>(third);
   }
 
   void add(const ExactSum& other) {
     for (int set = 0; set < 2; ++set)
       for (int i = 0; i < kBins; ++i) bins_[set][i] += other.bins_[set][i];
+  }
+
+  // Over all shards.
+  template <class Reducer>
+  void merge_over_shards(Reducer& reducer) {
+    std::array<std::uint64_t, std::size_t{2} * kBins> all;
+    std::memcpy(all.data(), &bins_, sizeof bins_);
+    reducer.sum(all.data(), all.size());
+    std::memcpy(&bins_, all.data(), sizeof bins_);
   }
 
   // Nearest fp64, half to even.
@@ -64,7 +83,20 @@ class ExactSum {
   }
 
  private:
-  static constexpr int kBins = 9;
+  // The bin of a distance's lowest digit, and the distance in its digits.
+  struct Digits {
+    std::int64_t* bin;
+    std::uint64_t v;
+  };
+  Digits split(float stored) {
+    const std::uint32_t bits = magnitude_bits(stored);
+    const std::uint32_t exponent = bits >> 23;
+    const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
+    const std::uint32_t p = exponent ? exponent - 1 : 0;
+    return {&bins_[std::bit_cast<std::uint32_t>(stored) >> 31][p >> 5], mantissa << (p & 31)};
+  }
+
+  static constexpr int kBins = 10;
   std::array<std::array<std::int64_t, kBins>, 2> bins_{};  // [1]: of scaled distances
 };
 

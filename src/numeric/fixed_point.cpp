@@ -4,24 +4,26 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 
 namespace fastkmeans {
 
-FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
+FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t weight)
+    : total_weight(weight) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
-  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n))));
+  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));
   fine = std::ldexp(1.0, -b);
-  const std::size_t d = statistics.column_max.size();
+  const std::size_t d = column_max.size();
   grain.resize(d);
   inverse.resize(d);
   std::vector<double> lo(d);
   bool any = false;
   for (std::size_t j = 0; j < d; ++j) {
     int exponent = 0;  // least with column_max < 2^exponent
-    std::frexp(static_cast<double>(statistics.column_max[j]), &exponent);
+    std::frexp(static_cast<double>(column_max[j]), &exponent);
     grain[j] = std::ldexp(1.0, exponent - b);
     inverse[j] = std::ldexp(1.0, b - exponent);
-    if (grain[j] > 0x1p-26 * static_cast<double>(statistics.least_row_max) && statistics.column_max[j] > 0) {
+    if (grain[j] > 0x1p-26 * static_cast<double>(least_row_max) && column_max[j] > 0) {
       lo[j] = std::ldexp(1.0, 2 * b - exponent);
       any = true;
     }
@@ -29,14 +31,28 @@ FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
   if (any) lo_inverse = std::move(lo);
 }
 
-void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo) {
+void Sums::add(const Sums& other) {
+  const auto add_all = [](const std::vector<std::uint64_t>& from, std::vector<std::uint64_t>& to) {
+    std::transform(from.begin(), from.end(), to.begin(), to.begin(), std::plus<>());
+  };
+  add_all(other.hi, hi);
+  add_all(other.lo, lo);
+  add_all(other.weights, weights);
+  add_all(other.members_, members_);
+}
+
+void Sums::clear() {
+  for (auto* values : {&hi, &lo, &weights, &members_}) std::fill(values->begin(), values->end(), 0);
+}
+
+void add_row(const FixedPoint& scale, const float* x, std::int64_t times, std::uint64_t* hi, std::uint64_t* lo) {
   for (std::size_t j = 0; j < scale.grain.size(); ++j) {
     const double value = static_cast<double>(x[j]);
     const double units = std::rint(value * scale.inverse[j]);
-    hi[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(units));
+    hi[j] += static_cast<std::uint64_t>(times * static_cast<std::int64_t>(units));
     if (!lo) continue;
     const double residual = std::rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
-    lo[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(residual));
+    lo[j] += static_cast<std::uint64_t>(times * static_cast<std::int64_t>(residual));
   }
 }
 

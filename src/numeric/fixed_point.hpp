@@ -5,17 +5,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "source/statistics.hpp"
-
 namespace fastkmeans {
 
 // Dimension j counts in grains g_j = 2^(E_j - b): hi = rint(x / g_j). Where a grain is coarse beside the smallest rows,
 // a second limb counts the residual in grains of g_j 2^-b: lo = rint((x - hi g_j) 2^b / g_j). Both are powers of two,
 // so all products below are exact.
 struct FixedPoint {
-  FixedPoint(const Statistics& statistics, std::int64_t n);
+  // column_max: (d) max_i |x_ij|; least_row_max: least nonzero max_j |x_ij|, or 0; total_weight: of the rows.
+  FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t total_weight);
 
-  int b;                           // fractional bits; n 2^b < 2^62
+  std::int64_t total_weight;       // N: the rows, or the sum of their weights
+  int b;                           // fractional bits; N 2^b < 2^62
   double fine;                     // 2^-b
   std::vector<double> grain;       // (d) g_j
   std::vector<double> inverse;     // (d) 1 / g_j
@@ -32,24 +32,45 @@ struct FixedPoint {
   }
 };
 
-// Sums and counts of k clusters. uint64, since taking a row out may wrap on the way.
-struct Sums {
-  Sums(std::int64_t k, std::int64_t d, bool two_limbs)
-      : k(k),
-        d(d),
+// Sums of k clusters. uint64, since taking a row out may wrap on the way.
+class Sums {
+ public:
+  // weighted: rows may count more or less often than once.
+  Sums(std::int64_t clusters, std::int64_t dims, bool two_limbs, bool weighted)
+      : k(clusters),
+        d(dims),
         hi(static_cast<std::size_t>(k * d)),
         lo(two_limbs ? hi.size() : 0),
-        counts(static_cast<std::size_t>(k)) {}
+        weights(static_cast<std::size_t>(k)),
+        members_(weighted ? weights.size() : 0) {}
 
   std::uint64_t* hi_row(std::int64_t c) { return hi.data() + c * d; }
   std::uint64_t* lo_row(std::int64_t c) { return lo.empty() ? nullptr : lo.data() + c * d; }
+  const std::uint64_t* hi_row(std::int64_t c) const { return hi.data() + c * d; }
+  const std::uint64_t* lo_row(std::int64_t c) const { return lo.empty() ? nullptr : lo.data() + c * d; }
+
+  // A row of weight `times` > 0 came into the cluster, or one of weight -`times` left it.
+  void count(std::int64_t c, std::int64_t times) {
+    weights[static_cast<std::size_t>(c)] += static_cast<std::uint64_t>(times);
+    if (!members_.empty()) members_[static_cast<std::size_t>(c)] += times > 0 ? 1 : ~std::uint64_t{0};
+  }
+  // (k) rows of weight in each cluster.
+  const std::vector<std::uint64_t>& members() const { return members_.empty() ? weights : members_; }
+
+  // Adds another's.
+  void add(const Sums& other);
+  // All are zero again.
+  void clear();
 
   std::int64_t k, d;
-  std::vector<std::uint64_t> hi, lo;  // (k, d); lo empty with one limb
-  std::vector<std::int64_t> counts;   // (k)
+  std::vector<std::uint64_t> hi, lo;   // (k, d); lo empty with one limb
+  std::vector<std::uint64_t> weights;  // (k) of the rows in each cluster
+
+ private:
+  std::vector<std::uint64_t> members_;
 };
 
-// One row, as integers, added to a row of sums (sign 1) or taken out (sign -1). hi, lo: (d); lo may be null.
-void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo);
+// One row, as integers, added `times` times to a row of sums, or taken out if times < 0. hi, lo: (d); lo may be null.
+void add_row(const FixedPoint& scale, const float* x, std::int64_t times, std::uint64_t* hi, std::uint64_t* lo);
 
 }  // namespace fastkmeans

@@ -8,7 +8,7 @@
 
 namespace fastkmeans {
 
-enum class Purpose : std::uint32_t { sample = 0, initial_centroids = 1, rotation = 2 };
+enum class Purpose : std::uint32_t { sample = 0, initial_centroids = 1, rotation = 2, verification = 3 };
 
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {

@@ -2,26 +2,40 @@
 #include "source/sample.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
-#include <utility>
 
+#include "numeric/centroids_view.hpp"
 #include "numeric/random.hpp"
 #include "numeric/row_hash.hpp"
 #include "runtime/workers.hpp"
-#include "source/element.hpp"
 
 namespace fastkmeans {
 namespace {
-
-using KeyedRow = std::pair<std::uint64_t, std::int64_t>;  // (key, place among the rows used)
 
 constexpr std::int64_t kRowsPerTask = 1 << 16;
 constexpr double kOperationsPerKey = 100;  // ten Philox rounds
 // Rows sorted at a time: Ctrl-C must act within half a second, and sorting a million takes a fifth of that.
 constexpr double kMostBand = 1 << 20;
+
+// A row of this shard, and its place in the random order.
+struct KeyedRow {
+  std::uint64_t key;
+  std::int64_t index;
+};
+
+// A row of any shard.
+struct Candidate {
+  std::uint64_t key;
+  std::int64_t number;  // among the rows of all shards: decides between equal keys
+  std::int64_t index;   // among those of its shard
+  int rank;
+  bool operator<(const Candidate& other) const { return key != other.key ? key < other.key : number < other.number; }
+};
 
 // The largest key of about `expected` rows out of n, keys being uniform.
 std::uint64_t key_limit(double expected, std::int64_t n) {
@@ -32,21 +46,102 @@ std::uint64_t key_limit(double expected, std::int64_t n) {
 // With a limit for this many, fewer than m rows are a 6 sigma event.
 double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64; }
 
-// All (key, row) of n rows with low <= key <= high, in no order.
+// This shard's rows of weight with low <= key <= high, in no order.
 template <class Key>
-std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, std::int64_t n, Workers& workers,
+std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers,
                                    const Key& key) {
   std::vector<KeyedRow> found;
   std::mutex mutex;
-  workers.for_blocks(n, kRowsPerTask, kOperationsPerKey * static_cast<double>(n),
-                     [&](std::int64_t first, std::int64_t count, int) {
-                       std::vector<KeyedRow> part;
-                       for (std::int64_t i = first; i < first + count; ++i)
-                         if (const std::uint64_t k = key(i); low <= k && k <= high) part.emplace_back(k, i);
-                       const std::lock_guard lock(mutex);
-                       found.insert(found.end(), part.begin(), part.end());
-                     });
+  const auto look = [&](std::int64_t first, std::int64_t count, int) {
+    std::vector<KeyedRow> part;
+    for (std::int64_t i = first; i < first + count; ++i)
+      if (const std::uint64_t k = key(rows.number(i)); low <= k && k <= high && rows.weight(i) > 0)
+        part.push_back({k, i});
+    const std::lock_guard lock(mutex);
+    found.insert(found.end(), part.begin(), part.end());
+  };
+  workers.for_blocks(rows.rows(), kRowsPerTask, kOperationsPerKey * static_cast<double>(rows.rows()), look);
   return found;
+}
+
+// Cuts this shard's candidates down to those among the m smallest by (key, number) of all shards' together (there are
+// at least m): digit by digit, by how many candidates have each.
+void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint64_t largest_key, const Source& rows,
+                   Reducer& reducer) {
+  constexpr int kDigit = 16;
+  constexpr std::uint64_t kMask = (1u << kDigit) - 1;
+  auto undecided = candidates.begin();  // those before are chosen
+  bool by_key = true;
+  for (int shift = static_cast<int>(std::bit_width(largest_key));
+       sum_over_shards(candidates.end() - undecided, reducer) > m;) {
+    if (by_key && shift == 0) {  // equal keys: the lowest numbers
+      by_key = false;
+      shift = 64;
+    }
+    shift = std::max(0, shift - kDigit);
+    const auto digit = [&, shift](const KeyedRow& row) {
+      return (by_key ? row.key : static_cast<std::uint64_t>(rows.number(row.index))) >> shift & kMask;
+    };
+    std::vector<std::uint64_t> counts(kMask + 1);
+    for (auto row = undecided; row != candidates.end(); ++row) ++counts[digit(*row)];
+    reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
+    std::size_t last = 0;  // the digit of the m-th
+    for (; counts[last] < static_cast<std::uint64_t>(m); ++last) m -= static_cast<std::int64_t>(counts[last]);
+    const auto equal =
+        std::partition(undecided, candidates.end(), [&](const KeyedRow& row) { return digit(row) < last; });
+    const auto end = std::partition(equal, candidates.end(), [&](const KeyedRow& row) { return digit(row) == last; });
+    const auto place = equal - candidates.begin();
+    candidates.erase(end, candidates.end());
+    undecided = candidates.begin() + place;
+  }
+}
+
+// All shards' candidates in order.
+std::vector<Candidate> all_in_order(const std::vector<KeyedRow>& own, const Source& rows, Reducer& reducer) {
+  std::vector<Candidate> order;
+  if (reducer.size() == 1) {
+    for (const KeyedRow& row : own) order.push_back({row.key, rows.number(row.index), row.index, 0});
+  } else {
+    std::vector<std::uint64_t> packed;
+    for (const KeyedRow& row : own)
+      packed.insert(packed.end(), {row.key, static_cast<std::uint64_t>(rows.number(row.index)),
+                                   static_cast<std::uint64_t>(row.index), static_cast<std::uint64_t>(reducer.rank())});
+    packed = gather_over_shards(packed, reducer);
+    for (std::size_t i = 0; i < packed.size(); i += 4)
+      order.push_back({packed[i], static_cast<std::int64_t>(packed[i + 1]), static_cast<std::int64_t>(packed[i + 2]),
+                       static_cast<int>(packed[i + 3])});
+  }
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+// The rows of `count` candidates as the metric takes them, (count, d), on every shard.
+void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows, const Metric& metric,
+             Reducer& reducer, Workers& workers, std::vector<float>& out) {
+  const std::int64_t d = rows.cols();
+  const bool alone = reducer.size() == 1;
+  std::vector<std::int64_t> places, indices;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (candidates[i].rank == reducer.rank()) {
+      places.push_back(i);
+      indices.push_back(candidates[i].index);
+    }
+  const auto mine = static_cast<std::int64_t>(indices.size());
+  std::vector<float> own(alone ? 0 : static_cast<std::size_t>(mine * d));
+  float* values = alone ? out.data() : own.data();
+  rows.gather(indices.data(), mine, values, workers);
+  if (!metric.keeps_rows())
+    for (std::int64_t i = 0; i < mine; ++i) metric.transform(values + i * d, d);
+  if (alone) return;
+  // Two floats a number, among zeros.
+  std::vector<std::uint64_t> sum(static_cast<std::size_t>((count * d + 1) / 2));
+  auto* bytes = reinterpret_cast<char*>(sum.data());
+  const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
+  for (std::int64_t i = 0; i < mine; ++i)
+    std::memcpy(bytes + static_cast<std::size_t>(places[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
+                row_bytes);
+  reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
+  std::memcpy(out.data(), sum.data(), static_cast<std::size_t>(count) * row_bytes);
 }
 
 // Rows taken so far, found again by value.
@@ -54,9 +149,8 @@ class DistinctRows {
  public:
   explicit DistinctRows(std::int64_t d) : d_(static_cast<std::size_t>(d)) {}
 
-  // Adds the row and returns true, unless an equal one is there. row: (d), and it stays at taken + index * d.
-  bool add(const float* row, const float* taken, std::size_t index) {
-    const std::uint64_t hash = row_hash(row, static_cast<std::int64_t>(d_));
+  // Adds the row and returns true, unless an equal one is there. row: (d), which will stand at taken + index * d.
+  bool add(const float* row, std::uint64_t hash, const float* taken, std::size_t index) {
     const auto [begin, end] = places_.equal_range(hash);
     for (auto it = begin; it != end; ++it)
       if (std::equal(row, row + d_, taken + it->second * d_)) return false;  // == on floats: -0 equals 0
@@ -71,73 +165,88 @@ class DistinctRows {
 
 }  // namespace
 
-std::vector<std::int64_t> sample_rows(std::int64_t n, std::int64_t m, std::uint64_t seed, Workers& workers) {
-  const auto key = [seed](std::int64_t i) { return row_key(seed, static_cast<std::uint64_t>(i), Purpose::sample, 0); };
-  std::vector<KeyedRow> chosen;
-  for (double expected = surely(m); static_cast<std::int64_t>(chosen.size()) < m; expected *= 2)
-    chosen = rows_between(0, key_limit(expected, n), n, workers, key);
-  std::nth_element(chosen.begin(), chosen.begin() + (m - 1), chosen.end());
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(m));
-  std::transform(chosen.begin(), chosen.begin() + m, rows.begin(), [](const KeyedRow& row) { return row.second; });
-  std::sort(rows.begin(), rows.end());
-  return rows;
+std::int64_t rows_of_weight(const Source& rows, Workers& workers) {
+  if (!rows.weights()) return rows.rows();
+  std::atomic<std::int64_t> found{0};
+  const auto look = [&](std::int64_t first, std::int64_t count, int) {
+    found +=
+        std::count_if(rows.weights() + first, rows.weights() + first + count, [](std::int64_t w) { return w > 0; });
+  };
+  workers.for_blocks(rows.rows(), kRowsPerTask, static_cast<double>(rows.rows()), look);
+  return found;
 }
 
-std::vector<char> gather_rows(const MatrixView& x, const std::vector<std::int64_t>& rows, Workers& workers) {
-  const std::size_t item = item_size(x.dtype);
-  const std::size_t row_bytes = static_cast<std::size_t>(x.cols) * item;
-  const bool packed = x.col_stride == static_cast<std::int64_t>(item);
-  std::vector<char> copy(rows.size() * row_bytes);
-  constexpr std::int64_t kRows = 64;  // each may be far away: a cache miss, or a page of a file
-  const auto n = static_cast<std::int64_t>(rows.size());
-  workers.for_blocks(n, kRows, static_cast<double>(copy.size()), [&](std::int64_t first, std::int64_t count, int) {
-    for (std::int64_t i = first; i < first + count; ++i) {
-      char* out = copy.data() + static_cast<std::size_t>(i) * row_bytes;
-      const std::int64_t row = rows[static_cast<std::size_t>(i)];
-      if (packed) {
-        std::memcpy(out, element_address(x, row, 0), row_bytes);
-      } else {
-        for (std::int64_t j = 0; j < x.cols; ++j, out += item) std::memcpy(out, element_address(x, row, j), item);
+std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,
+                                      Workers& workers) {
+  const std::int64_t n = sum_over_shards(rows.rows(), reducer);
+  const auto key = [seed](std::int64_t number) {
+    return row_key(seed, static_cast<std::uint64_t>(number), Purpose::sample, 0);
+  };
+  std::vector<KeyedRow> chosen;
+  std::uint64_t high = 0;
+  for (double expected = surely(m); sum_over_shards(static_cast<std::int64_t>(chosen.size()), reducer) < m;
+       expected *= 2) {
+    high = key_limit(expected, n);
+    chosen = rows_between(0, high, rows, workers, key);
+  }
+  keep_smallest(chosen, m, high, rows, reducer);
+  std::vector<std::int64_t> indices(chosen.size());
+  std::transform(chosen.begin(), chosen.end(), indices.begin(), [](const KeyedRow& row) { return row.index; });
+  std::sort(indices.begin(), indices.end());
+  return indices;
+}
+
+std::vector<float> initial_centroids(const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
+                                     std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  const auto key = [=](std::int64_t number) {
+    return row_key(seed, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo);
+  };
+  const std::int64_t n = sum_over_shards(rows.rows(), reducer), d = rows.cols();
+  const auto row_length = static_cast<std::size_t>(d), wanted = static_cast<std::size_t>(k);
+  std::vector<float> centroids(wanted * row_length);
+  DistinctRows distinct(d);
+  std::vector<Candidate> skipped;
+  std::size_t taken = 0;
+  // Rows looked at together: as many as fit.
+  const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 4 / (4 * d), 1, 4 * k);
+  std::vector<float> some(static_cast<std::size_t>(together) * row_length);
+  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(together));
+  const auto take = [&](const std::vector<Candidate>& order) {
+    for (std::size_t at = 0; at < order.size() && taken < wanted; at += static_cast<std::size_t>(together)) {
+      const auto count = std::min(together, static_cast<std::int64_t>(order.size() - at));
+      rows_of(&order[at], count, rows, metric, reducer, workers, some);
+      workers.for_blocks(count, kCentroidsPerTask, 4.0 * static_cast<double>(count * d),
+                         [&](std::int64_t first, std::int64_t block, int) {
+                           for (std::int64_t i = first; i < first + block; ++i)
+                             hashes[static_cast<std::size_t>(i)] = row_hash(&some[static_cast<std::size_t>(i * d)], d);
+                         });
+      for (std::size_t i = 0; i < static_cast<std::size_t>(count) && taken < wanted; ++i) {
+        workers.checkpoint(0);
+        const float* row = &some[i * row_length];
+        if (distinct.add(row, hashes[i], centroids.data(), taken)) {
+          std::copy_n(row, row_length, &centroids[taken++ * row_length]);
+        } else if (skipped.size() < wanted) {
+          skipped.push_back(order[at + i]);
+        }
       }
     }
-  });
-  return copy;
-}
-
-std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std::int64_t>& rows, std::int64_t k,
-                                     std::uint64_t seed, std::uint32_t redo, Workers& workers) {
-  const auto key = [&](std::int64_t i) {
-    const std::int64_t row = rows.empty() ? i : rows[static_cast<std::size_t>(i)];
-    return row_key(seed, static_cast<std::uint64_t>(row), Purpose::initial_centroids, redo);
   };
-  const auto d = static_cast<std::size_t>(x.cols), wanted = static_cast<std::size_t>(k);
-  std::vector<float> centroids(wanted * d);
-  DistinctRows distinct(x.cols);
-  std::vector<std::int64_t> skipped;
-  std::size_t taken = 0;
   // One band of keys after the other, until there are enough; only data with many equal rows needs more than the first.
-  const double most = std::max(kMostBand, static_cast<double>(x.rows) / 16);
+  const double most = std::max(kMostBand, static_cast<double>(n) / 16);
   double band = std::min(surely(k), most), expected = band;
   for (std::uint64_t low = 0;;) {
-    const std::uint64_t high = key_limit(expected, x.rows);
-    auto order = rows_between(low, high, x.rows, workers, key);
-    std::sort(order.begin(), order.end());
-    for (auto it = order.begin(); it != order.end() && taken < wanted; ++it) {
-      workers.checkpoint(0);
-      float* row = &centroids[taken * d];
-      read_row(x, it->second, row);
-      if (distinct.add(row, centroids.data(), taken)) {
-        ++taken;
-      } else if (skipped.size() < wanted) {
-        skipped.push_back(it->second);
-      }
-    }
+    const std::uint64_t high = key_limit(expected, n);
+    take(all_in_order(rows_between(low, high, rows, workers, key), rows, reducer));
     if (taken == wanted || high == ~std::uint64_t{0}) break;
     low = high + 1;
     band = std::min(2 * band, most);
     expected += band;
   }
-  for (std::size_t s = 0; taken < wanted; ++s, ++taken) read_row(x, skipped[s], &centroids[taken * d]);
+  // Too few distinct rows: equal ones fill up.
+  for (std::size_t s = 0; taken < wanted; ++s, ++taken) {
+    rows_of(&skipped[s], 1, rows, metric, reducer, workers, some);
+    std::copy_n(some.begin(), row_length, &centroids[taken * row_length]);
+  }
   return centroids;
 }
 

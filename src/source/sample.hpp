@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random rows (docs/algorithm.md section 5): who is in the sample, and who are the initial centroids.
+// Random rows (docs/algorithm.md section 5): who is in the sample, and who are the initial centroids. Rows of weight 0
+// are in neither.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "fastkmeans/matrix_view.hpp"
+#include "numeric/metric.hpp"
+#include "runtime/reducer.hpp"
+#include "source/source.hpp"
 
 namespace fastkmeans {
 
 class Workers;
 
-// The m of n rows with the smallest (key, row), in ascending row order; 0 < m < n.
-std::vector<std::int64_t> sample_rows(std::int64_t n, std::int64_t m, std::uint64_t seed, Workers& workers);
+// Rows that count at all.
+std::int64_t rows_of_weight(const Source& rows, Workers& workers);
 
-// Those rows of x, copied in x's dtype, C order.
-std::vector<char> gather_rows(const MatrixView& x, const std::vector<std::int64_t>& rows, Workers& workers);
+// Which of this shard's rows are among the m rows of all shards with the smallest (key, number), ascending. 0 < m <
+// rows of weight over all shards.
+std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,
+                                      Workers& workers);
 
-// k rows of x in order of (key, row), skipping rows equal by value to one already taken while others are left. x: the
-// rows used; rows: their numbers in the caller's array, empty if they are the same. Returns (k, d) fp32.
-std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std::int64_t>& rows, std::int64_t k,
-                                     std::uint64_t seed, std::uint32_t redo, Workers& workers);
+// k rows of all shards as the metric takes them, in order of (key, number), skipping rows equal by value to one already
+// taken while others are left. (k, d), the same on every shard. k <= rows of weight over all shards.
+std::vector<float> initial_centroids(const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
+                                     std::uint32_t redo, Reducer& reducer, Workers& workers);
 
 }  // namespace fastkmeans

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Facts about the rows used, found in one pass before the first iteration.
+// Facts about the rows used, found before the first iteration.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "fastkmeans/matrix_view.hpp"
+#include "runtime/reducer.hpp"
+#include "source/source.hpp"
 
 namespace fastkmeans {
 
@@ -33,14 +34,24 @@ struct Statistics {
   std::vector<float> column_max;  // (d) max_i |x_ij|
   float least_row_max = 0;        // least nonzero max_j |x_ij|; 0 if all rows are zero
   RowCheck check;
+
+  // Those of all shards' rows; the check stays that of the shard's own.
+  void merge_over_shards(Reducer& reducer);
 };
 
-// Throws std::invalid_argument naming the rows if there are bad ones. `what` is "data", "centroids" or "init";
-// row_name(i) is the number of row i in the caller's array (a subsample has other numbers).
-void require_valid_rows(const RowCheck& check, const MatrixView& x, const char* what,
-                        const std::function<std::int64_t(std::int64_t)>& row_name = {});
+// Throws std::invalid_argument naming the rows, on every shard, if a shard has bad ones. `what` is "data", "centroids"
+// or "init".
+void require_valid_rows(const RowCheck& check, const Source& rows, const char* what, Reducer& reducer,
+                        Workers& workers);
+
+// Mean and sum of squared deviations of each column, (d).
+struct Moments {
+  double count = 0;
+  std::vector<double> mean, squares;
+};
+Moments moments_of(const MatrixView& x, Workers& workers);
 
 // For fp64 input: a warning text if fp32 rows lose a column's spread (|mean| / std > 2^20), else "".
-std::string precision_warning(const MatrixView& x, Workers& workers);
+std::string precision_warning(const Moments& own, Reducer& reducer);
 
 }  // namespace fastkmeans

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Statistics and sums of every instruction set, against the oracle and by hand.
+#include "cpu/accumulate.hpp"
+
 #include <limits>
 
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
 namespace {
-
-Statistics statistics_of(const Execution& execution, const MatrixView& x) {
-  Workers workers(execution.n_threads, {});
-  return make_backend(execution, workers)->statistics(x);
-}
 
 std::vector<std::int32_t> random_labels(std::int64_t n, std::int64_t k, Random& random) {
   std::vector<std::int32_t> labels(static_cast<std::size_t>(n));
@@ -64,20 +61,29 @@ struct Moves {
   std::vector<std::int32_t> from, to;
 };
 
+// By the kernels of an instruction set, or row by row.
 Sums sums_of(const Execution& execution, const Moves& moves) {
   Workers workers(execution.n_threads, {});
-  const auto backend = make_backend(execution, workers);
-  const FixedPoint scale(backend->statistics(moves.x.view()), moves.x.rows);
-  Sums sums(moves.k, moves.x.cols, scale.two_limbs());
-  backend->accumulate(moves.x.view(), nullptr, moves.from.data(), scale, sums);
-  backend->accumulate(moves.x.view(), moves.from.data(), moves.to.data(), scale, sums);
+  const FixedPoint scale = scale_of(moves.x.view());
+  const HostArray rows(moves.x.view());
+  Sums sums(moves.k, moves.x.cols, scale.two_limbs(), false);
+  if (const cpu::Kernels* kernels = cpu::choose(execution.isa).kernels) {
+    cpu::accumulate(rows, moves.x.view(), nullptr, moves.from.data(), scale, *kernels, workers, sums);
+    cpu::accumulate(rows, moves.x.view(), moves.from.data(), moves.to.data(), scale, *kernels, workers, sums);
+  } else {
+    for (std::int64_t i = 0; i < moves.x.rows; ++i) {
+      const std::int32_t c = moves.to[static_cast<std::size_t>(i)];
+      add_row(scale, moves.x.row(i), 1, sums.hi_row(c), sums.lo_row(c));
+      sums.count(c, 1);
+    }
+  }
   return sums;
 }
 
 void expect_same(const Sums& got, const Sums& expected, const char* what) {
   EXPECT_EQ(got.hi, expected.hi) << what;
   EXPECT_EQ(got.lo, expected.lo) << what;
-  EXPECT_EQ(got.counts, expected.counts) << what;
+  EXPECT_EQ(got.weights, expected.weights) << what;
 }
 
 void compare_with_oracle(const Moves& moves, Random& random) {

@@ -10,17 +10,15 @@ namespace {
 
 class Moves {
  public:
-  Moves(const Path& path, const Matrix& x, int threads = 1)
-      : workers_(threads, {}), execution_(on(path, threads)), backend_(make_backend(execution_, workers_)), x_(x) {}
+  Moves(const Path& path, const Matrix& x, int threads = 1) : assigner_(on(path, threads), x.view()), x_(x) {}
 
   std::vector<std::int32_t> assign(const Matrix& centroids, std::vector<std::int32_t> hint = {}) {
     if (!hint.empty()) before_ = std::move(hint);
     std::vector<std::int32_t> labels(static_cast<std::size_t>(x_.rows), -7);
     std::vector<float> distances(labels.size());
-    filter = backend_
-                 ->assign(x_.view(), centroids.centroids(), before_.empty() ? nullptr : before_.data(), true,
-                          labels.data(), distances.data())
-                 .filter;
+    filter =
+        assigner_.assign(centroids, before_.empty() ? nullptr : before_.data(), true, labels.data(), distances.data())
+            .filter;
     before_ = labels;
     return labels;
   }
@@ -28,9 +26,7 @@ class Moves {
   FilterStats filter;
 
  private:
-  Workers workers_;
-  Execution execution_;
-  std::unique_ptr<Backend> backend_;
+  Assigner assigner_;
   const Matrix& x_;
   std::vector<std::int32_t> before_;
 };
@@ -193,32 +189,6 @@ TEST(BoundsNoOracle, AnotherNumberOfCentroids) {
           EXPECT_NEAR(labels[i], i % 2 == 0 ? 7 : k == 200 ? 160 : 119, i % 2 && k == 200 ? 1 : 0) << path;
       }
     }
-  }
-}
-
-// Bounds and sketches are of the rows that they were made of.
-TEST(BoundsNoOracle, OtherRowsBeginAnew) {
-  Random random(120);
-  const Matrix near = rows_about(0, random), far = rows_about(1500, random);
-  for (const Path& path : kernel_paths(true)) {
-    Workers workers(2, {});
-    const Execution execution = on(path, 2);
-    const auto backend = make_backend(execution, workers);
-    std::vector<std::int32_t> labels(200);
-    std::vector<float> distances(200);
-    Matrix centroids = far_centroids(200);
-    put(centroids, 7, 0);
-    for (const bool first : {true, false})
-      for (const Matrix* x : {&near, &near, &far, &far, &near}) {
-        if (!first) std::fill(labels.begin(), labels.end(), 3);
-        backend->assign(x->view(), centroids.centroids(), first ? nullptr : labels.data(), true, labels.data(),
-                        distances.data());
-        if (x == &near) {
-          EXPECT_TRUE(all_are(labels, 7)) << path;
-        } else {
-          for (const std::int32_t label : labels) EXPECT_NEAR(label, 50, 1) << path;
-        }
-      }
   }
 }
 

@@ -2,7 +2,7 @@
 #include "numeric/distance.hpp"
 
 #include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 square_add is the emulation
-#include "scalar/scalar_backend.hpp"
+#include "scalar/scalar_distance.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {

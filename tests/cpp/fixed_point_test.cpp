@@ -10,18 +10,7 @@
 namespace fastkmeans::testing {
 namespace {
 
-Statistics statistics_of(std::vector<float> column_max, float least_row_max) {
-  Statistics statistics;
-  statistics.column_max = std::move(column_max);
-  statistics.least_row_max = least_row_max;
-  return statistics;
-}
-
-FixedPoint scale_of(const Matrix& x) {
-  const Execution execution = on("scalar");
-  Workers workers(1, {});
-  return FixedPoint(make_backend(execution, workers)->statistics(x.view()), x.rows);
-}
+FixedPoint scale_of(const Matrix& x) { return testing::scale_of(x.view()); }
 
 void add(const FixedPoint& scale, const float* row, std::int64_t sign, Sums& sums) {
   add_row(scale, row, sign, sums.hi_row(0), sums.lo_row(0));
@@ -29,7 +18,7 @@ void add(const FixedPoint& scale, const float* row, std::int64_t sign, Sums& sum
 
 TEST(FixedPointNoOracle, FractionalBitsFitAnyNumberOfRows) {
   for (const std::int64_t n : {1L, 2L, 3L, 4095L, 4096L, 1'000'000L, (1L << 31) - 1}) {
-    const FixedPoint scale(statistics_of({1.0f}, 1.0f), n);
+    const FixedPoint scale({1.0f}, 1.0f, n);
     EXPECT_LE(scale.b, 50);
     EXPECT_LT(static_cast<double>(n) * std::ldexp(1.0, scale.b), 0x1p62);
     EXPECT_TRUE(scale.b == 50 || static_cast<double>(n) * std::ldexp(1.0, scale.b) >= 0x1p61) << n;
@@ -37,7 +26,7 @@ TEST(FixedPointNoOracle, FractionalBitsFitAnyNumberOfRows) {
 }
 
 TEST(FixedPointNoOracle, GrainsByHand) {
-  const FixedPoint scale(statistics_of({1.0f, 0.75f, 0x1p-140f, 0.0f}, 0.75f), 3);  // b = min(50, 62 - 2)
+  const FixedPoint scale({1.0f, 0.75f, 0x1p-140f, 0.0f}, 0.75f, 3);  // b = min(50, 62 - 2)
   EXPECT_EQ(scale.b, 50);
   EXPECT_EQ(scale.grain[0], 0x1p-49);  // 1 < 2^1
   EXPECT_EQ(scale.grain[1], 0x1p-50);  // 0.75 < 2^0
@@ -47,16 +36,16 @@ TEST(FixedPointNoOracle, GrainsByHand) {
 }
 
 TEST(FixedPointNoOracle, SecondLimbOnlyWhereTheGrainIsCoarse) {
-  EXPECT_FALSE(FixedPoint(statistics_of({1.0f}, 0x1p-23f), 3).two_limbs());  // g = 2^-49 = 2^-26 nu
-  EXPECT_TRUE(FixedPoint(statistics_of({1.0f}, 0x1.fffffep-24f), 3).two_limbs());
-  const FixedPoint scale(statistics_of({1.0f, 0x1p-24f}, 0x1p-24f), 3);
+  EXPECT_FALSE(FixedPoint({1.0f}, 0x1p-23f, 3).two_limbs());  // g = 2^-49 = 2^-26 nu
+  EXPECT_TRUE(FixedPoint({1.0f}, 0x1.fffffep-24f, 3).two_limbs());
+  const FixedPoint scale({1.0f, 0x1p-24f}, 0x1p-24f, 3);
   ASSERT_TRUE(scale.two_limbs());
   EXPECT_EQ(scale.lo_inverse[0], 0x1p99);
   EXPECT_EQ(scale.lo_inverse[1], 0.0);
 }
 
 TEST(FixedPointNoOracle, HalfAGrainRoundsToEven) {
-  const FixedPoint scale(statistics_of({1.0f}, 1.0f), 3);
+  const FixedPoint scale({1.0f}, 1.0f, 3);
   const std::pair<float, std::int64_t> cases[] = {{0.5f, 0},   {1.5f, 2},   {2.5f, 2}, {-0.5f, 0},
                                                   {-1.5f, -2}, {-2.5f, -2}, {0.75f, 1}};
   for (const auto& [grains, expected] : cases) {
@@ -81,7 +70,7 @@ TEST(FixedPointNoOracle, AnyOrderAndTakingOutUndoes) {
     const FixedPoint scale = scale_of(x);
     std::vector<std::int64_t> order(90);
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int64_t>(i);
-    Sums forward(1, 7, scale.two_limbs()), shuffled(1, 7, scale.two_limbs());
+    Sums forward(1, 7, scale.two_limbs(), false), shuffled(1, 7, scale.two_limbs(), false);
     for (const std::int64_t i : order) add(scale, x.row(i), 1, forward);
     std::shuffle(order.begin(), order.end(), random);
     for (const std::int64_t i : order) add(scale, x.row(i), 1, shuffled);
@@ -96,7 +85,7 @@ TEST(FixedPointNoOracle, AnyOrderAndTakingOutUndoes) {
 TEST(FixedPointNoOracle, ARowTakenOutFirstWrapsAndComesBack) {
   const Matrix x(2, 2, {1.0f, -3.0f, -1.0f, 5.0f});
   const FixedPoint scale = scale_of(x);
-  Sums sums(1, 2, scale.two_limbs());
+  Sums sums(1, 2, scale.two_limbs(), false);
   add(scale, x.row(0), -1, sums);
   EXPECT_GT(sums.hi[0], std::uint64_t{1} << 63);
   add(scale, x.row(1), 1, sums);
@@ -109,7 +98,7 @@ TEST(FixedPointNoOracle, ARowTakenOutFirstWrapsAndComesBack) {
 TEST(FixedPointNoOracle, LargestValuesOfTheMostRowsDoNotOverflow) {
   const std::int64_t n = (std::int64_t{1} << 31) - 1;
   const float value = std::nextafter(1.0f, 0.0f);
-  const FixedPoint scale(statistics_of({value}, value), n);
+  const FixedPoint scale({value}, value, n);
   std::uint64_t one = 0;
   add_row(scale, &value, 1, &one, nullptr);
   float mean = 0;
@@ -127,7 +116,7 @@ TEST(FixedPointNoOracle, SecondLimbKeepsSmallRows) {
   const Matrix x(3, 1, {0x1p50f, 0x1.234568p-20f, 0x1.234568p-20f});
   const FixedPoint scale = scale_of(x);
   ASSERT_TRUE(scale.two_limbs());
-  Sums sums(1, 1, true);
+  Sums sums(1, 1, true, false);
   add(scale, x.row(1), 1, sums);
   add(scale, x.row(2), 1, sums);
   float mean = 0;
@@ -138,7 +127,7 @@ TEST(FixedPointNoOracle, SecondLimbKeepsSmallRows) {
 TEST(FixedPointNoOracle, MeanIsRoundedFromFp64) {
   const Matrix x(3, 1, {1.0f, 1.0f, 0.0f});
   const FixedPoint scale = scale_of(x);
-  Sums sums(1, 1, scale.two_limbs());
+  Sums sums(1, 1, scale.two_limbs(), false);
   for (int i = 0; i < 3; ++i) add(scale, x.row(i), 1, sums);
   float mean = 0;
   euclidean().update(scale, sums.hi_row(0), sums.lo_row(0), 3, nullptr, &mean);
@@ -152,7 +141,7 @@ TEST(FixedPoint, KernelsAddTheSameIntegers) {
       const Matrix x = random_rows(kind, 40, d, random);
       const FixedPoint scale = scale_of(x);
       for (const cpu::Isa* isa : kernel_isas()) {
-        Sums plain(1, d, scale.two_limbs()), fast(1, d, scale.two_limbs());
+        Sums plain(1, d, scale.two_limbs(), false), fast(1, d, scale.two_limbs(), false);
         for (std::int64_t i = 0; i < x.rows; ++i) {
           const std::int64_t sign = i % 3 ? 1 : -1;
           add(scale, x.row(i), sign, plain);

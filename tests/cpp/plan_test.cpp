@@ -236,13 +236,11 @@ struct Hopeless {
 // One assignment by the planner's choice, or by a filter.
 Assigned assign_once(Execution execution, const Matrix& x, const Matrix& centroids, std::vector<std::int32_t>& labels,
                      std::vector<float>& distances, bool hint) {
-  Workers workers(execution.n_threads, {});
   distances.assign(static_cast<std::size_t>(x.rows), -7);
   const bool known = hint && !labels.empty();
   labels.resize(distances.size());
-  return make_backend(execution, workers)
-      ->assign(x.view(), centroids.centroids(), known ? labels.data() : nullptr, false, labels.data(),
-               distances.data());
+  return Assigner(execution, x.view())
+      .assign(centroids, known ? labels.data() : nullptr, false, labels.data(), distances.data());
 }
 
 double cost_of(const Effort& effort, const cpu::Kernels& kernels, std::int64_t d, bool int8) {

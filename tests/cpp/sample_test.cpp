@@ -23,6 +23,12 @@ std::vector<std::int64_t> in_key_order(std::int64_t n, std::uint64_t seed, Purpo
   return rows;
 }
 
+// Of n rows, which are never looked at.
+std::vector<std::int64_t> sample(std::int64_t n, std::int64_t m, std::uint64_t seed, Workers& workers) {
+  NoReducer reducer;
+  return sample_rows(HostArray({nullptr, n, 1}), m, seed, reducer, workers);
+}
+
 TEST(SampleNoOracle, TheSmallestKeysInRowOrder) {
   for (const auto& [n, m] : std::vector<std::pair<std::int64_t, std::int64_t>>{
            {2, 1}, {10, 9}, {100, 1}, {5000, 17}, {5000, 4999}, {150'000, 9000}})
@@ -31,7 +37,7 @@ TEST(SampleNoOracle, TheSmallestKeysInRowOrder) {
       auto expected = in_key_order(n, seed, Purpose::sample);
       expected.resize(static_cast<std::size_t>(m));
       std::sort(expected.begin(), expected.end());
-      EXPECT_EQ(sample_rows(n, m, seed, workers), expected) << n << ' ' << m << ' ' << seed;
+      EXPECT_EQ(sample(n, m, seed, workers), expected) << n << ' ' << m << ' ' << seed;
     }
 }
 
@@ -39,7 +45,7 @@ TEST(SampleNoOracle, EachRowIsEquallyLikely) {
   Workers workers(1, {});
   std::vector<int> count(20);
   for (std::uint64_t seed = 0; seed < 4000; ++seed)
-    for (const std::int64_t row : sample_rows(20, 5, seed, workers)) ++count[static_cast<std::size_t>(row)];
+    for (const std::int64_t row : sample(20, 5, seed, workers)) ++count[static_cast<std::size_t>(row)];
   for (const int c : count) EXPECT_NEAR(c, 1000, 5 * std::sqrt(4000 * 0.25 * 0.75));
 }
 
@@ -50,22 +56,31 @@ TEST(SampleNoOracle, GatheredRowsAreCopiesInTheirOwnType) {
   const std::vector<std::int64_t> rows = {0, 7, 500, 999};
   const MatrixView c_order(values.data(), 1000, 3, DType::u16), fortran(values.data(), 1000, 3, DType::u16, 2, 2000);
   for (const MatrixView& x : {c_order, fortran}) {
-    const std::vector<char> copy = gather_rows(x, rows, workers);
-    ASSERT_EQ(copy.size(), 4 * 3 * 2u);
+    const auto copy = HostArray(x).subset(rows, workers);
+    ASSERT_EQ(copy->rows(), 4);
+    EXPECT_EQ(copy->dtype(), DType::u16);
+    std::vector<float> values_of(12);
+    const std::int64_t all[] = {0, 1, 2, 3};
+    copy->gather(all, 4, values_of.data(), workers);
     for (std::size_t i = 0; i < 12; ++i) {
-      std::uint16_t got = 0;
-      std::memcpy(&got, &copy[2 * i], 2);
       const auto row = rows[i / 3], j = static_cast<std::int64_t>(i % 3);
-      EXPECT_EQ(got, x.row_stride == 6 ? 3 * row + j : row + 1000 * j);
+      EXPECT_EQ(values_of[i], static_cast<float>(x.row_stride == 6 ? 3 * row + j : row + 1000 * j));
+      EXPECT_EQ(copy->number(static_cast<std::int64_t>(i / 3)), row);
+      EXPECT_EQ(copy->index(row), static_cast<std::int64_t>(i / 3));
     }
+    EXPECT_EQ(copy->index(8), -1);
+    const auto again = copy->subset({1, 3}, workers);
+    EXPECT_EQ(again->number(1), 999);
   }
 }
 
 // x: one column.
-std::vector<float> chosen(const std::vector<float>& values, std::int64_t k, std::uint64_t seed, std::uint32_t redo = 0,
-                          const std::vector<std::int64_t>& rows = {}) {
+std::vector<float> chosen(const std::vector<float>& values, std::int64_t k, std::uint64_t seed,
+                          std::uint32_t redo = 0) {
   Workers workers(2, {});
-  return initial_centroids({values.data(), static_cast<std::int64_t>(values.size()), 1}, rows, k, seed, redo, workers);
+  NoReducer reducer;
+  const HostArray all({values.data(), static_cast<std::int64_t>(values.size()), 1});
+  return initial_centroids(all, euclidean(), k, seed, redo, reducer, workers);
 }
 
 TEST(InitialCentroidsNoOracle, InKeyOrderForEachSeedAndRedo) {
@@ -94,12 +109,22 @@ TEST(InitialCentroidsNoOracle, ManyBandsOfKeysHeavy) {
   EXPECT_TRUE(same_bits(chosen(values, k, 6), expected));
 }
 
+// Of those rows of 0, 1, 2, ... 999 alone, in one column.
+std::vector<float> chosen_of(const std::vector<std::int64_t>& rows, std::int64_t k, std::uint64_t seed) {
+  std::vector<float> values(1000);
+  std::iota(values.begin(), values.end(), 0.0f);
+  Workers workers(2, {});
+  NoReducer reducer;
+  const auto some = HostArray({values.data(), 1000, 1}).subset(rows, workers);
+  return initial_centroids(*some, euclidean(), k, seed, 0, reducer, workers);
+}
+
 TEST(InitialCentroidsNoOracle, TheKeyIsOfTheCallersRow) {
   const std::vector<std::int64_t> rows = {3, 50, 51, 900};
   std::vector<float> expected;
   for (const std::int64_t row : in_key_order(1000, 5, Purpose::initial_centroids))
     if (std::find(rows.begin(), rows.end(), row) != rows.end()) expected.push_back(static_cast<float>(row));
-  EXPECT_EQ(chosen({3, 50, 51, 900}, 4, 5, 0, rows), expected);
+  EXPECT_EQ(chosen_of(rows, 4, 5), expected);
 }
 
 TEST(InitialCentroidsNoOracle, EqualRowsAreSkipped) {
@@ -157,9 +182,9 @@ TEST(SampleNoOracle, FitTrainsOnTheSampledRows) {
   expect_contains(got.warnings[0].message, {"100", "1000", "20"});
 
   Workers workers(1, {});
-  const auto rows = sample_rows(1000, 100, 9, workers);
+  const auto rows = sample(1000, 100, 9, workers);
   const std::vector<float> sampled(rows.begin(), rows.end());
-  const std::vector<float> initial = chosen(sampled, 5, 9, 0, rows);
+  const std::vector<float> initial = chosen_of(rows, 5, 9);
   params.init = MatrixView(initial.data(), 5, 1);
   params.max_points_per_centroid.reset();
   EXPECT_TRUE(same_bits(fit({sampled.data(), 100, 1}, params).centroids, got.centroids));

@@ -13,15 +13,18 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "backend.hpp"
+#include "cpu/assignments.hpp"
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "make_shard.hpp"
 #include "runtime/workers.hpp"
 #include "sketch/rotation.hpp"
 
@@ -144,15 +147,58 @@ inline Execution on(const Path& path, int n_threads = 1) {
   return execution;
 }
 
+// Assignments of one shard's rows, one after the other, with hints of the caller's choice. The oracle takes none.
+class Assigner {
+ public:
+  Assigner(const Execution& execution, const MatrixView& x)
+      : execution_(execution), workers_(execution.n_threads, execution.interrupt), rows_(x), x_(x) {
+    const cpu::Isa& isa = cpu::choose(execution.isa);
+    if (isa.kernels)
+      cpu_.emplace(*isa.kernels, execution_, workers_);
+    else
+      scalar_ = make_shard(rows_, euclidean(), execution_, workers_);
+  }
+
+  Assigned assign(const Matrix& centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
+                  float* distances) {
+    if (cpu_) return cpu_->assign(x_, centroids.centroids(), previous, more, labels, distances);
+    scalar_->start_run(centroids.values);
+    scalar_->assign(more);
+    std::vector<std::int64_t> all(static_cast<std::size_t>(x_.rows));
+    std::iota(all.begin(), all.end(), 0);
+    scalar_->look_up(all.data(), x_.rows, labels, distances);
+    return scalar_->assigned();
+  }
+
+ private:
+  const Execution execution_;
+  Workers workers_;
+  const HostArray rows_;
+  const MatrixView x_;
+  std::optional<cpu::Assignments> cpu_;
+  std::unique_ptr<Shard> scalar_;
+};
+
+inline Statistics statistics_of(const Execution& execution, const MatrixView& x) {
+  Workers workers(execution.n_threads, {});
+  const HostArray rows(x);
+  return make_shard(rows, euclidean(), execution, workers)->statistics();
+}
+
+// The scale of all rows, each of which counts once.
+inline FixedPoint scale_of(const MatrixView& x) {
+  const Statistics statistics = statistics_of(on("scalar"), x);
+  return FixedPoint(statistics.column_max, statistics.least_row_max, x.rows);
+}
+
 inline Assignment assign(const Execution& execution, const MatrixView& x, const Matrix& centroids,
                          const std::vector<std::int32_t>& previous = {}) {
-  Workers workers(execution.n_threads, execution.interrupt);
   Assignment out;
   out.labels.assign(static_cast<std::size_t>(x.rows), -7);
   out.distances.assign(out.labels.size(), -7);
-  out.check = make_backend(execution, workers)
-                  ->assign(x, centroids.centroids(), previous.empty() ? nullptr : previous.data(), false,
-                           out.labels.data(), out.distances.data())
+  out.check = Assigner(execution, x)
+                  .assign(centroids, previous.empty() ? nullptr : previous.data(), false, out.labels.data(),
+                          out.distances.data())
                   .check;
   return out;
 }

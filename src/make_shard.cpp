@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend.hpp"
+// The one place that knows every kind of hardware.
+#include "make_shard.hpp"
 
-#include "cpu/cpu_backend.hpp"
+#include "cpu/cpu_shard.hpp"
 #include "cpu/dispatch.hpp"
+#include "fastkmeans/fastkmeans.hpp"
+#include "runtime/os.hpp"
 #include "runtime/workers.hpp"
-#include "scalar/scalar_backend.hpp"
+#include "scalar/scalar_shard.hpp"
+#include "verify.hpp"
 
 #if !defined(FASTKMEANS_BUILD_FLAGS)  // CMakeLists.txt states them
 #define FASTKMEANS_BUILD_FLAGS "flags not recorded"
@@ -12,9 +16,13 @@
 
 namespace fastkmeans {
 
-std::unique_ptr<Backend> make_backend(const Execution& execution, Workers& workers) {
+std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
+                                  Workers& workers) {
   const cpu::Isa& isa = cpu::choose(execution.isa);
-  return isa.kernels ? cpu::make_backend(*isa.kernels, execution, workers) : make_scalar_backend(workers);
+  auto shard =
+      isa.kernels ? cpu::make_shard(isa, rows, metric, execution, workers) : make_scalar_shard(rows, metric, workers);
+  if (os::environment("FASTKMEANS_VERIFY") == "1") return verified(std::move(shard), rows, metric, workers);
+  return shard;
 }
 
 std::vector<InstructionSet> instruction_sets() {

@@ -1,54 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// Empty clusters, means and shift, computed by hand.
-#include "finalize.hpp"
+// Empty clusters and shift, computed by hand.
+#include "host/empty_clusters.hpp"
 
-#include "numeric/distance.hpp"
+#include "host/host_shard.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
 namespace {
 
-// Rows of one column with given labels and distances, after the sums are taken.
+// Rows of one column with given labels and distances.
 struct Clusters {
   Matrix x;
   std::vector<float> distances;
   std::vector<std::int32_t> labels;
-  FixedPoint scale;
-  Sums sums;
+  std::vector<std::uint64_t> members;  // (k)
 
-  Clusters(std::int64_t k, std::vector<float> values, std::vector<std::int32_t> labels_, std::vector<float> distances_)
+  Clusters(std::size_t k, std::vector<float> values, std::vector<std::int32_t> labels_, std::vector<float> distances_)
       : x(static_cast<std::int64_t>(values.size()), 1, values),
         distances(std::move(distances_)),
         labels(std::move(labels_)),
-        scale({{1000.0f}, 1.0f, {}}, x.rows),
-        sums(k, 1, false) {
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-      add_row(scale, &x.values[i], 1, sums.hi_row(labels[i]), nullptr);
-      ++sums.counts[static_cast<std::size_t>(labels[i])];
+        members(k) {
+    for (const std::int32_t label : labels) ++members[static_cast<std::size_t>(label)];
+  }
+
+  // Returns how many clusters were filled.
+  int fill() {
+    Workers workers(3, {});
+    NoReducer reducer;
+    const HostArray rows(x.view());
+    const auto relocations =
+        fill_empty_clusters({rows, labels.data(), distances.data()}, members, x.rows, reducer, workers);
+    for (const auto& [row, from, to] : relocations) {
+      EXPECT_EQ(labels[static_cast<std::size_t>(row)], from);
+      labels[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(to);
     }
-  }
-
-  std::int64_t fill() {
-    Workers workers(1, {});
-    return fill_empty_clusters(x.view(), distances, scale, labels, sums, workers);
-  }
-
-  std::vector<float> means(const std::vector<float>& old) {
-    std::vector<float> next(old.size());
-    Workers workers(1, {});
-    update_centroids(scale, sums, old, next, workers);
-    return next;
+    return static_cast<int>(relocations.size());
   }
 };
 
 TEST(EmptyClustersNoOracle, TheFarthestRowOfTheLargestDonor) {
   //               cluster 0: inertia 1 + 9, cluster 2: inertia 4 + 4 + 4 (larger), cluster 1: empty
   Clusters c(3, {10, 13, 20, 21, 22}, {0, 0, 2, 2, 2}, {1, 9, 4, 4, 4});
-  EXPECT_EQ(count_empty(c.sums), 1);
   EXPECT_EQ(c.fill(), 1);
   EXPECT_EQ(c.labels, (std::vector<std::int32_t>{0, 0, 1, 2, 2}));  // the lowest row on ties
-  EXPECT_EQ(c.sums.counts, (std::vector<std::int64_t>{2, 1, 2}));
-  EXPECT_EQ(c.means({0, 0, 0}), (std::vector<float>{11.5f, 20, 21.5f}));
 }
 
 TEST(EmptyClustersNoOracle, DonorsInDescendingInertiaThenIndexOneRowEach) {
@@ -56,7 +50,6 @@ TEST(EmptyClustersNoOracle, DonorsInDescendingInertiaThenIndexOneRowEach) {
   Clusters c(7, {1, 2, 3, 4, 5, 6, 7, 8}, {1, 1, 2, 2, 4, 4, 5, 5}, {2, 3, 8, 0, 4, 1, 0.5f, 0.5f});
   EXPECT_EQ(c.fill(), 3);
   EXPECT_EQ(c.labels, (std::vector<std::int32_t>{1, 3, 0, 2, 6, 4, 5, 5}));
-  EXPECT_EQ(c.means(std::vector<float>(7, -1)), (std::vector<float>{3, 1, 4, 2, 6, 7.5f, 5}));
 }
 
 TEST(EmptyClustersNoOracle, ClustersOfOneRowGiveNothing) {
@@ -73,8 +66,6 @@ TEST(EmptyClustersNoOracle, RowsOnTheirCentroidGiveNothing) {
   Clusters c(4, {1, 1, 2, 4}, {0, 0, 2, 2}, {0, 0, 1, 1});
   EXPECT_EQ(c.fill(), 1);
   EXPECT_EQ(c.labels, (std::vector<std::int32_t>{0, 0, 1, 2}));
-  EXPECT_EQ(count_empty(c.sums), 1);
-  EXPECT_EQ(c.means({-1, -2, -3, -4}), (std::vector<float>{1, 2, 4, -4}));  // still empty: keeps its centroid
 }
 
 TEST(EmptyClustersNoOracle, ScaledDistancesAreComparedByTheirTrueValue) {
@@ -91,6 +82,17 @@ TEST(EmptyClustersNoOracle, VeryLargeAndVerySmallDistances) {
   Clusters tiny(3, {1, 2, 3, 4}, {0, 0, 2, 2}, {-0x1p-149f, -0x1p-149f, -0x1p-149f, -0x1p-148f});
   EXPECT_EQ(tiny.fill(), 1);
   EXPECT_EQ(tiny.labels, (std::vector<std::int32_t>{0, 0, 2, 1}));
+}
+
+// Equal rows far away: the lowest number has it, whoever of the threads came first.
+TEST(EmptyClustersNoOracle, ManyThreadsAgree) {
+  constexpr std::size_t n = 200'000;
+  std::vector<float> distances(n, 1);
+  for (std::size_t i = 70'001; i < n; i += 1000) distances[i] = 4;
+  std::vector<std::int32_t> labels(n, 1);
+  Clusters c(3, std::vector<float>(n), labels, distances);
+  EXPECT_EQ(c.fill(), 1);
+  EXPECT_EQ(c.labels[70'001], 0);
 }
 
 TEST(ShiftNoOracle, APairwiseTree) {

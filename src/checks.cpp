@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checks.hpp"
+
+#include <stdexcept>
+
+namespace fastkmeans {
+namespace {
+
+void require_at_least(const char* name, std::int64_t value, std::int64_t least) {
+  if (value < least) refuse(name, std::to_string(value), "at least " + std::to_string(least));
+}
+
+std::string shape_text(std::int64_t rows, std::int64_t cols) {
+  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
+}
+
+}  // namespace
+
+void refuse(const std::string& name, const std::string& value, const std::string& allowed) {
+  throw std::invalid_argument(name + " is " + value + "; it must be " + allowed);
+}
+
+void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows) {
+  const std::string shape = shape_text(x.rows, x.cols);
+  if (x.rows < least_rows || x.cols < 1)
+    refuse(std::string("the shape of ") + name, shape, "at least " + shape_text(least_rows, 1));
+  if (x.rows > kMostRows || x.cols > kMostDims)
+    refuse(std::string("the shape of ") + name, shape, "at most " + shape_text(kMostRows, kMostDims));
+  if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
+}
+
+void require_execution(const Execution& execution) {
+  require_at_least("n_threads", execution.n_threads, 0);
+  require_at_least("chunk_size_data", execution.chunk_size_data, 1);
+  require_at_least("chunk_size_centroids", execution.chunk_size_centroids, 1);
+}
+
+void require_params(const MatrixView& x, const Params& params) {
+  require_shape("data", x);
+  require_at_least("k", params.k, 1);
+  require_at_least("niter", params.niter, 1);
+  require_at_least("nredo", params.nredo, 1);
+  if (params.max_points_per_centroid) require_at_least("max_points_per_centroid", *params.max_points_per_centroid, 1);
+  if (params.tol != params.tol) refuse("tol", "NaN", "a number");
+  require_execution(params.execution);
+  if (params.init) require_shape("init", *params.init);
+  if (params.init && (params.init->rows != params.k || params.init->cols != x.cols))
+    refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
+           "(k, d) = " + shape_text(params.k, x.cols));
+}
+
+}  // namespace fastkmeans

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What callers must not ask for: std::invalid_argument names the parameter, its value and what is allowed.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "fastkmeans/params.hpp"
+
+namespace fastkmeans {
+
+// Of a whole fit: labels of k <= n are int32; ExactSum's bins.
+inline constexpr std::int64_t kMostRows = std::numeric_limits<std::int32_t>::max();
+// The filter's rounding bound needs (d + 2) 2^-24 well below 1, and a group of rows must fit kMostScratch.
+inline constexpr std::int64_t kMostDims = 1 << 19;
+
+[[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed);
+void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1);
+void require_execution(const Execution& execution);
+// x: as given to fit.
+void require_params(const MatrixView& x, const Params& params);
+
+}  // namespace fastkmeans

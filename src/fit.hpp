@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fit and a prediction of one shard. The public fit and predict have one shard of all rows.
+#pragma once
+
+#include "fastkmeans/params.hpp"
+#include "fastkmeans/result.hpp"
+#include "numeric/metric.hpp"
+#include "runtime/reducer.hpp"
+#include "source/source.hpp"
+
+namespace fastkmeans {
+
+class Workers;
+
+// rows: the shard's part of the rows of the fit; the other shards call this with theirs and the same parameters. All
+// get the same but for labels, which are of the shard's own rows. A callback of one shard stops all.
+Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers);
+
+}  // namespace fastkmeans

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/empty_clusters.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "numeric/distance.hpp"
+#include "runtime/workers.hpp"
+
+namespace fastkmeans {
+namespace {
+
+constexpr std::int64_t kRowsPerTask = 1 << 14;
+constexpr std::uint64_t kNoRow = std::numeric_limits<std::uint64_t>::max();
+
+void raise(std::uint64_t& most, std::uint64_t value) {
+  const std::atomic_ref<std::uint64_t> at(most);
+  for (std::uint64_t old = at.load(std::memory_order_relaxed);
+       old < value && !at.compare_exchange_weak(old, value, std::memory_order_relaxed);) {
+  }
+}
+
+void lower(std::uint64_t& least, std::uint64_t value) {
+  const std::atomic_ref<std::uint64_t> at(least);
+  for (std::uint64_t old = at.load(std::memory_order_relaxed);
+       old > value && !at.compare_exchange_weak(old, value, std::memory_order_relaxed);) {
+  }
+}
+
+// What each cluster could give, (k). Threads and shards meet in sums, maxima and minima of integers: no order.
+struct Donors {
+  std::vector<std::uint64_t> inertia;   // sum of weight floor(D 2^s)
+  std::vector<std::uint64_t> farthest;  // largest D, as the bits of an fp64
+  std::vector<std::uint64_t> row;       // the lowest number of a row that has it
+
+  explicit Donors(std::size_t k) : inertia(k), farthest(k), row(k, kNoRow) {}
+};
+
+}  // namespace
+
+std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
+                                            std::int64_t total_weight, Reducer& reducer, Workers& workers) {
+  const std::int64_t n = own.rows.rows();
+  // For every row of weight: its number, cluster and distance.
+  const auto each_row = [&](const auto& call) {
+    workers.for_blocks(n, kRowsPerTask, 10.0 * static_cast<double>(n),
+                       [&](std::int64_t first, std::int64_t count, int) {
+                         for (std::int64_t i = first; i < first + count; ++i)
+                           if (own.rows.weight(i) > 0)
+                             call(i, static_cast<std::size_t>(own.labels[i]), true_distance(own.distances[i]));
+                       });
+  };
+  const auto count = static_cast<std::int64_t>(members.size());
+  Donors donors(members.size());
+  each_row([&](std::int64_t, std::size_t c, double distance) {
+    raise(donors.farthest[c], std::bit_cast<std::uint64_t>(distance));
+  });
+  reducer.max(donors.farthest.data(), count);
+  const double largest = std::bit_cast<double>(*std::max_element(donors.farthest.begin(), donors.farthest.end()));
+  if (largest == 0) return {};
+  int exponent = 0;  // least with largest < 2^exponent
+  std::frexp(largest, &exponent);
+  // Terms below 2^(exponent + s), as many as the weights say, stay below 2^63.
+  const int s = 63 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))) - exponent;
+  const double factor = std::ldexp(1.0, s);
+
+  each_row([&](std::int64_t i, std::size_t c, double distance) {
+    const auto share = static_cast<std::uint64_t>(distance * factor) * static_cast<std::uint64_t>(own.rows.weight(i));
+    std::atomic_ref<std::uint64_t>(donors.inertia[c]).fetch_add(share, std::memory_order_relaxed);
+    if (std::bit_cast<std::uint64_t>(distance) == donors.farthest[c])
+      lower(donors.row[c], static_cast<std::uint64_t>(own.rows.number(i)));
+  });
+  reducer.sum(donors.inertia.data(), count);
+  reducer.min(donors.row.data(), count);
+
+  std::vector<std::int64_t> order, empty;
+  for (std::int64_t c = 0; c < count; ++c) {
+    const auto at = static_cast<std::size_t>(c);
+    if (members[at] == 0) empty.push_back(c);
+    if (members[at] >= 2 && donors.farthest[at] > 0) order.push_back(c);
+  }
+  const std::size_t filled = std::min(order.size(), empty.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(filled), order.end(),
+                    [&](std::int64_t a, std::int64_t b) {
+                      const auto ia = donors.inertia[static_cast<std::size_t>(a)];
+                      const auto ib = donors.inertia[static_cast<std::size_t>(b)];
+                      return ia != ib ? ia > ib : a < b;
+                    });
+  std::vector<Relocation> relocations(filled);
+  for (std::size_t i = 0; i < filled; ++i)
+    relocations[i] = {static_cast<std::int64_t>(donors.row[static_cast<std::size_t>(order[i])]), order[i], empty[i]};
+  return relocations;
+}
+
+}  // namespace fastkmeans
