@@ -83,7 +83,6 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python scripts/mutation_check.py --list > /dev/null
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 format:

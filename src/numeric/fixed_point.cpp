@@ -9,7 +9,7 @@ namespace fastkmeans {
 
 FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
-  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n))));
+  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n))));  // mutant: limb_bits
   fine = std::ldexp(1.0, -b);
   const std::size_t d = statistics.column_max.size();
   grain.resize(d);
@@ -21,18 +21,19 @@ FixedPoint::FixedPoint(const Statistics& statistics, std::int64_t n) {
     std::frexp(static_cast<double>(statistics.column_max[j]), &exponent);
     grain[j] = std::ldexp(1.0, exponent - b);
     inverse[j] = std::ldexp(1.0, b - exponent);
+    // mutant: second_limb_limit
     if (grain[j] > 0x1p-26 * static_cast<double>(statistics.least_row_max) && statistics.column_max[j] > 0) {
       lo[j] = std::ldexp(1.0, 2 * b - exponent);
       any = true;
     }
   }
-  if (any) lo_inverse = std::move(lo);
+  if (any) lo_inverse = std::move(lo);  // mutant: second_limb
 }
 
 void add_row(const FixedPoint& scale, const float* x, std::int64_t sign, std::uint64_t* hi, std::uint64_t* lo) {
   for (std::size_t j = 0; j < scale.grain.size(); ++j) {
     const double value = static_cast<double>(x[j]);
-    const double units = std::rint(value * scale.inverse[j]);
+    const double units = std::rint(value * scale.inverse[j]);  // mutant: limb_rounding
     hi[j] += static_cast<std::uint64_t>(sign * static_cast<std::int64_t>(units));
     if (!lo) continue;
     const double residual = std::rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);

@@ -76,7 +76,7 @@ std::vector<std::int64_t> sample_rows(std::int64_t n, std::int64_t m, std::uint6
   std::vector<KeyedRow> chosen;
   for (double expected = surely(m); static_cast<std::int64_t>(chosen.size()) < m; expected *= 2)
     chosen = rows_between(0, key_limit(expected, n), n, workers, key);
-  std::nth_element(chosen.begin(), chosen.begin() + (m - 1), chosen.end());
+  std::nth_element(chosen.begin(), chosen.begin() + (m - 1), chosen.end());  // mutant: smallest_keys
   std::vector<std::int64_t> rows(static_cast<std::size_t>(m));
   std::transform(chosen.begin(), chosen.begin() + m, rows.begin(), [](const KeyedRow& row) { return row.second; });
   std::sort(rows.begin(), rows.end());
@@ -126,7 +126,7 @@ std::vector<float> initial_centroids(const MatrixView& x, const std::vector<std:
       workers.checkpoint(0);
       float* row = &centroids[taken * d];
       read_row(x, it->second, row);
-      if (distinct.add(row, centroids.data(), taken)) {
+      if (distinct.add(row, centroids.data(), taken)) {  // mutant: distinct_rows
         ++taken;
       } else if (skipped.size() < wanted) {
         skipped.push_back(it->second);
