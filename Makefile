@@ -8,7 +8,7 @@
 #   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
 #   make bench-check  the `ci` benchmarks in turns with those of the last committed baseline; fails at 15 % slower
 #                   (ARGS="--baseline COMMIT --preset readme --tokens FILE.npy --mnist FOLDER --limit 1.03")
-#   make lint       ruff, mypy, clang-format
+#   make lint       ruff, mypy, clang-format; includes of src/ run downwards
 #   make format     lay out the code as lint wants it
 #   make clean      remove what the targets made
 #
@@ -83,6 +83,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_includes.py
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 format:

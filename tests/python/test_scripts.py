@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))  # they are not part of the package
 
+import check_includes
 import mutation_check
 from mutants import Mutant
 
@@ -52,3 +53,42 @@ def test_mutants_break_the_marked_line_wherever_it_is(tmp_path: Path) -> None:
 )
 def test_mutants_that_do_not_fit_are_faults(code: str, mutants: list[Mutant], fault: str, tmp_path: Path) -> None:
     assert mutation_check.faults(mutation_check.marked_lines(tree(tmp_path, fit_cpp=code)), mutants) == [fault]
+
+
+def test_includes_run_downwards(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        numeric__distance_hpp='#include <numeric>\n#include <sys/mman.h>\n#include "fastkmeans/params.hpp"\n',
+        runtime__workers_cpp='#include "runtime/workers.hpp"\n#include "numeric/distance.hpp"\n',
+        source__sample_cpp='#include "runtime/workers.hpp"\n',
+        shard_hpp='#include "plan/plan.hpp"\n#include "source/element.hpp"\n',
+        host__host_shard_hpp='#include "shard.hpp"\n#include "sketch/bound.hpp"\n',
+        cpu__assign_cpp='#include "cpu/assign.hpp"\n#include "host/host_shard.hpp"\n#include "shard.hpp"\n',
+        fit_cpp='#include "lloyd.hpp"\n#include "shard.hpp"\n#include "numeric/distance.hpp"\n',
+        make_shard_cpp='#include "scalar/scalar_shard.hpp"\n#include "cpu/cpu_shard.hpp"\n',
+        verify_cpp='#include "scalar/scalar_distance.hpp"\n',
+    )
+    assert list(check_includes.faults(root)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "included", "fault"),
+    [
+        ("numeric__a_hpp", '"source/a.hpp"', "src/numeric/a.hpp:2: numeric may not include source/a.hpp"),
+        ("numeric__a_hpp", '"runtime/os.hpp"', "src/numeric/a.hpp:2: numeric may not include runtime/os.hpp"),
+        ("sketch__a_hpp", '"plan/a.hpp"', "src/sketch/a.hpp:2: sketch may not include plan/a.hpp"),
+        ("plan__a_hpp", "<cpu/simd.hpp>", "src/plan/a.hpp:2: plan may not include cpu/simd.hpp"),
+        ("shard_hpp", '"host/a.hpp"', "src/shard.hpp:2: shard.hpp may not include host/a.hpp"),
+        ("host__a_hpp", '"cpu/a.hpp"', "src/host/a.hpp:2: host may not include cpu/a.hpp"),
+        ("cpu__a_cpp", '"scalar/a.hpp"', "src/cpu/a.cpp:2: cpu may not include scalar/a.hpp"),
+        ("cuda__a_cu", '"lloyd.hpp"', "src/cuda/a.cu:2: cuda may not include lloyd.hpp"),
+        ("fit_cpp", '"cpu/a.hpp"', "src/fit.cpp:2: story may not include cpu/a.hpp"),
+        ("verify_cpp", '"scalar/scalar_shard.hpp"', "src/verify.cpp:2: story may not include scalar/scalar_shard.hpp"),
+        ("cpu__make_shard_cpp", '"cuda/a.hpp"', "src/cpu/make_shard.cpp:2: cpu may not include cuda/a.hpp"),
+        ("fit_cpp", '"attic/a.hpp"', "src/fit.cpp:2: attic/ is no room of src/"),
+        ("attic__a_hpp", '"numeric/a.hpp"', "src/attic/a.hpp: attic/ is no room of src/"),
+    ],
+)
+def test_includes_that_run_upwards_are_faults(name: str, included: str, fault: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, **{name: f"#pragma once\n  # include {included}  // why\n"})
+    assert list(check_includes.faults(root)) == [fault]
