@@ -48,7 +48,7 @@ def full_hash(commit: str) -> str:
 
 def settings_digest() -> str:
     """What a build depends on beside the sources."""
-    known = [sys.version, *(os.environ.get(name) for name in BUILD_VARIABLES)]
+    known = [sys.version, *(os.environ.get(name, "") for name in BUILD_VARIABLES)]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
 
 
