@@ -6,15 +6,16 @@
 #   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
 #   make fuzz       random fits in hostile memory beside the oracle, for SECONDS=60; FUZZ_SEED and FUZZ_CASE repeat one
 #   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
-#   make bench-check  the `ci` benchmarks beside those of the last committed baseline; fails at 15 % slower
-#   make lint       ruff, mypy, clang-format
+#   make bench-check  the `ci` benchmarks in turns with those of the last committed baseline; fails at 15 % slower
+#                   (ARGS="--baseline COMMIT --preset readme --tokens FILE.npy --mnist FOLDER --limit 1.03")
+#   make lint       ruff, mypy, clang-format; includes of src/ run downwards
 #   make format     lay out the code as lint wants it
 #   make clean      remove what the targets made
 #
 #   PYTHON=python3.12         which interpreter
 #   EXTRA_PIP="torch==2.13.0" more packages for the tests: those that need an optional package run if it is there
 #   CXX_TESTS=0               skip the C++ tests
-#   CMAKE_ARGS, PYTEST_ARGS   passed on
+#   CMAKE_ARGS, PYTEST_ARGS, ARGS   passed on
 
 PYTHON ?= python3
 ifeq ($(shell command -v $(PYTHON)),)
@@ -75,14 +76,14 @@ mutation:
 
 bench-check:
 	@$(SETUP) --package --extras bench
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks check $(ARGS)
 
 lint:
 	@$(SETUP) --extras dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python scripts/mutation_check.py --list > /dev/null
+	$(BIN)/python scripts/check_includes.py
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 format:

@@ -32,11 +32,25 @@ def natural(text: str) -> int:
     return value
 
 
-def seconds(text: str) -> float:
+def above_zero(text: str) -> float:
     value = float(text)
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
+
+
+def mnist_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="folder with MNIST's t10k-*.gz")
+
+
+def case_options(parser: argparse.ArgumentParser) -> None:
+    """Which cases, and where data comes from that no seed can make."""
+    add = parser.add_argument
+    add("--preset", default="ci", help="which cases (ci); `list` shows all")
+    add("--cases", default="", metavar="A,B", help="only these cases of the preset (all)")
+    add("--text", type=Path, help="text file that token embeddings are made from")
+    add("--tokens", type=Path, metavar="FILE.npy", help="token embeddings, ready")
+    mnist_option(parser)
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +58,8 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     add("--reps", type=natural, help="timed fits after the first of a process (3); repetition r uses seed + r")
     add("--seed", type=natural, default=0)
     add("--threads", type=positive, default=machine.cpus(), help="for every library (the CPUs there are)")
-    add("--timeout", type=seconds, default=600.0, help="seconds for one fit; then its process is ended (600)")
-    add("--enough", type=seconds, default=120.0, help="seconds of fits after which a peer repeats no more (120)")
-    add("--mnist", type=Path, metavar="FOLDER", help="folder with MNIST's t10k-*.gz")
+    add("--timeout", type=above_zero, default=600.0, help="seconds for one fit; then its process is ended (600)")
+    add("--enough", type=above_zero, default=120.0, help="seconds of fits after which a peer repeats no more (120)")
     add("--output", type=Path, default=results.FOLDER, help="folder, or a .json file (benchmarks/results)")
     add("--verbose", action="store_true", help="each fit as it ends, and what the libraries print")
 
@@ -68,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=what, allow_abbrev=False)
 
     run = command("run", "measure (the default)")
+    case_options(run)
     add = run.add_argument
-    add("--preset", default="ci", help="which cases (ci); `list` shows all")
     add("--peers", default="", metavar="A,B", help="which libraries (all that run on the device)")
     for name in peers.PEERS:
         add(f"--do-{name}", dest="chosen", action="append_const", const=name, help=argparse.SUPPRESS)
@@ -82,10 +95,7 @@ def parser() -> argparse.ArgumentParser:
     add("--do-evals", action="store_true", help="NMI too, where labels are known; inertia is always computed")
     add("--warmup", type=natural, nargs="?", const=1, default=0, help="fits of each library that are not counted")
     add("--init", choices=["given", "own"], default="given", help="initial centroids: the same for all that take them")
-    add("--cases", default="", metavar="A,B", help="only these cases of the preset (all)")
     add("--export-plots", action="store_true", help="plots beside the result")
-    add("--text", type=Path, help="text file that token embeddings are made from")
-    add("--tokens", type=Path, metavar="FILE.npy", help="token embeddings, ready")
     run_options(run)
     peers_dir(run)
 
@@ -103,10 +113,15 @@ def parser() -> argparse.ArgumentParser:
     docs.add_argument("--output", type=Path, default=report.PAGE, help="(docs/performance.md)")
 
     good = command("quality", "NMI and inertia over 10 seeds, and a verdict")
+    mnist_option(good)
     run_options(good)
     peers_dir(good)
 
-    checking = command("check", "fail if this tree is 15 % slower than the last committed baseline")
+    checking = command("check", "fail if this tree is slower than a baseline; both run here, in turns")
+    checking.add_argument("--baseline", metavar="COMMIT", help="(that of the newest committed result of ci on the CPU)")
+    checking.add_argument("--limit", type=above_zero, default=check.LIMIT, help="new time over old that fails (1.15)")
+    case_options(checking)
+    peers_dir(checking)
     checking.add_argument("--threads", type=positive, default=machine.cpus())
     command("list", "the peers and the presets")
     return top
@@ -115,6 +130,15 @@ def parser() -> argparse.ArgumentParser:
 def settings(options: argparse.Namespace, **changes: Any) -> Settings:
     shared = {name: getattr(options, name) for name in ("threads", "seed", "timeout", "enough", "verbose")}
     return Settings(peers_folder=options.peers_dir, work=options.peers_dir.parent / "data", **{**shared, **changes})
+
+
+def sources(options: argparse.Namespace) -> Sources:
+    cache = options.peers_dir.parent
+    return Sources(options.tokens, options.text, options.mnist, options.peers_dir, cache, options.threads)
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
 
 def measure(preset: str, cases: Any, chosen: list[peers.Peer], wanted: Settings, options: Any, argv: list[str]) -> Any:
@@ -136,10 +160,8 @@ def measure(preset: str, cases: Any, chosen: list[peers.Peer], wanted: Settings,
 
 
 def run(options: argparse.Namespace, argv: list[str]) -> int:
-    names = [name for name in options.peers.split(",") if name] + (options.chosen or [])
-    chosen = peers.choose(list(dict.fromkeys(names)), options.device)
-    cache = options.peers_dir.parent
-    sources = Sources(options.tokens, options.text, options.mnist, options.peers_dir, cache, options.threads)
+    asked = [*names(options.peers), *(options.chosen or [])]
+    chosen = peers.choose(list(dict.fromkeys(asked)), options.device)
     cases = presets.cases(
         options.preset,
         presets.Options(
@@ -148,8 +170,8 @@ def run(options: argparse.Namespace, argv: list[str]) -> int:
             options.n_features,
             options.random_clusters,
             options.do_only_small,
-            tuple(name for name in options.cases.split(",") if name),
-            sources,
+            names(options.cases),
+            sources(options),
         ),
     )
     wanted = settings(
@@ -172,8 +194,7 @@ def run(options: argparse.Namespace, argv: list[str]) -> int:
 def run_quality(options: argparse.Namespace, argv: list[str]) -> int:
     if options.mnist is None:
         print("without --mnist FOLDER there is no MNIST in this table", file=sys.stderr)
-    sources = Sources(mnist=options.mnist)
-    cases = presets.cases("quality", presets.Options(sources=sources))
+    cases = presets.cases("quality", presets.Options(sources=Sources(mnist=options.mnist)))
     reps = quality.SEEDS if options.reps is None else options.reps
     wanted = settings(options, device="cpu", reps=reps, init="own", nmi=True)
     document, path = measure("quality", cases, peers.choose(quality.PEERS, "cpu"), wanted, options, argv)
@@ -184,7 +205,9 @@ def run_quality(options: argparse.Namespace, argv: list[str]) -> int:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    return check.check(Settings("cpu", peers.default_folder(), work=Path(), threads=options.threads))
+    commit = check.full_hash(options.baseline or check.last_measured())
+    cases = presets.cases(options.preset, presets.Options(only=names(options.cases), sources=sources(options)))
+    return check.check(cases, commit, options.limit, Settings("cpu", options.peers_dir, Path(), options.threads))
 
 
 def run_list() -> int:

@@ -94,6 +94,10 @@ def tokens(options: Options) -> list[Case]:
     return cases + [_tokens(f"tok128-{k}", n, 128, k, options) for k in narrow]
 
 
+def readme(options: Options) -> list[Case]:
+    return [*tokens(options), _mnist("mnist", 100, 25, options)]
+
+
 def outliers(options: Options) -> list[Case]:
     clean = _tokens("outliers-clean", 262_144, 384, 1024, options)
     spoiled = replace(
@@ -133,6 +137,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "ci": ("under a minute on 2 cores", ci),
     "colbert": ("the original's five sizes: 8192 to 131072 clusters of 100 points, d = 128", colbert),
     "tokens": ("token embeddings of 384 and 128 dimensions (--text or --tokens)", tokens),
+    "readme": ("the rows of README.md: tokens and mnist (--text or --tokens, and --mnist)", readme),
     "mnist": ("10,000 x 784, k = 100, 25 iterations (--mnist)", lambda o: [_mnist("mnist", 100, 25, o)]),
     "sift-like": ("integers of large norm, d = 128", lambda o: [_sift("sift-like", 102_400, 1024, 10, o)]),
     "dims": ("d = 2 to 1536 at the same 2nkd", dims),

@@ -3,7 +3,7 @@
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
 find_package(nanobind CONFIG REQUIRED)
 
-nanobind_add_module(_core NB_STATIC python/bindings.cpp)
+nanobind_add_module(_core NB_STATIC NB_DOMAIN fastkmeans python/bindings.cpp)
 target_link_libraries(_core PRIVATE fastkmeans_core fastkmeans_flags)
 fastkmeans_exports(_core exports_module.map)
 install(TARGETS _core DESTINATION fastkmeans COMPONENT python)

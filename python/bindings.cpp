@@ -90,12 +90,6 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
   return to_numpy(std::move(values), {n});
 }
 
-// In the order of fastkmeans.kmeans.IterationStats.
-nb::tuple to_tuple(const fk::IterationStats& s) {
-  return nb::make_tuple(s.redo, s.iteration, s.inertia, s.shift, s.changed, s.empty, s.relocated, s.seconds,
-                        std::string(s.filter.filter), s.filter.scored, s.filter.refined);
-}
-
 const char* kind_name(fk::Warning::Kind kind) {
   switch (kind) {
     case fk::Warning::Kind::subsampled: return "subsampled";
@@ -193,8 +187,8 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   if (!callback.is_none()) {
     params.callback = [callback](const fk::IterationStats& stats) {
       const GilHeld gil;
-      const nb::tuple numbers = to_tuple(stats);
-      PyObject* answer = or_sleep_for_ever([&] { return PyObject_CallOneArg(callback.ptr(), numbers.ptr()); });
+      const nb::object copy = nb::cast(stats);
+      PyObject* answer = or_sleep_for_ever([&] { return PyObject_CallOneArg(callback.ptr(), copy.ptr()); });
       const int stop = answer ? or_sleep_for_ever([&] { return PyObject_IsTrue(answer); }) : -1;
       Py_XDECREF(answer);
       if (stop < 0) throw nb::python_error();
@@ -207,7 +201,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
     result = fk::fit(x.view(), params);
   }
   nb::list iterations;
-  for (const auto& stats : result.iterations) iterations.append(to_tuple(stats));
+  for (const auto& stats : result.iterations) iterations.append(stats);
   nb::list warnings;
   for (const auto& warning : result.warnings) {
     warnings.append(nb::make_tuple(kind_name(warning.kind), warning.message));
@@ -225,8 +219,8 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   return out;
 }
 
-nb::tuple predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
-                  bool distances, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
+                 bool distances, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   const Rows x(data, dtype);
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
@@ -237,8 +231,10 @@ nb::tuple predict(nb::handle data, std::string_view dtype, nb::handle centroids,
     const GilReleased no_gil;
     prediction = fk::predict(x.view(), c.view(), params);
   }
-  return nb::make_tuple(to_numpy_or_none(std::move(prediction.labels), true),
-                        to_numpy_or_none(std::move(prediction.distances), distances));
+  nb::dict out;
+  out["labels"] = to_numpy_or_none(std::move(prediction.labels), true);
+  out["distances"] = to_numpy_or_none(std::move(prediction.distances), distances);
+  return out;
 }
 
 // The bits of a bfloat16 array that speaks DLPack, in place, as uint16; None for anything else. numpy has no such
@@ -273,6 +269,23 @@ nb::dict instruction_sets() {
 }  // namespace
 
 NB_MODULE(_core, m) {
+  // A daemon thread that sleeps in a callback as the interpreter ends keeps what it holds: nothing to print of.
+  nb::set_leak_warnings(false);
+
+  using Stats = fk::IterationStats;
+  nb::class_<Stats>(m, "IterationStats")
+      .def_ro("redo", &Stats::redo)
+      .def_ro("iteration", &Stats::iteration)
+      .def_ro("inertia", &Stats::inertia)
+      .def_ro("shift", &Stats::shift)
+      .def_ro("changed", &Stats::changed)
+      .def_ro("empty", &Stats::empty)
+      .def_ro("relocated", &Stats::relocated)
+      .def_ro("seconds", &Stats::seconds)
+      .def_prop_ro("filter", [](const Stats& s) { return s.filter.filter; })
+      .def_prop_ro("scored", [](const Stats& s) { return s.filter.scored; })
+      .def_prop_ro("refined", [](const Stats& s) { return s.filter.refined; });
+
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
         "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "labels"_a, "n_threads"_a,

@@ -8,8 +8,29 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-# redo, iteration, inertia, shift, changed, empty, relocated, seconds, filter, scored, refined
-_Stats = tuple[int, int, float, float, int, int, int, float, str, int, int]
+class IterationStats:
+    @property
+    def redo(self) -> int: ...
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def inertia(self) -> float: ...
+    @property
+    def shift(self) -> float: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def empty(self) -> int: ...
+    @property
+    def relocated(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def filter(self) -> str: ...
+    @property
+    def scored(self) -> int: ...
+    @property
+    def refined(self) -> int: ...
 
 class _FitResult(TypedDict):
     centroids: npt.NDArray[np.float32]  # (k, d)
@@ -18,8 +39,12 @@ class _FitResult(TypedDict):
     n_iter: int
     converged: bool
     n_used: int
-    iterations: list[_Stats]
+    iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind ("subsampled", "empty_clusters", "precision"), message
+
+class _Prediction(TypedDict):
+    labels: npt.NDArray[np.int64]  # (n,)
+    distances: npt.NDArray[np.float64] | None  # (n,)
 
 def fit(
     data: object,
@@ -37,7 +62,7 @@ def fit(
     n_threads: int,
     chunk_size_data: int,
     chunk_size_centroids: int,
-    callback: Callable[[_Stats], object] | None,
+    callback: Callable[[IterationStats], object] | None,
 ) -> _FitResult: ...
 def predict(
     data: object,
@@ -49,7 +74,7 @@ def predict(
     n_threads: int = 0,
     chunk_size_data: int = ...,
     chunk_size_centroids: int = ...,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]: ...
+) -> _Prediction: ...
 def bfloat16_bits(data: object) -> npt.NDArray[np.uint16] | None: ...
 def instruction_sets() -> dict[str, bool]: ...
 def chosen_isa() -> str: ...

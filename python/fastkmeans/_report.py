@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from . import _core
+
 logger = logging.getLogger("fastkmeans")
 
 
@@ -43,6 +45,11 @@ class IterationStats(NamedTuple):
     filter: str
     scored: int
     refined: int
+
+
+def iteration_stats(found: _core.IterationStats) -> IterationStats:
+    """The core's, whose fields have the same names."""
+    return IterationStats._make(getattr(found, name) for name in IterationStats._fields)
 
 
 class SubsampledWarning(UserWarning):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import device_name, integer, real, usable_device
-from ._report import IterationStats, log_filter, log_iteration, not_fitted, wants_debug, warn
+from ._report import IterationStats, iteration_stats, log_filter, log_iteration, not_fitted, wants_debug, warn
 
 # The original asks whether Triton could be imported; here what it stands for, triton_kernels.triton_kmeans, always can.
 HAS_TRITON = True
@@ -201,7 +201,7 @@ class FastKMeans:
         self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
         rows = _input.read(data, self.d, least=0)
-        labels, _ = _core.predict(
+        found = _core.predict(
             rows.array,
             rows.dtype,
             centroids.array,
@@ -210,7 +210,7 @@ class FastKMeans:
             chunk_size_data=self.chunk_size_data,
             chunk_size_centroids=self.chunk_size_centroids,
         )
-        return _input.give_back(labels, rows.home)
+        return _input.give_back(found["labels"], rows.home)
 
     def fit_predict(self, data: Any) -> Any:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
@@ -258,8 +258,8 @@ class FastKMeans:
             raise ValueError(f"init must have k = {self.k} rows, given {len(rows.array)}.")
         return rows
 
-    def _each_iteration(self, numbers: tuple[Any, ...]) -> object:
-        stats = IterationStats(*numbers)
+    def _each_iteration(self, found: _core.IterationStats) -> object:
+        stats = iteration_stats(found)
         if self.verbose:
             log_iteration(stats, self.niter, self.nredo if isinstance(self.init, str) else 1)
         log_filter(stats)
@@ -303,7 +303,7 @@ class FastKMeans:
             n_iter_=result["n_iter"],
             converged_=result["converged"],
             n_used_=result["n_used"],
-            iteration_stats=[IterationStats(*numbers) for numbers in result["iterations"]],
+            iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
         return result["labels"], rows.home
 

@@ -38,4 +38,4 @@ def triton_kmeans(
         raise TypeError(f"best_ids must be int64, given {ids.dtype}.")
     if ids.shape != x.array.shape[:1]:
         raise ValueError(f"best_ids must have shape ({x.array.shape[0]},), given {ids.shape}.")
-    ids[...] = _core.predict(x.array, x.dtype, c.array, c.dtype)[0]
+    ids[...] = _core.predict(x.array, x.dtype, c.array, c.dtype)["labels"]

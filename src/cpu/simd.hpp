@@ -121,8 +121,9 @@ template <class V>
     I64 bits;
     std::memcpy(&bits, &sum, 16);
     const I64 even = (bits & 1) - 1;  // all ones where the last bit is 0
-    bits -= even & (error > 0.0);     // comparisons are 0 or -1: towards the error, to the odd neighbour
-    bits += even & (error < 0.0);
+    // mutant: fma_sticky_down
+    bits -= even & (error > 0.0);  // comparisons are 0 or -1: towards the error, to the odd neighbour
+    bits += even & (error < 0.0);  // mutant: fma_sticky_up
     F64 odd;
     std::memcpy(&odd, &bits, 16);
     const F32Half rounded = __builtin_convertvector(odd, F32Half);
@@ -235,7 +236,7 @@ typedef __m512i PointVector;
 }
 #elif defined(__AVX2__) && !defined(__AVX512F__)
 // vpmaddubsw adds two products in 16 bits, and two of its results are added before one vpmaddwd: 4 * 127 * 63 fits.
-inline constexpr float kSketchLevels = 63;
+inline constexpr float kSketchLevels = 63;  // mutant: sketch_levels_avx2
 inline constexpr int kPanelOffset = 64;
 inline constexpr int kSketchRows = 4;
 inline constexpr int kSketchGranule = 16;

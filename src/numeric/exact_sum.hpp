@@ -74,11 +74,11 @@ class ExactSum {
       head = head << lead | rest >> (32 - lead);
       rest = (rest << lead) & 0xffffffffu;
     }
-    for (int i = top - 3; i >= 0; --i) rest |= digit(i);
+    for (int i = top - 3; i >= 0; --i) rest |= digit(i);  // mutant: inertia_tail
     // Round by hand: 64 -> 53 bits, half to even.
     std::uint64_t kept = head >> 11;
     const std::uint64_t below = head & 0x7ff;
-    if (below > 0x400 || (below == 0x400 && (rest != 0 || (kept & 1)))) ++kept;
+    if (below > 0x400 || (below == 0x400 && (rest != 0 || (kept & 1)))) ++kept;  // mutant: inertia_half_way
     return std::ldexp(static_cast<double>(kept), 32 * (top - 1) - lead + 11 - 149 - 128);
   }
 
@@ -93,7 +93,8 @@ class ExactSum {
     const std::uint32_t exponent = bits >> 23;
     const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
     const std::uint32_t p = exponent ? exponent - 1 : 0;
-    return {&bins_[std::bit_cast<std::uint32_t>(stored) >> 31][p >> 5], mantissa << (p & 31)};
+    auto& bins = bins_[std::bit_cast<std::uint32_t>(stored) >> 31];  // mutant: inertia_scaled
+    return {&bins[p >> 5], mantissa << (p & 31)};
   }
 
   static constexpr int kBins = 10;

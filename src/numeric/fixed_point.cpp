@@ -11,7 +11,7 @@ namespace fastkmeans {
 FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t weight)
     : total_weight(weight) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
-  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));
+  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));  // mutant: limb_bits
   fine = std::ldexp(1.0, -b);
   const std::size_t d = column_max.size();
   grain.resize(d);
@@ -23,12 +23,13 @@ FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max
     std::frexp(static_cast<double>(column_max[j]), &exponent);
     grain[j] = std::ldexp(1.0, exponent - b);
     inverse[j] = std::ldexp(1.0, b - exponent);
+    // mutant: second_limb_limit
     if (grain[j] > 0x1p-26 * static_cast<double>(least_row_max) && column_max[j] > 0) {
       lo[j] = std::ldexp(1.0, 2 * b - exponent);
       any = true;
     }
   }
-  if (any) lo_inverse = std::move(lo);
+  if (any) lo_inverse = std::move(lo);  // mutant: second_limb
 }
 
 void Sums::add(const Sums& other) {
@@ -48,7 +49,7 @@ void Sums::clear() {
 void add_row(const FixedPoint& scale, const float* x, std::int64_t times, std::uint64_t* hi, std::uint64_t* lo) {
   for (std::size_t j = 0; j < scale.grain.size(); ++j) {
     const double value = static_cast<double>(x[j]);
-    const double units = std::rint(value * scale.inverse[j]);
+    const double units = std::rint(value * scale.inverse[j]);  // mutant: limb_rounding
     hi[j] += static_cast<std::uint64_t>(times * static_cast<std::int64_t>(units));
     if (!lo) continue;
     const double residual = std::rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);

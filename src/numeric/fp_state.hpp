@@ -14,18 +14,18 @@ namespace fastkmeans {
 
 class FpState {
  public:
-  FpState() : callers_(get()) { set(kOurs); }
-  ~FpState() { set(callers_); }
+  FpState() : callers_(get()) { set(kOurs); }  // mutant: our_fp_mode
+  ~FpState() { set(callers_); }                // mutant: callers_fp_mode
   FpState(const FpState&) = delete;
   FpState& operator=(const FpState&) = delete;
 
   // The caller's mode, for a while.
   class Lent {
    public:
-    explicit Lent(FpState& state) : state_(state) { set(state.callers_); }
+    explicit Lent(FpState& state) : state_(state) { set(state.callers_); }  // mutant: lent_fp_mode
     ~Lent() {
       state_.callers_ = get();
-      set(kOurs);
+      set(kOurs);  // mutant: fp_mode_taken_back
     }
     Lent(const Lent&) = delete;
     Lent& operator=(const Lent&) = delete;

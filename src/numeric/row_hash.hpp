@@ -11,6 +11,7 @@ inline std::uint64_t row_hash(const float* row, std::int64_t d) {
   std::uint64_t hash =
       0x9E3779B97F4A7C15;  // odd constants with no pattern: the golden ratio, and one of splitmix's kind
   for (std::int64_t j = 0; j < d; ++j) {
+    // mutant: minus_zero
     hash ^= std::bit_cast<std::uint32_t>(row[j] + 0.0f);  // -0 + 0 = 0
     hash *= 0xD6E8FEB86659FD93;
     hash ^= hash >> 32;

@@ -27,10 +27,10 @@ constexpr int kAlwaysAllowed = 16;
 // Of all calls together: more than any machine has cores.
 constexpr int kMostThreads = 1024;
 // Threads without work for so long end: a process that once had many callers at a time does not keep theirs.
-constexpr auto kIdle = std::chrono::seconds(2);
+constexpr auto kIdle = std::chrono::seconds(2);  // mutant: idle_threads_end
 
 int allowed(long wanted) {
-  return static_cast<int>(std::min<long>(wanted, std::max(os::usable_cpus(), kAlwaysAllowed)));
+  return static_cast<int>(std::min<long>(wanted, std::max(os::usable_cpus(), kAlwaysAllowed)));  // mutant: most_threads
 }
 
 // A call that threads may join: they take seats 1, 2, ... while it is open.
@@ -50,7 +50,7 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       place = jobs_.insert(jobs_.end(), &job);
-      wanted_ += job.seats;
+      wanted_ += job.seats;  // mutant: seats_add_up
       grow();
     }
     wake_.notify_all();  // one system call: to wake 15 threads one by one took half a millisecond
@@ -110,7 +110,7 @@ std::atomic<Pool*> current_pool{nullptr};
 
 Pool& pool() {
   static const bool registered = [] {
-    os::at_fork_in_child([] { current_pool.store(nullptr); });
+    os::at_fork_in_child([] { current_pool.store(nullptr); });  // mutant: pool_of_a_child
     return true;
   }();
   static_cast<void>(registered);
@@ -147,11 +147,11 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (!error) error = std::current_exception();
-      stop_ = true;
+      stop_ = true;  // mutant: failure_stops_all
     }
   };
   const std::function<void(int)> body = [&](int seat) {
-    const FpState fp_state;
+    const FpState fp_state;  // mutant: pool_fp_mode
     keep_first_error([&] {
       for (std::int64_t i; (i = next.fetch_add(1)) < n;) {
         checkpoint(seat);

@@ -18,11 +18,11 @@
 namespace fastkmeans {
 
 // fp64 sums of at most 2^20 fp32 squares, square roots and products: 2^-30 covers their own rounding many times over.
-inline constexpr double kFp64Slack = 0x1p-30;
+inline constexpr double kFp64Slack = 0x1p-30;  // mutant: fp64_slack
 
 // |(a - b) - (x - c)| <= kCentring (|a| + |b|) for a = fl(x - mu), b = fl(c - mu): one rounding an element (fp32
 // differences do not underflow).
-inline constexpr double kCentring = 1.01 * kUnitRoundoff;
+inline constexpr double kCentring = 1.01 * kUnitRoundoff;  // mutant: centring
 
 // The largest fp32 number <= v, for finite results (std::nextafter is a call, and this runs for every row).
 inline float round_down(double v) {
@@ -44,8 +44,8 @@ class FilterBound {
   // roundings: those that touch a term of a score. underflow: what denormals may take from a score. split: any number
   // > 0; best is the error of a typical centroid over the distance of a typical row to its own.
   FilterBound(std::int64_t d, double roundings, double underflow, double split)
-      : distance_rounding_(1 + distance_rounding(d)),
-        distance_underflow_(static_cast<double>(d) * 0x1p-148),
+      : distance_rounding_(1 + distance_rounding(d)),            // mutant: distance_rounding
+        distance_underflow_(static_cast<double>(d) * 0x1p-148),  // mutant: distance_underflow
         score_rounding_(roundings * kUnitRoundoff / (1 - roundings * kUnitRoundoff)),
         score_underflow_(underflow),
         split_(split) {}
@@ -53,15 +53,18 @@ class FilterBound {
   // fp32, W = I: v = x - mu, w = c - mu. A score is a chain of d products and d sums on top of the start value, in any
   // order: at most d + 2 roundings touch a term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
   static FilterBound of_rows(std::int64_t d) {
-    return {d, static_cast<double>(d) + 2, static_cast<double>(d) * 0x1p-148, kCentring};
+    return {d, static_cast<double>(d) + 2, static_cast<double>(d) * 0x1p-148, kCentring};  // mutant: score_roundings
   }
   // int8: the product of the integers, its conversion, the product of the scales and one multiply-add.
+  // mutant: sketch_score
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
 
   // The start value of a centroid's scores.
   float start(const SketchSize& w) const {
-    const double error = w.error * w.error * (1 + 1 / split_);
+    const double error = w.error * w.error * (1 + 1 / split_);  // mutant: centroid_error_split
+    // mutant: start_value_up
     return round_up(-0.5 *
+                    // mutant: start_value
                     (w.sq_norm * (1 - 2 * score_rounding_ - kFp64Slack) - error * (1 + score_rounding_ + kFp64Slack)));
   }
 
@@ -71,22 +74,24 @@ class FilterBound {
     float reach;  // the row's error
   };
   Point point(const SketchSize& v) const {
+    // mutant: point_head
     return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm),
             round_up(v.error)};
   }
 
   // |x - c| is at most this if D(x, c) <= `distance`.
   double radius(float distance) const {
-    return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);
+    return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);  // mutant: radius
   }
 
   // The least score that a centroid with |x - c| <= radius can have.
   float threshold(const Point& point, double radius) const {
-    const double reach = radius + static_cast<double>(point.reach);
+    const double reach = radius + static_cast<double>(point.reach);  // mutant: row_error
     const double least =
+        // mutant: threshold
         0.5 * (static_cast<double>(point.head) - (1 + kFp64Slack) * (1 + split_) * reach * reach) - score_underflow_;
     // Not -infinity, which the scores of centroids left out have; every other score is above the lowest float.
-    return std::max(std::numeric_limits<float>::lowest(), round_down(least));
+    return std::max(std::numeric_limits<float>::lowest(), round_down(least));  // mutant: threshold_down
   }
 
   // The threshold in fp32, for scores as in of_rows: T = (norm_factor A^2 - (distance and error)^2) / 2 - underflow,
@@ -104,7 +109,7 @@ class FilterBound {
   // The threshold turned around: a centroid whose score is below `score` is farther than
   // sqrt((head - 2 score - 2 underflow) factor) - reach.
   float inverse_underflow() const { return round_up(2 * score_underflow_); }
-  float inverse_factor() const { return round_down(1 / ((1 + 2 * kFp64Slack) * (1 + split_))); }
+  float inverse_factor() const { return round_down(1 / ((1 + 2 * kFp64Slack) * (1 + split_))); }  // mutant: bound_split
 
  private:
   double distance_rounding_, distance_underflow_;

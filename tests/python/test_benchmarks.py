@@ -17,7 +17,21 @@ for package in ("jsonschema", "matplotlib", "psutil", "sklearn"):
     pytest.importorskip(package)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program is not part of the package
 
-from benchmarks import check, cli, data, evaluate, install, peers, plot, presets, quality, report, results  # noqa: E402
+from benchmarks import (  # noqa: E402
+    adapters,
+    check,
+    cli,
+    data,
+    evaluate,
+    install,
+    machine,
+    peers,
+    plot,
+    presets,
+    quality,
+    report,
+    results,
+)
 from benchmarks.peers import PEERS, Distribution, Peer  # noqa: E402
 from benchmarks.run import Settings, race, result  # noqa: E402
 
@@ -135,6 +149,8 @@ def test_committed_results_match_the_schema() -> None:
         (["--preset", "tokens"], "--text"),
         (["--preset", "tokens", "--tokens", "none.npy"], "none.npy"),
         (["--nonsense"], "--nonsense"),
+        (["check", "--baseline", "no-such-commit"], "no-such-commit"),
+        (["check", "--baseline", "HEAD", "--preset", "nothing"], "readme"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(
@@ -246,17 +262,90 @@ def test_verdicts() -> None:
     assert quality.as_good(ours, {"inertia_per_point": None, "nmi": None}) is None
 
 
-def test_check_fails_at_15_percent() -> None:
-    def rows(factor: float) -> list[results.Row]:
-        times = [1.0, 1.1, 5.0]
-        base = {"case": "a", "reason": None, "seconds": results.seconds(1, times)}
-        return [base, {**base, "seconds": results.seconds(1, [factor * t for t in times])}]
+def pair(case: str, factor: float) -> list[results.Row]:
+    """A case at a baseline, and the same `factor` times as long."""
+    times = [1.0, 1.1, 5.0]
+    base = {"case": case, "reason": None, "interleaved": True, "seconds": results.seconds(1, times)}
+    return [base, {**base, "seconds": results.seconds(1, [factor * t for t in times])}]
 
-    assert check.compare(rows(1.14))[1] == []
-    assert check.compare(rows(1.16))[1] == ["a"]
-    lost = rows(1)
-    lost[1] |= {"seconds": None, "reason": "gone"}
-    assert check.compare(lost)[1] == ["a"]
+
+def test_check_fails_at_its_limit() -> None:
+    assert check.compare(pair("a", 1.14), 1.15)[1] == []
+    assert check.compare(pair("a", 1.16), 1.15)[1] == ["a"]
+    assert check.compare(pair("a", 1.14), 1.1)[1] == ["a"]
+    lines, slow = check.compare([*pair("a", 1.2), *pair("b", 0.5), *pair("c", 0.9)], 1.15)
+    assert slow == ["a"]
+    assert "a: 1.1 s before, 1.32 s now, median ratio 1.200  SLOWER" in lines[0]
+    assert lines[-1] == "median ratio of these cases: 0.900"
+
+
+@pytest.mark.parametrize("change", [{"seconds": None, "reason": "gone"}, {"interleaved": False}])
+def test_check_fails_where_a_side_is_lost_or_ran_alone(change: results.Row) -> None:
+    base, head = pair("a", 1)
+    lines, slow = check.compare([base, {**head, **change}], 1.15)
+    assert slow == ["a"]
+    assert lines == [f"a: {change.get('reason', 'not in turns: memory is short')}"]
+
+
+@pytest.mark.parametrize(("factor", "status", "runs"), [(1.02, 0, [2]), (1.2, 1, [2, 2])])
+def test_check_of_any_commit(
+    factor: float, status: int, runs: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is built, not the tree twice; a case must be slower twice."""
+    built, raced = [], []
+
+    def race_of(cases: list[presets.Case], sides: list[Peer], settings: Settings) -> list[list[results.Row]]:
+        raced.append(len(cases))
+        assert [side.name for side in sides] == ["baseline", "tree"]
+        return [pair(case.name, factor) for case in cases]
+
+    monkeypatch.setattr(check, "build_commit", lambda commit, target: built.append((commit, target.name[:40])))
+    monkeypatch.setattr(check, "build", lambda source, target: built.append((source, target.name[:4])))
+    monkeypatch.setattr(check, "race", race_of)
+    monkeypatch.setattr(check, "full_hash", lambda commit: {"some-name": "1" * 40}[commit])
+    words = ["check", "--baseline", "some-name", "--limit", "1.1", "--preset", "ci", "--cases", "ci-tiny,ci-sift"]
+    assert cli.main(words) == status
+    assert built == [("1" * 40, "1" * 40), (check.ROOT, "tree")]
+    assert raced == runs
+    assert f"median ratio of these cases: {factor:.3f}" in capsys.readouterr().out
+
+
+def test_a_commit_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = machine.output("git", "rev-parse", "HEAD")
+    if commit is None:
+        pytest.skip("not a checkout of git")
+    built = []
+
+    def build(source: Path, target: Path) -> None:
+        built.append((source / "pyproject.toml").is_file())
+        target.mkdir()
+        Path(f"{target}.objects").mkdir()
+
+    monkeypatch.setattr(check, "build", build)
+    for _ in range(2):
+        check.build_commit(commit, tmp_path / "there")
+    assert built == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert check.full_hash(commit[:12]) == commit
+
+
+def test_ours_may_be_an_old_commit_that_lacks_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+
+    class Old:
+        centroids, n_iter_ = np.zeros((2, 3), np.float32), 4
+
+        def __init__(self, d, k, niter=25, tol=1e-8, seed=0, max_points_per_centroid=256, init="random"):  # type: ignore[no-untyped-def]
+            made.update(locals())
+
+        def train(self, data: object) -> None:
+            pass
+
+    monkeypatch.setattr("fastkmeans.FastKMeans", Old)
+    ours = adapters.Ours("cpu", "host", 1)
+    ours.load(np.zeros((5, 3), np.float32))
+    assert ours.fit(adapters.Job(2, 4, 7, None, None)).iterations == 4
+    assert (made["d"], made["k"], made["niter"], made["seed"], made["max_points_per_centroid"]) == (3, 2, 4, 7, None)
 
 
 def test_labels_of_plots_do_not_overlap() -> None:

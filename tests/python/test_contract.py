@@ -13,7 +13,7 @@ from typing import Any
 import fastkmeans
 import numpy as np
 import pytest
-from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
+from fastkmeans import FastKMeans, IterationStats, SubsampledWarning, _core
 
 POSITIONAL = {
     "d": inspect.Parameter.empty,
@@ -280,6 +280,11 @@ def test_statistics_pickle_by_their_public_name(x: np.ndarray) -> None:
     assert pickle.loads(pickle.dumps(stats)) == stats
     assert b"_report" not in pickle.dumps(stats)
     assert all(f"\n    {field} : " in IterationStats.__doc__ for field in IterationStats._fields)
+
+
+def test_statistics_have_the_fields_of_the_core() -> None:
+    fields = {name for name in dir(_core.IterationStats) if not name.startswith("_")}
+    assert set(IterationStats._fields) == fields
 
 
 def test_the_error_of_an_untrained_object_is_public(x: np.ndarray) -> None:

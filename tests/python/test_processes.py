@@ -7,6 +7,8 @@ import copy
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +126,23 @@ def test_daemon_threads_at_exit(target: str, in_new_process: Any) -> None:
     """They cannot have the GIL again once the interpreter is being finalised; the process must end, and well."""
     for _ in range(4):
         in_new_process(DAEMONS.format(target=target))
+
+
+def test_nothing_is_printed_of_a_thread_that_sleeps_at_exit() -> None:
+    source = """
+import threading, time
+import numpy as np
+from fastkmeans import FastKMeans
+started = threading.Event()
+def callback(stats):
+    started.set()
+    time.sleep(100)
+target = FastKMeans(2, 2, callback=callback).train
+threading.Thread(target=target, args=[np.eye(2)], daemon=True).start()
+started.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_any_number_of_threads_may_be_asked_for(x: np.ndarray) -> None:
