@@ -80,7 +80,8 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   bool is_last = true, stopped = false;
   for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !stopped; ++redo) {
     Run run = lloyd(shard, initial(used, metric, params, redo, reducer, workers), redo, scale, params, reducer);
-    stopped = run.stopped;
+    stopped = run.stopped;  // mutant: stopped_runs
+    // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;
     if (!is_last) continue;
     best = std::move(run);
@@ -177,7 +178,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   const HostArray rows(x);
   const auto shard = make_shard(rows, euclidean(), params.execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
-  if (x.rows == 0) return {};
+  if (x.rows == 0) return {};  // mutant: no_rows
 
   shard->assign(false);
   NoReducer reducer;

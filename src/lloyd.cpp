@@ -42,7 +42,9 @@ Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& 
     stats.filter.scored = sum_over_shards(assigned.filter.scored, reducer);
     stats.filter.refined = sum_over_shards(assigned.filter.refined, reducer);
     run.n_empty = stats.empty - stats.relocated;
+    // mutant: settled
     run.settled = stats.changed == 0 && stats.relocated == 0;
+    // mutant: below_tol
     run.converged = run.settled || (params.tol > 0 && stats.shift < params.tol);
     stats.seconds = seconds_since(start);
     run.iterations.push_back(stats);

@@ -5,7 +5,10 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
+
+#include "cpu/rows.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -15,21 +18,22 @@ namespace {
 constexpr std::int64_t kPrivateBytes = 1 << 20;
 constexpr std::size_t kLocks = 1024;  // many times the threads there are
 
+struct Worker {
+  std::optional<RowTile> tile;
+  std::optional<Sums> sums;  // its own
+};
+
 }  // namespace
 
-void accumulate(const Source& rows, const MatrixView& x, const std::int32_t* from, const std::int32_t* to,
+void accumulate(const Source& rows, const Metric& metric, const std::int32_t* from, const std::int32_t* to,
                 const FixedPoint& scale, const Kernels& kernels, Workers& workers, Sums& sums) {
-  const std::int64_t ld = padded(x.cols);
+  const MatrixView x = rows.batch(0, rows.rows());
   const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
-  struct Seat {
-    std::vector<float> rows;
-    std::unique_ptr<Sums> sums;
-  };
-  std::vector<Seat> seats(static_cast<std::size_t>(workers.count()));
+  std::vector<Worker> parts(static_cast<std::size_t>(workers.count()));
   std::unique_ptr<std::array<std::mutex, kLocks>> locks;
   if (!is_private) locks = std::make_unique<std::array<std::mutex, kLocks>>();
 
-  auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
+  const auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
     std::unique_lock<std::mutex> lock;
     if (locks) lock = std::unique_lock((*locks)[static_cast<std::size_t>(c) % kLocks]);
     if (times == 1 || times == -1)
@@ -39,33 +43,31 @@ void accumulate(const Source& rows, const MatrixView& x, const std::int32_t* fro
       add_row(scale, row, times, into.hi_row(c), into.lo_row(c));
     into.count(c, times);
   };
-  auto changed = [&](std::int64_t i) { return (!from || from[i] != to[i]) && rows.weight(i) > 0; };
-  const std::int64_t tile = tile_rows(x.cols);
-  auto add_tile = [&](std::int64_t first, std::int64_t count, int seat) {
-    Seat& mine = seats[static_cast<std::size_t>(seat)];
-    if (mine.rows.empty()) {
-      mine.rows.resize(static_cast<std::size_t>(tile * ld));
-      if (is_private) mine.sums = std::make_unique<Sums>(sums.k, sums.d, scale.two_limbs(), rows.weights() != nullptr);
+  const auto changed = [&](std::int64_t i) { return (!from || from[i] != to[i]) && rows.weight(i) > 0; };
+  const std::int64_t most = tile_rows(x.cols);
+  const auto add_tile = [&](std::int64_t first, std::int64_t count, int worker) {
+    Worker& mine = parts[static_cast<std::size_t>(worker)];
+    if (!mine.tile) {
+      mine.tile.emplace(x, metric, kernels, most, x.cols);
+      if (is_private) mine.sums.emplace(sums.k, sums.d, scale.two_limbs(), rows.weights() != nullptr);
     }
     Sums& into = is_private ? *mine.sums : sums;
     const std::int64_t end = first + count;
     for (std::int64_t i = first; i < end;) {
       std::int64_t run = i;  // rows that changed and stand together are read together
       while (run < end && changed(run)) ++run;
-      const bool in_place = row_in_place(x, i) != nullptr;
-      if (!in_place && run > i) kernels.load_rows(x, i, run - i, mine.rows.data(), ld);
-      for (const float* converted = mine.rows.data(); i < run; ++i, converted += ld) {
-        const float* row = in_place ? row_in_place(x, i) : converted;
-        if (from) move(into, row, from[i], -rows.weight(i));
-        move(into, row, to[i], rows.weight(i));
+      if (run > i) mine.tile->load(i, run - i);
+      for (std::int64_t r = 0; i < run; ++i, ++r) {
+        if (from) move(into, mine.tile->row(r), from[i], -rows.weight(i));
+        move(into, mine.tile->row(r), to[i], rows.weight(i));
       }
       while (i < end && !changed(i)) ++i;
     }
   };
   const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
-  workers.for_blocks(x.rows, tile, operations, add_tile, tile * ld * 4);
-  for (const Seat& seat : seats)
-    if (seat.sums) sums.add(*seat.sums);
+  workers.for_blocks(x.rows, most, operations, add_tile, most * padded(x.cols) * 4);
+  for (const Worker& part : parts)
+    if (part.sums) sums.add(*part.sums);
 }
 
 }  // namespace fastkmeans::cpu

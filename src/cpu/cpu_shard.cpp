@@ -2,12 +2,14 @@
 #include "cpu/cpu_shard.hpp"
 
 #include <algorithm>
-#include <bit>
+#include <limits>
 #include <optional>
 #include <vector>
 
 #include "cpu/accumulate.hpp"
 #include "cpu/assignments.hpp"
+#include "cpu/rows.hpp"
+#include "cpu/statistics.hpp"
 #include "host/host_shard.hpp"
 #include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
@@ -24,50 +26,7 @@ class CpuShard final : public HostShard {
         execution_(execution),
         assignments_(std::in_place, kernels_, execution, workers) {}
 
-  Statistics statistics() override {
-    const std::int64_t ld = padded(x_.cols);
-    struct Found {
-      std::vector<float> rows;
-      std::vector<std::uint32_t> column_bits;
-      std::uint32_t least_row_bits = ~0u;
-      RowCheck check;
-    };
-    std::vector<Found> parts(static_cast<std::size_t>(workers_.count()));
-    const double operations = 2.0 * static_cast<double>(x_.rows) * static_cast<double>(x_.cols);
-    const std::int64_t rows = tile_rows(x_.cols);
-    const auto read_tile = [&](std::int64_t first, std::int64_t count, int worker) {
-      Found& found = parts[static_cast<std::size_t>(worker)];
-      found.rows.resize(static_cast<std::size_t>(rows * ld));
-      found.column_bits.resize(static_cast<std::size_t>(x_.cols));
-      const bool in_place = row_in_place(x_, first) != nullptr;
-      if (!in_place) kernels_.load_rows(x_, first, count, found.rows.data(), ld);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float* row = in_place ? row_in_place(x_, first + i) : &found.rows[static_cast<std::size_t>(i * ld)];
-        const std::uint32_t largest = kernels_.largest_bits(row, x_.cols);
-        if (largest >= magnitude_limit_bits(x_.cols)) {
-          found.check.note(first + i);
-          continue;
-        }
-        if (largest > 0) found.least_row_bits = std::min(found.least_row_bits, largest);
-        kernels_.raise_bits(row, x_.cols, found.column_bits.data());
-      }
-    };
-    workers_.for_blocks(x_.rows, rows, operations, read_tile, (rows + 1) * ld * 4);
-    Statistics result;
-    std::vector<std::uint32_t> column_bits(static_cast<std::size_t>(x_.cols));
-    std::uint32_t least = ~0u;
-    for (const Found& found : parts) {
-      result.check.merge(found.check);
-      least = std::min(least, found.least_row_bits);
-      for (std::size_t j = 0; j < found.column_bits.size(); ++j)
-        column_bits[j] = std::max(column_bits[j], found.column_bits[j]);
-    }
-    result.least_row_max = least == ~0u ? 0.0f : std::bit_cast<float>(least);
-    result.column_max.resize(column_bits.size());
-    std::transform(column_bits.begin(), column_bits.end(), result.column_max.begin(),
-                   [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
-    return result;
-  }
+  Statistics statistics() override { return statistics_of(x_, metric_, kernels_, workers_); }
 
  protected:
   void forget() override { assignments_.emplace(kernels_, execution_, workers_); }
@@ -85,7 +44,7 @@ class CpuShard final : public HostShard {
   }
 
   void accumulate_rows(const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale, Sums& sums) override {
-    cpu::accumulate(rows_, x_, from, to, scale, kernels_, workers_, sums);
+    cpu::accumulate(rows_, metric_, from, to, scale, kernels_, workers_, sums);
   }
 
   void center_shifts(CentroidsView a, CentroidsView b, float* distances) override {
@@ -95,7 +54,7 @@ class CpuShard final : public HostShard {
     workers_.for_blocks(a.k, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t count, int) {
       std::vector<float> pair(static_cast<std::size_t>(2 * ld));
       for (std::int64_t c = first; c < first + count; ++c) {
-        const bool scaled = tiny && kernels_.largest_bits(a.row(c), a.d) < magnitude_bits(kTinyBelow);
+        const bool scaled = tiny && is_tiny({a.row(c), 1, a.d});
         const auto times = [factor = scaled ? kTinyScale : 1.0f](float v) { return v * factor; };
         std::transform(a.row(c), a.row(c) + a.d, pair.begin(), times);
         std::transform(b.row(c), b.row(c) + b.d, pair.begin() + ld, times);
@@ -104,7 +63,35 @@ class CpuShard final : public HostShard {
     });
   }
 
-  void lower_rows(CentroidsView, bool, float*) override {}
+  void lower_rows(CentroidsView added, bool first_of_all, float* distances) override {
+    const std::int64_t ld = padded(added.d), most = tile_rows(added.d);
+    // The centroids, padded; then the same times kTinyScale, where rows may need it.
+    const bool tiny = is_tiny(added);
+    std::vector<float> plain(static_cast<std::size_t>(added.k * ld)), scaled(tiny ? plain.size() : 0);
+    for (std::int64_t c = 0; c < added.k; ++c) std::copy_n(added.row(c), added.d, plain.begin() + c * ld);
+    if (tiny) std::transform(plain.begin(), plain.end(), scaled.begin(), [](float v) { return v * kTinyScale; });
+    std::vector<std::optional<RowTile>> tiles(static_cast<std::size_t>(workers_.count()));
+    const auto lower_tile = [&](std::int64_t first, std::int64_t count, int worker) {
+      auto& tile = tiles[static_cast<std::size_t>(worker)];
+      if (!tile) tile.emplace(x_, metric_, kernels_, most, ld);
+      tile->load_copy(first, count);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const bool scale = tiny && is_tiny({tile->row(i), 1, added.d});
+        if (scale) tile->scale(i);
+        const float* centroid = scale ? scaled.data() : plain.data();
+        float least = std::numeric_limits<float>::infinity();
+        for (std::int64_t c = 0; c < added.k; ++c, centroid += ld) {
+          if (c % kCentroidsPerTask == 0) workers_.checkpoint(worker);
+          least = std::min(least, kernels_.distance(tile->row(i), centroid, ld));
+        }
+        float& kept = distances[first + i];
+        const float distance = store_distance(least, scale);
+        if (first_of_all || true_distance(distance) < true_distance(kept)) kept = distance;
+      }
+    };
+    const double operations = 3.0 * static_cast<double>(x_.rows) * static_cast<double>(added.k * added.d);
+    workers_.for_blocks(x_.rows, most, operations, lower_tile, most * ld * 4);
+  }
 
  private:
   bool is_tiny(CentroidsView centroids) const {

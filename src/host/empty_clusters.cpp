@@ -26,6 +26,7 @@ void raise(std::uint64_t& most, std::uint64_t value) {
 void lower(std::uint64_t& least, std::uint64_t value) {
   const std::atomic_ref<std::uint64_t> at(least);
   for (std::uint64_t old = at.load(std::memory_order_relaxed);
+       // mutant: farthest_tie
        old > value && !at.compare_exchange_weak(old, value, std::memory_order_relaxed);) {
   }
 }
@@ -80,6 +81,7 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
   for (std::int64_t c = 0; c < count; ++c) {
     const auto at = static_cast<std::size_t>(c);
     if (members[at] == 0) empty.push_back(c);
+    // mutant: donors
     if (members[at] >= 2 && donors.farthest[at] > 0) order.push_back(c);
   }
   const std::size_t filled = std::min(order.size(), empty.size());
@@ -87,7 +89,7 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
                     [&](std::int64_t a, std::int64_t b) {
                       const auto ia = donors.inertia[static_cast<std::size_t>(a)];
                       const auto ib = donors.inertia[static_cast<std::size_t>(b)];
-                      return ia != ib ? ia > ib : a < b;
+                      return ia != ib ? ia > ib : a < b;  // mutant: donor_order
                     });
   std::vector<Relocation> relocations(filled);
   for (std::size_t i = 0; i < filled; ++i)

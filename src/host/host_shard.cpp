@@ -24,6 +24,7 @@ double total_shift(const std::vector<float>& center_shifts) {
   std::transform(center_shifts.begin(), center_shifts.end(), level.begin(),
                  [](float distance) { return std::sqrt(true_distance(distance)); });
   for (std::size_t size = level.size() / 2; size >= 1; size /= 2)
+    // mutant: shift_tree
     for (std::size_t i = 0; i < size; ++i) level[i] = level[2 * i] + level[2 * i + 1];
   return level[0];
 }

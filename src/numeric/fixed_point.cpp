@@ -11,7 +11,8 @@ namespace fastkmeans {
 FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t weight)
     : total_weight(weight) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
-  b = std::min(50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));  // mutant: limb_bits
+  b = std::min(50,
+               62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));  // mutant: limb_bits
   fine = std::ldexp(1.0, -b);
   const std::size_t d = column_max.size();
   grain.resize(d);

@@ -87,8 +87,8 @@ void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint6
     reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
     std::size_t last = 0;  // the digit of the m-th
     for (; counts[last] < static_cast<std::uint64_t>(m); ++last) m -= static_cast<std::int64_t>(counts[last]);
-    const auto equal =
-        std::partition(undecided, candidates.end(), [&](const KeyedRow& row) { return digit(row) < last; });
+    const auto equal = std::partition(undecided, candidates.end(),
+                                      [&](const KeyedRow& row) { return digit(row) < last; });  // mutant: smallest_keys
     const auto end = std::partition(equal, candidates.end(), [&](const KeyedRow& row) { return digit(row) == last; });
     const auto place = equal - candidates.begin();
     candidates.erase(end, candidates.end());
@@ -223,7 +223,7 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
       for (std::size_t i = 0; i < static_cast<std::size_t>(count) && taken < wanted; ++i) {
         workers.checkpoint(0);
         const float* row = &some[i * row_length];
-        if (distinct.add(row, hashes[i], centroids.data(), taken)) {
+        if (distinct.add(row, hashes[i], centroids.data(), taken)) {  // mutant: distinct_rows
           std::copy_n(row, row_length, &centroids[taken++ * row_length]);
         } else if (skipped.size() < wanted) {
           skipped.push_back(order[at + i]);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/statistics.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <vector>
+
+#include "cpu/rows.hpp"
+#include "numeric/distance.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+// What a worker found in its tiles.
+struct Found {
+  std::optional<RowTile> tile;
+  std::vector<std::uint32_t> column_bits;
+  std::uint32_t least_row_bits = ~0u;
+  RowCheck check;
+};
+
+}  // namespace
+
+Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernels& kernels, Workers& workers) {
+  std::vector<Found> parts(static_cast<std::size_t>(workers.count()));
+  const std::int64_t rows = tile_rows(x.cols), d = x.cols;
+  const auto read_tile = [&](std::int64_t first, std::int64_t count, int worker) {
+    Found& found = parts[static_cast<std::size_t>(worker)];
+    if (!found.tile) {
+      found.tile.emplace(x, metric, kernels, rows, d);
+      found.column_bits.resize(static_cast<std::size_t>(d));
+    }
+    found.tile->load(first, count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float* row = found.tile->row(i);
+      const std::uint32_t largest = kernels.largest_bits(row, d);
+      if (largest >= magnitude_limit_bits(d)) {
+        found.check.note(first + i);
+        continue;
+      }
+      if (largest > 0) found.least_row_bits = std::min(found.least_row_bits, largest);
+      kernels.raise_bits(row, d, found.column_bits.data());
+    }
+  };
+  const double operations = 2.0 * static_cast<double>(x.rows) * static_cast<double>(d);
+  workers.for_blocks(x.rows, rows, operations, read_tile, (rows + 1) * padded(d) * 4);
+
+  Statistics result;
+  std::vector<std::uint32_t> column_bits(static_cast<std::size_t>(d));
+  std::uint32_t least = ~0u;
+  for (const Found& found : parts) {
+    result.check.merge(found.check);
+    least = std::min(least, found.least_row_bits);
+    for (std::size_t j = 0; j < found.column_bits.size(); ++j)
+      column_bits[j] = std::max(column_bits[j], found.column_bits[j]);
+  }
+  result.least_row_max = least == ~0u ? 0.0f : std::bit_cast<float>(least);
+  result.column_max.resize(column_bits.size());
+  std::transform(column_bits.begin(), column_bits.end(), result.column_max.begin(),
+                 [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
+  return result;
+}
+
+}  // namespace fastkmeans::cpu

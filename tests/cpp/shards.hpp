@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fit over several shards in one process: each has a thread, and they meet in a reducer.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "fit.hpp"
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+
+// Where the threads of a fit wait for each other.
+class Meeting {
+ public:
+  explicit Meeting(int size) : size_(size) {}
+  int size() const { return size_; }
+
+  // values[i] of all, joined by `join` in the order in which they come. Throws if somebody gave up.
+  void join(std::uint64_t* values, std::int64_t count,
+            const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& join) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return leaving_ == 0 || gave_up_; });
+    if (arrived_ == 0)
+      joined_.assign(values, values + count);
+    else
+      for (std::int64_t i = 0; i < count && static_cast<std::size_t>(count) == joined_.size(); ++i)
+        joined_[static_cast<std::size_t>(i)] = join(joined_[static_cast<std::size_t>(i)], values[i]);
+    // Shards that are not at the same call would give nonsense.
+    if (joined_.size() != static_cast<std::size_t>(count)) gave_up_ = true;
+    if (++arrived_ == size_) {
+      arrived_ = 0;
+      leaving_ = size_;
+    }
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return leaving_ > 0 || gave_up_; });
+    if (gave_up_) throw std::runtime_error("another shard gave up");
+    std::copy(joined_.begin(), joined_.end(), values);
+    --leaving_;
+    changed_.notify_all();
+  }
+
+  void give_up() {
+    const std::lock_guard lock(mutex_);
+    gave_up_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::uint64_t> joined_;
+  int size_, arrived_ = 0, leaving_ = 0;
+  bool gave_up_ = false;
+};
+
+class ThreadReducer final : public Reducer {
+ public:
+  ThreadReducer(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
+  int rank() const override { return rank_; }
+  int size() const override { return meeting_.size(); }
+  void sum(std::uint64_t* values, std::int64_t count) override { meeting_.join(values, count, std::plus<>()); }
+  void max(std::uint64_t* values, std::int64_t count) override {
+    meeting_.join(values, count, [](std::uint64_t a, std::uint64_t b) { return std::max(a, b); });
+  }
+  void min(std::uint64_t* values, std::int64_t count) override {
+    meeting_.join(values, count, [](std::uint64_t a, std::uint64_t b) { return std::min(a, b); });
+  }
+
+ private:
+  Meeting& meeting_;
+  int rank_;
+};
+
+// How rows are spread: shard s has rows [ends[s - 1], ends[s]).
+using Ends = std::vector<std::int64_t>;
+
+// Runs call(rows, reducer, rank) on each shard; the first exception that is not about another shard's is rethrown.
+inline void on_shards(const MatrixView& x, const std::int64_t* weights, const Ends& ends,
+                      const std::function<void(const Source&, Reducer&, int)>& call) {
+  Meeting meeting(static_cast<int>(ends.size()));
+  std::vector<std::exception_ptr> errors(ends.size());
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < meeting.size(); ++rank)
+    threads.emplace_back([&, rank] {
+      const auto s = static_cast<std::size_t>(rank);
+      const std::int64_t first = rank ? ends[s - 1] : 0;
+      const MatrixView part(static_cast<const char*>(x.data) + first * x.row_stride, ends[s] - first, x.cols, x.dtype,
+                            x.row_stride, x.col_stride);
+      ThreadReducer reducer(meeting, rank);
+      try {
+        call(HostArray(part, first, weights ? weights + first : nullptr), reducer, rank);
+      } catch (...) {
+        errors[s] = std::current_exception();
+        meeting.give_up();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  std::exception_ptr about_others;
+  for (const std::exception_ptr& error : errors) {
+    if (!error) continue;
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      if (std::string(e.what()) != "another shard gave up") throw;
+      about_others = error;
+    }
+  }
+  if (about_others) std::rethrow_exception(about_others);
+}
+
+// What each shard of a fit returned, with the labels of all in the first.
+inline std::vector<Result> fit_on_shards(const MatrixView& x, const Ends& ends, const Params& params,
+                                         const Metric& metric = euclidean(), const std::int64_t* weights = nullptr) {
+  std::vector<Result> results(ends.size());
+  on_shards(x, weights, ends, [&](const Source& rows, Reducer& reducer, int rank) {
+    Params own = params;
+    if (rank > 0) own.callback = {};
+    Workers workers(own.execution.n_threads, {});
+    results[static_cast<std::size_t>(rank)] = fit_shard(rows, metric, own, reducer, workers);
+  });
+  for (std::size_t s = 1; s < results.size(); ++s)
+    results[0].labels.insert(results[0].labels.end(), results[s].labels.begin(), results[s].labels.end());
+  return results;
+}
+
+}  // namespace fastkmeans::testing
