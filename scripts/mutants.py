@@ -135,7 +135,7 @@ MUTANTS = [
     Mutant("fewest_groups", "groups >= kFewestGroups && ", ""),
     Mutant("bounds_worthwhile", "with < kWorthwhile * cost", "true"),
     Mutant("new_run_changes", "changed_ = 1", ""),
-    Mutant("tiles_left", "/ task.tile_rows)", "/ task.tile_rows, 1)"),
+    Mutant("tiles_left", "/ task.tile_rows))", "/ task.tile_rows), 1)"),
     Mutant("tile_done", "if (finished) ", ""),
     Mutant("counted_if_finished", "if (finished)", "if (true)"),
     Mutant("gave_up_said", ", gave_up", ""),
