@@ -42,8 +42,8 @@ class Mistaken final : public HostShard {
 TEST(VerifyNoOracle, NamesWhatIsWrong) {
   const Matrix x(3, 1, {1, 2, 30}), centroids(2, 1, {0, 25});
   const HostArray rows(x.view(), 100);
-  Workers workers(2, {});
   const auto assign = [&](Mistaken::Mistake mistake) {
+    Workers workers(2, {});
     const auto shard =
         verified(std::make_unique<Mistaken>(rows, workers, centroids, mistake), rows, euclidean(), workers);
     shard->start_run(centroids.values);
