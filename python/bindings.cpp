@@ -93,7 +93,7 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
 // In the order of fastkmeans.kmeans.IterationStats.
 nb::tuple to_tuple(const fk::IterationStats& s) {
   return nb::make_tuple(s.redo, s.iteration, s.inertia, s.shift, s.changed, s.empty, s.relocated, s.seconds,
-                        std::string(s.filter.filter), s.filter.scored, s.filter.refined);
+                        std::string(s.filter.filter), s.filter.scored, s.filter.refined, std::string(s.filter.isa));
 }
 
 const char* kind_name(fk::Warning::Kind kind) {

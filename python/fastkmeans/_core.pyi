@@ -8,8 +8,8 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-# redo, iteration, inertia, shift, changed, empty, relocated, seconds, filter, scored, refined
-_Stats = tuple[int, int, float, float, int, int, int, float, str, int, int]
+# redo, iteration, inertia, shift, changed, empty, relocated, seconds, filter, scored, refined, isa
+_Stats = tuple[int, int, float, float, int, int, int, float, str, int, int, str]
 
 class _FitResult(TypedDict):
     centroids: npt.NDArray[np.float32]  # (k, d)

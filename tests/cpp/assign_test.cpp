@@ -103,8 +103,10 @@ TEST(Assign, PreviousMayBeTheLabelsThemselves) {
       Workers workers(2, {});
       std::vector<std::int32_t> labels = hint(2, expected, 40, random);
       std::vector<float> distances(labels.size());
-      make_backend(execution, workers)
-          ->assign(x.view(), centroids.centroids(), labels.data(), false, labels.data(), distances.data());
+      const Assigned got =
+          make_backend(execution, workers)
+              ->assign(x.view(), centroids.centroids(), labels.data(), false, labels.data(), distances.data());
+      expect_ran(path, got.filter, x.cols, are_tiny(centroids));
       EXPECT_EQ(labels, expected.labels) << path;
       EXPECT_TRUE(same_bits(distances, expected.distances)) << path;
     }

@@ -21,6 +21,7 @@ class Moves {
                  ->assign(x_.view(), centroids.centroids(), before_.empty() ? nullptr : before_.data(), true,
                           labels.data(), distances.data())
                  .filter;
+    expect_ran(path_of(execution_), filter, x_.cols, are_tiny(centroids));
     before_ = labels;
     return labels;
   }

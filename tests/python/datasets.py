@@ -20,7 +20,7 @@ f32 = np.float32
 
 LARGEST = np.nextafter(f32(2.0**56), f32(0))  # the largest |x| allowed
 ISAS = [name for name, available in _core.instruction_sets().items() if available]  # scalar first, the best last
-FILTERS = ["fp32", "narrow", "fp32_bounds", "int8", "int8_bounds"]
+FILTERS = ["fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"]
 
 
 def scaled(rng: Rng, shape: tuple[int, int], low: int, high: int, axis: int) -> Array:
