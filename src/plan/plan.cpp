@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <utility>
 
 namespace fastkmeans {
 namespace {
@@ -112,8 +111,8 @@ std::string to_string(const Plan& plan) {
   if (plan.most_refined > 0) append(line, ", at most ", plan.most_refined, " distances a row");
   if (plan.most_scored < 1) append(line, ", at most ", plan.most_scored, " of the pairs scored");
   append(line, "; ns a row: fp32 ", plan.expected.fp32, "");
-  for (const auto& [name, cost] : {std::pair{", low_dim ", plan.expected.low_dim}, {", int8 ", plan.expected.int8}})
-    if (std::isfinite(cost)) append(line, name, cost, "");
+  if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim, "");
+  if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8, "");
   return line;
 }
 
