@@ -82,10 +82,10 @@ void choose_bounds(const Problem& problem, const History& history, const Costs& 
   plan.most_scored = cost / (cost + keeping + gathering);
 }
 
-void append(std::string& line, const char* before, double value, const char* after) {
+void append(std::string& line, const char* before, double value) {
   char digits[32];
   std::snprintf(digits, sizeof digits, "%.4g", value);
-  line.append(before).append(digits).append(after);
+  line.append(before).append(digits);
 }
 
 }  // namespace
@@ -108,11 +108,11 @@ Plan make_plan(const Problem& problem, const History& history, const Costs& cost
 std::string to_string(const Plan& plan) {
   std::string line(name_of(plan.filter));
   if (plan.bounds) line += " with bounds";
-  if (plan.most_refined > 0) append(line, ", at most ", plan.most_refined, " distances a row");
-  if (plan.most_scored < 1) append(line, ", at most ", plan.most_scored, " of the pairs scored");
-  append(line, "; ns a row: fp32 ", plan.expected.fp32, "");
-  if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim, "");
-  if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8, "");
+  if (plan.most_refined > 0) append(line, ", distances a row at most ", plan.most_refined);
+  if (plan.most_scored < 1) append(line, ", share of pairs scored at most ", plan.most_scored);
+  append(line, "; ns a row: fp32 ", plan.expected.fp32);
+  if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim);
+  if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8);
   return line;
 }
 
