@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each step of an assignment costs on this CPU, for every instruction set it has: the figures behind kCosts
-// (src/cpu/simd.hpp) and the table of kernels in docs/performance.md. Best of five; keep the machine quiet.
+// What each step of an assignment costs on this CPU, for every instruction set it has: the figures behind
+// src/plan/tuning and the table of kernels in docs/performance.md. Best of five; keep the machine quiet.
 //
 // usage: build/cpp/tests/cpp/kernel_costs
 #include <algorithm>
@@ -80,7 +80,7 @@ double int8_pair(const Kernels& kernels, std::int64_t size, bool with_best) {
   });
 }
 
-double narrow_pair(const Kernels& kernels, std::int64_t d) {
+double low_dim_pair(const Kernels& kernels, std::int64_t d) {
   constexpr std::int64_t k = 256;
   const auto columns = random_values<float>(kNarrowRows * d), centroids = random_values<float>(k * d);
   const std::vector<float> starts(k);
@@ -124,8 +124,8 @@ void print(const Isa& isa) {
                 (best - large) * width);
   };
   line("fp32", fp32_pair(kernels, 16, false), 16, fp32_pair(kernels, 384, false), 384, fp32_pair(kernels, 384, true));
-  const double narrow = narrow_pair(kernels, 32);
-  line("narrow", narrow_pair(kernels, 4), 4, narrow, 32, narrow);
+  const double low_dim = low_dim_pair(kernels, 32);
+  line("low_dim", low_dim_pair(kernels, 4), 4, low_dim, 32, low_dim);
   const double near = distance(kernels, 16), far = distance(kernels, 384);
   std::printf("%-12s D       element %.4f, pair %.1f ns\n", std::string(isa.name).c_str(), (far - near) / 368,
               near - 16 * (far - near) / 368);

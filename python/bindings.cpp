@@ -284,7 +284,8 @@ NB_MODULE(_core, m) {
       .def_ro("seconds", &Stats::seconds)
       .def_prop_ro("filter", [](const Stats& s) { return s.filter.filter; })
       .def_prop_ro("scored", [](const Stats& s) { return s.filter.scored; })
-      .def_prop_ro("refined", [](const Stats& s) { return s.filter.refined; });
+      .def_prop_ro("refined", [](const Stats& s) { return s.filter.refined; })
+      .def_prop_ro("isa", [](const Stats& s) { return s.filter.isa; });
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,

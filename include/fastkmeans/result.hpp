@@ -12,12 +12,12 @@ namespace fastkmeans {
 // How the nearest centroids of an iteration were found. Speed only: no bit of a result depends on it, and other
 // hardware has other figures.
 struct FilterStats {
-  // Which scores: fp32, narrow (fp32, few dimensions), int8; int8+fp32, narrow+fp32: that was begun, turned out dearer
-  // than expected, and fp32 finished; none: distances alone.
+  // Which scores: fp32, low_dim (fp32, few dimensions), int8; int8+fp32, low_dim+fp32: that was begun, turned out
+  // dearer than expected, and fp32 finished; none: distances alone.
   std::string_view filter = "none";
-  std::int64_t scored = 0;   // pairs of row and centroid that were scored; the others were skipped by bounds
-  std::int64_t refined = 0;  // pairs whose distance was computed, since the score could not exclude them
-  std::string_view isa = "";  // the instruction set that ran (see instruction_sets)
+  std::int64_t scored = 0;    // pairs of row and centroid that were scored; the others were skipped by bounds
+  std::int64_t refined = 0;   // pairs whose distance was computed, since the score could not exclude them
+  std::string_view isa = "";  // the instruction set that ran, one of instruction_sets()
 };
 
 // One iteration of one run, as the callback sees it and Result keeps it.

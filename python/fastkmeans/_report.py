@@ -28,10 +28,11 @@ class IterationStats(NamedTuple):
 
     The rest is about speed:
 
-    filter : how nearest centroids were found: "fp32", "narrow" or "int8"; "int8+fp32" or "narrow+fp32": that was begun,
-        turned out dearer than expected, and fp32 finished; "none": every distance was computed.
+    filter : how nearest centroids were found: "fp32", "low_dim" or "int8"; "int8+fp32" or "low_dim+fp32": that was
+        begun, turned out dearer than expected, and fp32 finished; "none": every distance was computed.
     scored : pairs of row and centroid that were scored; bounds from earlier iterations excluded the others.
     refined : pairs whose distance was computed, since the score could not exclude them.
+    isa : the instruction set that ran, one of those that `fastkmeans info` lists.
     """
 
     redo: int
@@ -45,6 +46,7 @@ class IterationStats(NamedTuple):
     filter: str
     scored: int
     refined: int
+    isa: str
 
 
 def iteration_stats(found: _core.IterationStats) -> IterationStats:

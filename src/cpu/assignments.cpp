@@ -38,7 +38,10 @@ constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
 }  // namespace
 
 Assignments::Assignments(const Kernels& kernels, const Execution& execution, Workers& workers)
-    : kernels_(kernels), execution_(execution), workers_(workers), planner_(kernels.costs, execution.filter) {}
+    : kernels_(kernels),
+      execution_(execution),
+      workers_(workers),
+      forced_(forced_choice(execution.filter, kernels.costs)) {}
 
 Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const std::int32_t* previous, bool again,
                              std::int32_t* labels, float* distances) {
@@ -50,8 +53,16 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     sketches_.complete = false;
     radius_ = 0;
   }
-  const Plan plan = planner_.plan({x.cols, centroids.k, sketcher_ ? sketcher_->size() : 0, kernels_.panel_width,
-                                   previous == nullptr, again, sketches_.complete, tiny});
+  const Problem problem = {.d = x.cols,
+                           .k = centroids.k,
+                           .size = sketcher_ ? sketcher_->size() : 0,
+                           .panel_width = kernels_.panel_width,
+                           .first = previous == nullptr,
+                           .again = again,
+                           .sketched = sketches_.complete,
+                           .tiny = tiny,
+                           .forced = forced_};
+  const Plan plan = make_plan(problem, history_, kernels_.costs);
   const std::int64_t tile_rows = rows_per_tile(x, plan.filter);
   keep_bounds(x, centroids, plan.bounds && previous, again, tile_rows);
   const bool bounds_known = bounds_ && bounds_->known();
@@ -62,7 +73,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     sketches_.resize(x.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->size());
 
   const auto run = [&](Filter filter, const std::vector<std::uint8_t>* only) {
-    const bool sketched = filter == Filter::int8, narrow = filter == Filter::narrow;
+    const bool sketched = filter == Filter::int8, narrow = filter == Filter::low_dim;
     const FilterBound bound =
         sketched ? FilterBound::of_sketches(x.cols, split(centroids)) : FilterBound::of_rows(x.cols);
     const Layout layout = sketched ? Layout::sketches : narrow ? Layout::rows : Layout::panels;
@@ -99,7 +110,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
     bounds_.reset();
     counts.add(run(Filter::fp32, &counts.undone));
   }
-  planner_.report(static_cast<double>(counts.changed) / rows, scored, gave_up);
+  history_.note({static_cast<double>(counts.changed) / rows, scored, plan.most_scored, gave_up});
   known_.reset();
   sketches_.complete = false;
   if (again && !counts.check.bad) {
@@ -117,7 +128,7 @@ Assigned Assignments::assign(const MatrixView& x, CentroidsView centroids, const
 
 std::int64_t Assignments::rows_per_tile(const MatrixView& x, Filter filter) const {
   // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
-  const bool int8 = filter == Filter::int8, narrow = filter == Filter::narrow;
+  const bool int8 = filter == Filter::int8, narrow = filter == Filter::low_dim;
   const std::int64_t group = int8 ? sketched_group(*kernels_.sketch) : narrow ? kNarrowGroup : kernels_.row_group;
   const std::int64_t most = int8     ? std::min(kMostSketchedRows, 4 * tile_rows(x.cols))
                             : narrow ? kNarrowRows

@@ -33,7 +33,8 @@ class Assignments {
   const Kernels& kernels_;
   const Execution& execution_;
   Workers& workers_;
-  Planner planner_;
+  std::optional<Choice> forced_;
+  History history_;
   std::optional<Sketcher> sketcher_;
 
   std::vector<float> centre_;         // mu, of the first rows seen

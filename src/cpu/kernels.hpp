@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "fastkmeans/matrix_view.hpp"
-#include "plan/plan.hpp"
+#include "plan/costs.hpp"
 #include "sketch/bound.hpp"
 
 namespace fastkmeans::cpu {
@@ -113,7 +113,7 @@ inline const float* row_in_place(const MatrixView& x, std::int64_t i) {
 }
 
 struct Kernels {
-  Costs costs;               // as measured, see docs/performance.md
+  Costs costs;               // what the planner believes (plan/tuning)
   std::int64_t panel_width;  // centroids scored together
   std::int64_t row_group;    // points scored together
 

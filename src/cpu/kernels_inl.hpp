@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops, written once. A kernels_<isa>.cpp defines FASTKMEANS_KERNELS, the name of its table, and includes
-// this.
+// The inner loops, written once. A kernels_<isa>.cpp includes its file of plan/tuning, defines FASTKMEANS_KERNELS and
+// FASTKMEANS_COSTS, the names of its table and of its costs, and includes this.
 //
 // All is in an anonymous namespace and nothing of the standard library's templates is used: an inline function compiled
 // here with AVX flags could otherwise become the linker's choice for everybody (a test looks for such symbols).
@@ -260,9 +260,9 @@ void add_row(const float* __restrict x, std::int64_t n, std::int64_t sign, const
 
 namespace fastkmeans::cpu {
 
-const Kernels FASTKMEANS_KERNELS = {kCosts,     kPanelWidth, kRowGroup,  load_rows, largest_bits,
-                                    raise_bits, centre,      scan,       distance,  add_row,
-                                    to_columns, nearest_two, thresholds, choose,    least_radii,
+const Kernels FASTKMEANS_KERNELS = {FASTKMEANS_COSTS, kPanelWidth, kRowGroup,  load_rows, largest_bits,
+                                    raise_bits,       centre,      scan,       distance,  add_row,
+                                    to_columns,       nearest_two, thresholds, choose,    least_radii,
 #if defined(FASTKMEANS_NO_SKETCH)
                                     nullptr
 #else

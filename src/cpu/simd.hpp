@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "plan/plan.hpp"
-
 #if defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -184,28 +182,6 @@ template <class V>
   return v;
 #endif
 }
-
-// What the steps cost: {element, pair} of the filters fp32, narrow and int8; a row, a row in narrow; D and an element
-// of it; an element of a sketch; a bound; a gathered byte. Nanoseconds of one core of a Sapphire Rapids Xeon at about 3
-// GHz, as benchmarks/kernel_costs.cpp measures them (docs/performance.md); rows, bounds and gathering from profiles of
-// whole fits.
-#if defined(FASTKMEANS_AMX)
-inline constexpr Costs kCosts = {
-    {0.0104, 0.014}, {0.0101, 0.043}, {0.00047, 0.11}, 60, 20, 5.3, 0.048, 0.75, 4.0, 0.02};
-#elif defined(__AVX512VNNI__)
-inline constexpr Costs kCosts = {{0.0104, 0.014}, {0.0101, 0.043}, {0.0026, 0.08}, 60, 20, 5.3, 0.048, 0.75, 2.5, 0.02};
-#elif defined(__AVX512F__)
-inline constexpr Costs kCosts = {{0.0104, 0.014}, {0.0101, 0.043}, {0, 0}, 60, 20, 5.3, 0.048, 0, 2.5, 0.02};
-#elif defined(__AVX2__)
-inline constexpr Costs kCosts = {{0.0166, 0.035}, {0.0209, 0.126}, {0.0077, 0.1}, 80, 30, 10.5, 0.053, 1.4, 2.5, 0.02};
-#elif defined(__ARM_FEATURE_DOTPROD)
-// Counted, not measured: the instructions of the loops on a Neoverse N1 at 3 GHz, which does two vectors in a cycle.
-inline constexpr Costs kCosts = {{0.044, 0.15}, {0.042, 0.25}, {0.0104, 0.25}, 120, 50, 15, 0.125, 3.2, 4.0, 0.02};
-#elif defined(__aarch64__)
-inline constexpr Costs kCosts = {{0.044, 0.15}, {0.042, 0.25}, {0, 0}, 120, 50, 15, 0.125, 0, 4.0, 0.02};
-#else
-inline constexpr Costs kCosts = {{0.0545, 0.074}, {0.0485, 0.269}, {0, 0}, 150, 60, 11, 1.78, 0, 4.0, 0.02};
-#endif
 
 // --- int8 ---
 //

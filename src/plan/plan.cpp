@@ -2,16 +2,16 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
-#include <stdexcept>
-
-#include "runtime/os.hpp"
+#include <cmath>
+#include <cstdio>
+#include <limits>
 
 namespace fastkmeans {
 namespace {
 
 // A sketch must promise this much before it is tried: below, what the model leaves out decides.
 constexpr double kWorthwhile = 0.9;
-// Distances a row that a sketch may cost over those of the fp32 filter, as a share of what it saves.
+// Distances a row that a filter may cost over those of the fp32 filter, as a share of what it saves.
 constexpr double kShareForRefining = 0.8;
 // The proof of the sketch's bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
 // (algorithm.md).
@@ -19,9 +19,11 @@ constexpr std::int64_t kLargestSketch = 16384;
 constexpr double kFewestGroups = 4;
 // Assignments that share the cost of the rows' sketches, if more than one will follow.
 constexpr double kUses = 5;
-constexpr std::int64_t kMostNarrow = 64;  // the tile of columns must stay in L1 and L2
+constexpr std::int64_t kMostLowDim = 64;  // the tile of columns must stay in L1 and L2
 // Bounds that cost no more than this of what scoring costs are kept from the start.
 constexpr double kCheapBounds = 0.1;
+constexpr double kImpossible = std::numeric_limits<double>::infinity();
+
 // The share of pairs that bounds leave to be scored grows with the share of rows that changed their cluster, as
 // measured on token embeddings (docs/performance.md): 0.3 where 3 % changed, 0.5 where 6 % did, 0.7 where 12 % did.
 double scored_share(double changed) { return std::min(1.0, 0.2 + 4 * changed); }
@@ -30,78 +32,88 @@ double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) 
   return static_cast<double>(k) * (costs.pair + costs.element * static_cast<double>(elements));
 }
 
-}  // namespace
-
-std::string_view name_of(Filter filter, bool gave_up) {
+// Binds also when forced: the sketches' integers would not fit, and rows that were multiplied have no bounds or
+// sketches.
+bool takes(Filter filter, const Problem& problem) {
   switch (filter) {
-    case Filter::int8: return gave_up ? "int8+fp32" : "int8";
-    case Filter::narrow: return gave_up ? "narrow+fp32" : "narrow";
+    case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
+    case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;
     case Filter::fp32: break;
   }
-  return "fp32";
+  return true;
 }
 
-Planner::Planner(const Costs& costs, const std::string& wanted) : costs_(costs) {
-  const std::string name = wanted.empty() ? os::environment("FASTKMEANS_FILTER") : wanted;
-  if (name.empty()) return;
-  forced_ = true;
-  wanted_.bounds = name.ends_with("_bounds");
-  const std::string filter = wanted_.bounds ? name.substr(0, name.size() - 7) : name;
-  if (filter == "int8")
-    wanted_.filter = Filter::int8;
-  else if (filter == "narrow" && !wanted_.bounds)
-    wanted_.filter = Filter::narrow;
-  else if (filter != "fp32")
-    throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + name +
-                             "'; it must be one of fp32, narrow, int8, fp32_bounds, int8_bounds");
-  if (wanted_.filter == Filter::int8 && costs_.int8.element == 0)
-    throw std::runtime_error("the filter '" + name + "' (FASTKMEANS_FILTER) is not available on this machine");
+RowCosts row_costs(const Problem& problem, const Costs& costs) {
+  RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible};
+  if (takes(Filter::low_dim, problem)) row.low_dim = scoring(costs.low_dim, problem.k, problem.d) + costs.low_dim_row;
+  if (takes(Filter::int8, problem)) {
+    row.int8 = scoring(costs.int8, problem.k, problem.size);
+    if (!problem.sketched)
+      row.int8 += costs.sketch_element * static_cast<double>(problem.size) / (problem.again ? kUses : 1);
+    row.int8 += costs.row;
+  }
+  return row;
 }
 
-Plan Planner::plan(const Work& work) {
-  ++calls_;
-  if (work.first) changed_ = 1;
-  // Also when forced: the sketches' integers would not fit, and rows that were multiplied have no bounds or sketches.
-  if (work.tiny || (wanted_.filter == Filter::int8 && work.size > kLargestSketch) ||
-      (wanted_.filter == Filter::narrow && work.d > kMostNarrow))
-    return {};
-  if (forced_) return wanted_;
-  Plan plan;
-  const double fp32 = scoring(costs_.fp32, work.k, work.d);
-  double int8 = scoring(costs_.int8, work.k, work.size);
-  if (!work.sketched) int8 += costs_.sketch_element * static_cast<double>(work.size) / (work.again ? kUses : 1);
-  const double distance = costs_.distance + costs_.distance_element * static_cast<double>(work.d);
-  double cost = fp32 + costs_.row;
-  int8 += costs_.row;
-  const double narrow = scoring(costs_.narrow, work.k, work.d) + costs_.narrow_row;
-  const bool rested = calls_ > from_sketches_.until;
-  if (work.d <= kMostNarrow && narrow < cost && rested) {
-    plan.filter = Filter::narrow;
-    plan.most_refined = kShareForRefining * (cost - narrow) / distance;
-    cost = narrow;
-  }
-  if (work.size > 0 && work.size <= kLargestSketch && int8 < kWorthwhile * cost && rested) {
-    plan.filter = Filter::int8;
-    plan.most_refined =
-        kShareForRefining * (cost - int8) / (costs_.distance + costs_.distance_element * static_cast<double>(work.d));
-    cost = int8;
-  }
-  if (plan.filter == Filter::narrow) return plan;
-  const double bytes = static_cast<double>(plan.filter == Filter::int8 ? work.size : 4 * work.d);
-  const double groups = static_cast<double>(work.k) / static_cast<double>(work.panel_width);
-  const double keeping = groups * costs_.bound, gathering = groups * costs_.gather_byte * bytes;
-  const double scored = scored_share(changed_);
+// The cheapest filter, and its limit on distances. Returns what a row costs with it.
+double choose_filter(const Problem& problem, const History& history, const Costs& costs, Plan& plan) {
+  double cost = plan.expected.fp32;
+  if (history.filters_rest()) return cost;
+  const double distance = costs.distance + costs.distance_element * static_cast<double>(problem.d);
+  const auto choose = [&](Filter filter, double its_cost) {
+    plan.filter = filter;
+    plan.most_refined = kShareForRefining * (cost - its_cost) / distance;
+    cost = its_cost;
+  };
+  if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim);
+  if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);
+  return cost;
+}
+
+// Whether drift bounds pay where a row costs `cost` without them, and from what share of pairs scored they do not.
+void choose_bounds(const Problem& problem, const History& history, const Costs& costs, double cost, Plan& plan) {
+  const double bytes = static_cast<double>(plan.filter == Filter::int8 ? problem.size : 4 * problem.d);
+  const double groups = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);
+  const double keeping = groups * costs.bound, gathering = groups * costs.gather_byte * bytes;
+  const double scored = scored_share(problem.first ? 1 : history.changed());
   const double with = scored * (cost + keeping + gathering);
-  plan.bounds = groups >= kFewestGroups && calls_ > from_bounds_.until &&
-                (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
-  most_scored_ = cost / (cost + keeping + gathering);
+  plan.bounds =
+      groups >= kFewestGroups && !history.bounds_rest() && (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
+  plan.most_scored = cost / (cost + keeping + gathering);
+}
+
+void append(std::string& line, const char* before, double value) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%.4g", value);
+  line.append(before).append(digits);
+}
+
+}  // namespace
+
+Plan make_plan(const Problem& problem, const History& history, const Costs& costs) {
+  Plan plan;
+  plan.expected = row_costs(problem, costs);
+  if (problem.tiny) return plan;
+  if (problem.forced) {
+    if (!takes(problem.forced->filter, problem)) return plan;
+    plan.filter = problem.forced->filter;
+    plan.bounds = problem.forced->bounds;
+    return plan;
+  }
+  const double cost = choose_filter(problem, history, costs, plan);
+  if (plan.filter != Filter::low_dim) choose_bounds(problem, history, costs, cost, plan);  // it has none
   return plan;
 }
 
-void Planner::report(double changed, double scored, bool gave_up) {
-  changed_ = changed;
-  if (gave_up) from_sketches_.begin(calls_);
-  if (scored < 1 && scored > most_scored_) from_bounds_.begin(calls_);
+std::string to_string(const Plan& plan) {
+  std::string line(name_of(plan.filter));
+  if (plan.bounds) line += " with bounds";
+  if (plan.most_refined > 0) append(line, ", distances a row at most ", plan.most_refined);
+  if (plan.most_scored < 1) append(line, ", share of pairs scored at most ", plan.most_scored);
+  append(line, "; ns a row: fp32 ", plan.expected.fp32);
+  if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim);
+  if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8);
+  return line;
 }
 
 }  // namespace fastkmeans

@@ -102,7 +102,9 @@ TEST(Assign, PreviousMayBeTheLabelsThemselves) {
       const Execution execution = on(path, 2);
       std::vector<std::int32_t> labels = hint(2, expected, 40, random);
       std::vector<float> distances(labels.size());
-      Assigner(execution, x.view()).assign(centroids, labels.data(), false, labels.data(), distances.data());
+      const Assigned got =
+          Assigner(execution, x.view()).assign(centroids, labels.data(), false, labels.data(), distances.data());
+      expect_ran(path, got.filter, x.cols, are_tiny(centroids));
       EXPECT_EQ(labels, expected.labels) << path;
       EXPECT_TRUE(same_bits(distances, expected.distances)) << path;
     }

@@ -10,7 +10,8 @@ namespace {
 
 class Moves {
  public:
-  Moves(const Path& path, const Matrix& x, int threads = 1) : assigner_(on(path, threads), x.view()), x_(x) {}
+  Moves(const Path& path, const Matrix& x, int threads = 1)
+      : path_(path), assigner_(on(path, threads), x.view()), x_(x) {}
 
   std::vector<std::int32_t> assign(const Matrix& centroids, std::vector<std::int32_t> hint = {}) {
     if (!hint.empty()) before_ = std::move(hint);
@@ -19,6 +20,7 @@ class Moves {
     filter =
         assigner_.assign(centroids, before_.empty() ? nullptr : before_.data(), true, labels.data(), distances.data())
             .filter;
+    expect_ran(path_, filter, x_.cols, are_tiny(centroids));
     before_ = labels;
     return labels;
   }
@@ -26,6 +28,7 @@ class Moves {
   FilterStats filter;
 
  private:
+  Path path_;
   Assigner assigner_;
   const Matrix& x_;
   std::vector<std::int32_t> before_;

@@ -107,11 +107,8 @@ TEST(FilterNoOracle, AnInfiniteScorePassesForGoodRowsAlone) {
   std::fill_n(centroids.row(1), 8192, 0x1.fffffep55f);
   for (std::int64_t i = 1; i < x.rows; ++i) x.row(i)[0] = 0x1p56f;
   for (const Path& path : kernel_paths()) {
-    std::vector<std::int32_t> labels(33);
-    std::vector<float> distances(33);
-    const Assigned got =
-        Assigner(on(path), x.view()).assign(centroids, nullptr, false, labels.data(), distances.data());
-    EXPECT_EQ(labels, std::vector<std::int32_t>(33)) << path;
+    const Assignment got = assign(on(path), x.view(), centroids);
+    EXPECT_EQ(got.labels, std::vector<std::int32_t>(33)) << path;
     EXPECT_EQ(got.check.bad, 32) << path;
     EXPECT_LE(got.filter.refined, 2) << path;
   }

@@ -178,24 +178,25 @@ std::string labels_against_fp64(const MatrixView& x, const Result& result) {
 // --- Which filter ran ---
 
 // Whether a filter that was asked for did something in this fit. Bounds did if they left out pairs.
-bool really_ran(const std::string& filter, const Result& result) {
-  const bool bounds = filter.ends_with("_bounds");
-  const std::string_view scores = std::string_view(filter).substr(0, filter.find('_'));
+bool really_ran(const Path& path, std::int64_t d, const Result& result) {
+  const bool bounds = path.filter.ends_with("_bounds");
+  const std::string scores = filter_that_runs(path, d, false);
+  if (!path.filter.starts_with(scores)) return false;
   return std::any_of(result.iterations.begin(), result.iterations.end(), [&](const IterationStats& stats) {
     return stats.filter.filter == scores && (!bounds || stats.filter.scored < result.iterations[0].filter.scored);
   });
 }
 
-// A filter that was asked for must do the first iteration, unless the rows are too wide for it or may be tiny.
-bool fell_back(const FuzzCase& fuzz, const std::string& filter, const Result& result) {
-  if (filter.empty() || (filter == "narrow" && fuzz.data.cols > 64)) return false;
+// A filter that was asked for must do the first iteration, or fp32 where it cannot; unless the rows may be tiny.
+bool fell_back(const FuzzCase& fuzz, const Path& path, const Result& result) {
+  if (path.filter.empty()) return false;
   const MatrixView initial = (fuzz.with_init ? fuzz.init : fuzz.data).view();
   for (std::int64_t i = 0; i < initial.rows; ++i) {
     bool tiny = true;
     for (std::int64_t j = 0; j < initial.cols && tiny; ++j) tiny = std::abs(element(initial, i, j)) < kTinyBelow;
     if (tiny) return false;
   }
-  return !filter.starts_with(result.iterations[0].filter.filter);
+  return result.iterations[0].filter.filter != filter_that_runs(path, initial.cols, false);
 }
 
 struct Counts {
@@ -264,7 +265,7 @@ class Host {
       if (const std::string wrong = difference(got, expected); !wrong.empty()) return text + "  fit: " + wrong;
       if (got.value) {
         count(run, *got.value);
-        if (fell_back(fuzz, run.execution.filter, *got.value)) return text + "  the filter did not run";
+        if (fell_back(fuzz, path_of(run.execution), *got.value)) return text + "  the filter did not run";
       }
       if (!predicts) continue;
       predict_params.execution = run.execution;
@@ -292,7 +293,7 @@ class Host {
     }
     Counts::Wish& wish = counts_.wishes[{isa, filter}];
     ++wish.asked;
-    wish.ran += really_ran(filter, result);
+    wish.ran += really_ran({isa, filter}, result.d, result);
   }
 
   Running& running_;

@@ -68,6 +68,7 @@ Fit fit_and_predict(const MatrixView& x, const Execution& execution) {
   params.execution = execution;
   Fit fit;
   fit.result = fastkmeans::fit(x, params);
+  for (const IterationStats& stats : fit.result.iterations) expect_ran(path_of(execution), stats.filter, x.cols, false);
   fit.prediction = predict(x, MatrixView(fit.result.centroids.data(), params.k, x.cols), {true, execution});
   return fit;
 }

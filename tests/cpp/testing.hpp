@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -25,6 +26,7 @@
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "make_shard.hpp"
+#include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
 #include "sketch/rotation.hpp"
 
@@ -48,12 +50,35 @@ inline std::ostream& operator<<(std::ostream& out, const Path& path) { return ou
 inline std::vector<Path> kernel_paths(bool bounded = false) {
   std::vector<Path> paths;
   for (const cpu::Isa* isa : kernel_isas())
-    for (const char* filter : {"fp32", "narrow", "fp32_bounds", "int8", "int8_bounds"}) {
+    for (const char* filter : {"fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"}) {
       const std::string_view name = filter;
       if ((isa->kernels->sketch || !name.starts_with("int8")) && (bounded || !name.ends_with("_bounds")))
         paths.push_back({std::string(isa->name), filter});
     }
   return paths;
+}
+
+// The filter that must run on this path, as FilterStats names it. fp32 takes over where rows are too long for a sketch
+// (16384 elements) or for low_dim (64), and where all centroids are tiny, so that rows are multiplied by 2^64
+// (docs/algorithm.md section 6).
+inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny) {
+  if (path.isa == "scalar") return "none";
+  const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));
+  if (all_tiny || (scores == "int8" && d > 16384) || (scores == "low_dim" && d > 64)) return "fp32";
+  return scores;
+}
+
+// Fails unless the path that was forced, instruction set and filter, is the one that ran. all_tiny: of the centroids;
+// nullopt: it depends on which rows became centroids. A path without a filter is the planner's choice, and anything may
+// have run.
+inline void expect_ran(const Path& path, const FilterStats& stats, std::int64_t d, std::optional<bool> all_tiny) {
+  if (!path.isa.empty()) {
+    EXPECT_EQ(stats.isa, path.isa);
+  }
+  if (path.filter.empty()) return;
+  if (all_tiny || stats.filter != "fp32") {
+    EXPECT_EQ(stats.filter, filter_that_runs(path, d, all_tiny.value_or(false))) << path << " d " << d;
+  }
 }
 
 struct Matrix {
@@ -71,6 +96,17 @@ struct Matrix {
   MatrixView view() const { return {values.data(), rows, cols}; }
   CentroidsView centroids() const { return {values.data(), rows, cols}; }
 };
+
+// Whether centroids that are some of these rows, or means of some, are all tiny; nullopt: it depends on which.
+inline std::optional<bool> all_tiny(const Matrix& x) {
+  std::int64_t tiny = 0;
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    tiny += std::all_of(x.row(i), x.row(i) + x.cols, [](float v) { return std::abs(v) < kTinyBelow; });
+  if (tiny == 0 || tiny == x.rows) return tiny > 0;
+  return std::nullopt;
+}
+// Whether all of these centroids are.
+inline bool are_tiny(const Matrix& centroids) { return all_tiny(centroids).value_or(false); }
 
 using Random = std::mt19937_64;
 inline std::int64_t draw(Random& random, std::int64_t least, std::int64_t most) {
@@ -132,6 +168,7 @@ struct Assignment {
   std::vector<std::int32_t> labels;
   std::vector<float> distances;
   RowCheck check;
+  FilterStats filter;
 };
 
 inline Execution on(std::string_view isa, int n_threads = 1) {
@@ -151,17 +188,24 @@ inline Execution on(const Path& path, int n_threads = 1) {
 class Assigner {
  public:
   Assigner(const Execution& execution, const MatrixView& x)
-      : execution_(execution), workers_(execution.n_threads, execution.interrupt), rows_(x), x_(x) {
-    const cpu::Isa& isa = cpu::choose(execution.isa);
-    if (isa.kernels)
-      cpu_.emplace(*isa.kernels, execution_, workers_);
+      : isa_(cpu::choose(execution.isa)),
+        execution_(execution),
+        workers_(execution.n_threads, execution.interrupt),
+        rows_(x),
+        x_(x) {
+    if (isa_.kernels)
+      cpu_.emplace(*isa_.kernels, execution_, workers_);
     else
       scalar_ = make_shard(rows_, euclidean(), execution_, workers_);
   }
 
   Assigned assign(const Matrix& centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                   float* distances) {
-    if (cpu_) return cpu_->assign(x_, centroids.centroids(), previous, more, labels, distances);
+    if (cpu_) {
+      Assigned assigned = cpu_->assign(x_, centroids.centroids(), previous, more, labels, distances);
+      assigned.filter.isa = isa_.name;
+      return assigned;
+    }
     scalar_->start_run(centroids.values);
     scalar_->assign(more);
     std::vector<std::int64_t> all(static_cast<std::size_t>(x_.rows));
@@ -171,6 +215,7 @@ class Assigner {
   }
 
  private:
+  const cpu::Isa& isa_;
   const Execution execution_;
   Workers workers_;
   const HostArray rows_;
@@ -191,15 +236,20 @@ inline FixedPoint scale_of(const MatrixView& x) {
   return FixedPoint(statistics.column_max, statistics.least_row_max, x.rows);
 }
 
+inline Path path_of(const Execution& execution) { return {execution.isa, execution.filter}; }
+
+// One assignment of x, by the filter that `execution` forces.
 inline Assignment assign(const Execution& execution, const MatrixView& x, const Matrix& centroids,
                          const std::vector<std::int32_t>& previous = {}) {
   Assignment out;
   out.labels.assign(static_cast<std::size_t>(x.rows), -7);
   out.distances.assign(out.labels.size(), -7);
-  out.check = Assigner(execution, x)
-                  .assign(centroids, previous.empty() ? nullptr : previous.data(), false, out.labels.data(),
-                          out.distances.data())
-                  .check;
+  const Assigned assigned = Assigner(execution, x)
+                                .assign(centroids, previous.empty() ? nullptr : previous.data(), false,
+                                        out.labels.data(), out.distances.data());
+  out.check = assigned.check;
+  out.filter = assigned.filter;
+  expect_ran(path_of(execution), out.filter, x.cols, are_tiny(centroids));
   return out;
 }
 

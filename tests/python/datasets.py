@@ -20,7 +20,7 @@ f32 = np.float32
 
 LARGEST = np.nextafter(f32(2.0**56), f32(0))  # the largest |x| allowed
 ISAS = [name for name, available in _core.instruction_sets().items() if available]  # scalar first, the best last
-FILTERS = ["fp32", "narrow", "fp32_bounds", "int8", "int8_bounds"]
+FILTERS = ["fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"]
 
 
 def scaled(rng: Rng, shape: tuple[int, int], low: int, high: int, axis: int) -> Array:
@@ -145,10 +145,40 @@ def result(km: FastKMeans) -> dict[str, Any]:
     }
 
 
+def filter_that_runs(search: str, d: int, all_tiny: bool) -> str:
+    """The filter that must run where `search` is forced, as `iteration_stats` names it.
+
+    fp32 takes over where rows are too long for a sketch or for low_dim, and where all centroids are tiny, so that rows
+    are multiplied by 2^64 (docs/algorithm.md section 6).
+    """
+    scores = search.removesuffix("_bounds")
+    return "fp32" if all_tiny or (scores == "int8" and d > 16384) or (scores == "low_dim" and d > 64) else scores
+
+
+def expect_ran(isa: str, search: str, km: FastKMeans, x: Any) -> None:
+    """Fails unless the path that was forced ran in a fit whose centroids are among the rows of x, or means of some."""
+    ran = {stats.filter for stats in km.iteration_stats or []}
+    assert ran, "no iteration"
+    if isa == "scalar":
+        assert ran == {"none"}
+        return
+    if not search:
+        return  # the planner's choice
+    tiny = (np.abs(np.asarray(x).astype(f32)) < 2.0**-32).all(axis=1)
+    possible = {bool(tiny.all()), bool(tiny.any())}  # where some rows are tiny, it depends on which were taken
+    assert ran <= {filter_that_runs(search, km.d, all_tiny) for all_tiny in possible}, (isa, search, ran)
+
+
 def outcome(x: Any, k: int, isa: str = "", search: str = "", **params: Any) -> dict[str, Any]:
-    """The result of a fit with this instruction set, or with the best of this machine, and this filter."""
-    with forced(isa or ISAS[-1], search):
-        return result(FastKMeans(x.shape[1], k, gpu=False, **params).fit(x))
+    """The result of a fit with this instruction set, or with the best of this machine, and this filter, which ran."""
+    isa = isa or ISAS[-1]
+    with forced(isa, search):
+        km = FastKMeans(x.shape[1], k, gpu=False, **params).fit(x)
+    if isinstance(params.get("init"), np.ndarray):  # else a name
+        expect_ran(isa, search, km, np.concatenate([x, params["init"]]))
+    else:
+        expect_ran(isa, search, km, x)
+    return result(km)
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -352,23 +352,23 @@ def test_iteration_stats(x: np.ndarray) -> None:
 
 
 def test_iteration_stats_say_how(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    for search, name in [("fp32", "fp32"), ("fp32_bounds", "fp32"), ("narrow", "narrow")]:
+    for search, name in [("fp32", "fp32"), ("fp32_bounds", "fp32"), ("low_dim", "low_dim")]:
         monkeypatch.setenv("FASTKMEANS_FILTER", search)
         monkeypatch.setenv("FASTKMEANS_ISA", "baseline")
         stats = FastKMeans(7, 5, gpu=False, niter=4, tol=-1).fit(x).iteration_stats
-        assert all(s._fields[-3:] == ("filter", "scored", "refined") for s in stats)
+        assert all(s._fields[-4:] == ("filter", "scored", "refined", "isa") for s in stats)
         assert all(s.filter == name and s.scored >= 0 and s.refined >= 0 for s in stats)
         assert stats[0].scored >= 400 * 5
     monkeypatch.setenv("FASTKMEANS_ISA", "scalar")
     stats = FastKMeans(7, 5, gpu=False, niter=4, tol=-1).fit(x).iteration_stats
-    assert {s[-3:-1] for s in stats} == {("none", 0)}
+    assert {(s.filter, s.scored) for s in stats} == {("none", 0)}
 
 
 @pytest.mark.parametrize("isa", ["", "baseline"])
 def test_an_unknown_filter(x: np.ndarray, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTKMEANS_ISA", isa)
     monkeypatch.setenv("FASTKMEANS_FILTER", "int4")
-    with pytest.raises(RuntimeError, match=r"FASTKMEANS_FILTER.*int4.*fp32, narrow, int8, fp32_bounds, int8_bounds"):
+    with pytest.raises(RuntimeError, match=r"FASTKMEANS_FILTER.*int4.*fp32, low_dim, int8, fp32_bounds, int8_bounds"):
         FastKMeans(7, 5, gpu=False).fit(x)
     monkeypatch.setenv("FASTKMEANS_FILTER", "int8")
     monkeypatch.setenv("FASTKMEANS_ISA", "baseline")

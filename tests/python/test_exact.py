@@ -168,7 +168,9 @@ def test_predict(path: tuple[str, str], kind: str) -> None:
     km = FastKMeans(40, 77, gpu=False, niter=1, seed=5)
     with datasets.forced(*path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        km.train(datasets.make(kind, "f4", 200, 40, 3))
+        rows = datasets.make(kind, "f4", 200, 40, 3)
+        km.train(rows)
+        datasets.expect_ran(*path, km, rows)
         for other in KINDS:
             x = datasets.make(other, "f4", 100, 40, 4)
             assert km.predict(x).tolist() == oracle.predict(x, km.centroids).tolist(), other

@@ -88,7 +88,8 @@ def test_layouts(path: tuple[str, str], layout: str) -> None:
 def test_concurrent_fits(path: tuple[str, str]) -> None:
     def fit(n_threads: int) -> dict[str, Any]:
         km = FastKMeans(CASE[3], CASE[2], gpu=False, niter=4, max_points_per_centroid=150, nredo=2, n_threads=n_threads)
-        return datasets.result(km.fit(large(CASE)))
+        datasets.expect_ran(*path, km.fit(large(CASE)), large(CASE))
+        return datasets.result(km)
 
     truth = usual(path)
     with datasets.forced(*path), ThreadPoolExecutor(4) as pool:
@@ -112,6 +113,7 @@ def test_predict_is_the_last_step_of_fit(path: tuple[str, str]) -> None:
     x = large(CASE)
     with datasets.forced(*path):
         km = FastKMeans(x.shape[1], CASE[2], gpu=False, niter=3, max_points_per_centroid=150).fit(x)
+        datasets.expect_ran(*path, km, x)
         assert km.predict(x).tolist() == km.labels_.tolist()
         assert np.concatenate([km.predict(x[i : i + 3001]) for i in range(0, len(x), 3001)]).tolist() == (
             km.labels_.tolist()

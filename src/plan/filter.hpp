@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The filters by name, and the one that a caller forces.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "plan/costs.hpp"
+
+namespace fastkmeans {
+
+// low_dim: fp32 for rows of few dimensions, with all done in the lanes and no labels used.
+enum class Filter { fp32, low_dim, int8 };
+
+// gave_up: it was begun, and fp32 finished.
+std::string_view name_of(Filter filter, bool gave_up = false);
+
+// A filter, and whether drift bounds are kept.
+struct Choice {
+  Filter filter = Filter::fp32;
+  bool bounds = false;
+};
+
+// name: Execution::filter, that is fp32, low_dim, int8, fp32_bounds, int8_bounds, or "": FASTKMEANS_FILTER, and if that
+// is empty too, nothing is forced. std::runtime_error: unknown, or this hardware has no int8.
+std::optional<Choice> forced_choice(const std::string& name, const Costs& costs);
+
+}  // namespace fastkmeans

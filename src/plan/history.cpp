@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/history.hpp"
+
+namespace fastkmeans {
+
+void History::note(const Outcome& outcome) {
+  ++calls_;
+  changed_ = outcome.changed;
+  if (outcome.gave_up) filters_.begin(calls_);
+  if (outcome.scored < 1 && outcome.scored > outcome.most_scored) bounds_.begin(calls_);
+}
+
+}  // namespace fastkmeans

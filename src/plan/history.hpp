@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the assignments of a fit came to so far, as far as the next plan needs it.
+#pragma once
+
+namespace fastkmeans {
+
+// What came of one assignment.
+struct Outcome {
+  double changed;      // share of the rows whose label changed
+  double scored;       // share of the pairs that were scored, though there were bounds; 1: there were none
+  double most_scored;  // the plan's limit on it
+  bool gave_up;        // the plan's limit on distances was reached
+};
+
+class History {
+ public:
+  void note(const Outcome& outcome);
+
+  // Share of the rows whose label changed last; 1 before the first assignment.
+  double changed() const { return changed_; }
+  // Attempts that failed are repeated after longer and longer rests: as the centroids settle, bounds exclude more.
+  // Filters with a limit on distances and bounds rest apart.
+  bool filters_rest() const { return calls_ < filters_.until; }
+  bool bounds_rest() const { return calls_ < bounds_.until; }
+
+ private:
+  struct Rest {
+    int until, length;
+    void begin(int now) {
+      until = now + length;
+      length *= 2;
+    }
+  };
+
+  int calls_ = 0;
+  double changed_ = 1;
+  Rest filters_{0, 1}, bounds_{0, 4};
+};
+
+}  // namespace fastkmeans

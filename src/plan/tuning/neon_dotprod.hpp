@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the planner believes of NEON with dot products.
+// Counted, not measured: the instructions of the loops on a Neoverse N1 at 3 GHz, which does two vectors in a cycle.
+// Where there is such a machine, benchmarks/kernel_costs.cpp measures them.
+#pragma once
+
+#include "plan/costs.hpp"
+
+namespace fastkmeans {
+
+inline constexpr Costs kNeonDotprodCosts = {
+    .fp32 = {.element = 0.044, .pair = 0.15},
+    .low_dim = {.element = 0.042, .pair = 0.25},
+    .int8 = {.element = 0.0104, .pair = 0.25},
+    .row = 120,
+    .low_dim_row = 50,
+    .distance = 15,
+    .distance_element = 0.125,
+    .sketch_element = 3.2,
+    .bound = 4.0,
+    .gather_byte = 0.02,
+};
+
+}  // namespace fastkmeans
