@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fastkmeans/fastkmeans.hpp"
+#include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
 #include "source/statistics.hpp"
 
@@ -34,7 +35,9 @@ struct Effort {
 struct Assigned {
   RowCheck check;
   FilterStats filter;
-  Effort abandoned;  // by a filter that was given up, and so not in `filter`: others did the same pairs again
+  Effort abandoned;          // by a filter that was given up, and so not in `filter`: others did the same pairs again
+  std::int64_t changed = 0;  // rows whose label differs from the previous one; all where there was none
+  ExactSum inertia = {};
 };
 
 class Backend {

@@ -41,7 +41,7 @@ struct Path {
 };
 inline std::ostream& operator<<(std::ostream& out, const Path& path) { return out << path.isa << ' ' << path.filter; }
 
-// Every filter of every instruction set that this machine has; bounded: those with drift bounds too.
+// Every filter of every instruction set that this machine has; bounded: those with lower bounds too.
 inline std::vector<Path> kernel_paths(bool bounded = false) {
   std::vector<Path> paths;
   for (const cpu::Isa* isa : kernel_isas())
