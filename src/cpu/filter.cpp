@@ -2,7 +2,9 @@
 #include "cpu/filter.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
+#include <vector>
 
 namespace fastkmeans::cpu {
 namespace {

@@ -2,8 +2,8 @@
 // Filter and refine on a tile of rows, for either kind of points. One thread's own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "cpu/argmin.hpp"

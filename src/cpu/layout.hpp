@@ -8,10 +8,15 @@
 
 namespace fastkmeans::cpu {
 
+// What kernels take in groups, rounded up to whole ones.
+constexpr std::int64_t whole_groups(std::int64_t count, std::int64_t group) {
+  return (count + group - 1) / group * group;
+}
+
 // Rows in fp32 start kPadding floats apart or a multiple of it, zero-filled: no kernel has a remainder loop, and zeros
 // change no bit of D (fma(0, 0, s) = s for s >= 0). 16: the widest vector.
 inline constexpr std::int64_t kPadding = 16;
-constexpr std::int64_t padded(std::int64_t d) { return (d + kPadding - 1) / kPadding * kPadding; }
+constexpr std::int64_t padded(std::int64_t d) { return whole_groups(d, kPadding); }
 
 // Rows converted together by a thread: what half of the smallest L2 in use (512 KiB) holds, and not so many that a tile
 // takes long.

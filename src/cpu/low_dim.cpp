@@ -4,7 +4,6 @@
 #include <array>
 #include <memory>
 
-#include "cpu/points.hpp"
 #include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
 
@@ -23,7 +22,8 @@ class LowDimTile {
 
   bool assign(std::int64_t first, std::int64_t count, int, AssignCounts& counts) {
     const Kernels& kernels = task_.kernels;
-    const std::int64_t ld = centroids_.ld, limit = magnitude_limit_bits(centroids_.d);
+    const std::int64_t ld = centroids_.ld;
+    const std::uint32_t limit = magnitude_limit_bits(centroids_.d);
     rows_.load_copy(first, count);  // the kernel reads up to kLowDimRows
     score(count);
     for (std::int64_t i = 0; i < count; ++i)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels for rows of few dimensions: rows stand in the lanes, and all of a row's centroids pass by. Included by
-// kernels_inl.hpp, whose rules hold here too.
+// The kernels for rows of few dimensions: rows stand in the lanes, and all of a row's centroids pass by.
+// Included by kernels_inl.hpp, whose rules hold here too.
 #pragma once
 
 #include "cpu/kernels.hpp"

@@ -15,10 +15,6 @@
 
 namespace fastkmeans::cpu {
 
-constexpr std::int64_t whole_groups(std::int64_t rows, std::int64_t group) {
-  return (rows + group - 1) / group * group;
-}
-
 class CentredPoints {
  public:
   using Panels = FloatPanels;
