@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "cpu/dispatch.hpp"
-#include "cpu/prepare.hpp"
+#include "cpu/sketcher.hpp"
+#include "runtime/buffer.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -46,7 +47,9 @@ constexpr std::int64_t kRows = 192, kPanels = 32;
 
 struct Outputs {
   explicit Outputs(std::int64_t width) : scores(static_cast<std::size_t>(kRows * width)), hits(kRows), best(kRows) {}
-  ScanOut view(bool with_best) { return {scores.data(), hits.data(), with_best ? best.data() : nullptr}; }
+  ScanOut view(bool with_best) {
+    return {.scores = scores.data(), .hits = hits.data(), .best = with_best ? best.data() : nullptr};
+  }
   std::vector<float> scores;
   std::vector<Hit> hits;
   std::vector<float> best;
@@ -60,8 +63,14 @@ double fp32_pair(const Kernels& kernels, std::int64_t d, bool with_best) {
   Outputs out(width);
   return nanoseconds(static_cast<double>(kRows * kPanels * width), [&] {
     for (std::int64_t panel = 0; panel < kPanels; ++panel)
-      kernels.scan({points.data(), ld, kRows, d, panels.data() + panel * width * d, starts.data(), thresholds.data(),
-                    out.view(with_best)});
+      kernels.scan({.points = points.data(),
+                    .ld = ld,
+                    .rows = kRows,
+                    .d = d,
+                    .panel = panels.data() + panel * width * d,
+                    .starts = starts.data(),
+                    .thresholds = thresholds.data(),
+                    .out = out.view(with_best)});
   });
 }
 
@@ -74,21 +83,34 @@ double int8_pair(const Kernels& kernels, std::int64_t size, bool with_best) {
   Outputs out(width);
   return nanoseconds(static_cast<double>(kRows * kPanels * width), [&] {
     for (std::int64_t panel = 0; panel < kPanels; ++panel)
-      kernels.sketch->scan({points.data(), size, kRows, scales.data(), sums.data(),
-                            panels.data() + panel * width * size, scales.data(), starts.data(), thresholds.data(),
-                            out.view(with_best)});
+      kernels.sketch->scan({.points = points.data(),
+                            .size = size,
+                            .rows = kRows,
+                            .scales = scales.data(),
+                            .sums = sums.data(),
+                            .panel = panels.data() + panel * width * size,
+                            .panel_scales = scales.data(),
+                            .starts = starts.data(),
+                            .thresholds = thresholds.data(),
+                            .out = out.view(with_best)});
   });
 }
 
 double low_dim_pair(const Kernels& kernels, std::int64_t d) {
   constexpr std::int64_t k = 256;
-  const auto columns = random_values<float>(kNarrowRows * d), centroids = random_values<float>(k * d);
+  const auto columns = random_values<float>(kLowDimRows * d), centroids = random_values<float>(k * d);
   const std::vector<float> starts(k);
-  std::vector<float> second(kNarrowRows);
-  std::vector<std::int32_t> who(kNarrowRows);
-  return nanoseconds(static_cast<double>(kNarrowRows * k), [&] {
-    kernels.nearest_two(
-        {columns.data(), kNarrowRows, d, k, centroids.data(), starts.data(), second.data(), who.data()});
+  std::vector<float> second(kLowDimRows);
+  std::vector<std::int32_t> who(kLowDimRows);
+  return nanoseconds(static_cast<double>(kLowDimRows * k), [&] {
+    kernels.nearest_two({.columns = columns.data(),
+                         .rows = kLowDimRows,
+                         .d = d,
+                         .k = k,
+                         .centroids = centroids.data(),
+                         .starts = starts.data(),
+                         .second = second.data(),
+                         .who = who.data()});
   });
 }
 

@@ -51,10 +51,10 @@ MUTANTS = [
     Mutant("sketch_score", "0x1p-120", "0"),
     Mutant("radius", "static_cast<double>(distance) * distance_rounding_", "0.99 * static_cast<double>(distance)"),
     Mutant("centroid_error_split", " * (1 + 1 / split_)", ""),
-    Mutant("row_error", " + static_cast<double>(point.reach)", ""),
+    Mutant("row_error", " + static_cast<double>(point.error)", ""),
     Mutant("threshold", "(1 + split_) * ", ""),
     # Neither the underflow of D nor that of scores: each covers the other's need (see distance_underflow).
-    Mutant("threshold", "reach * reach) - score_underflow_", "(reach * reach - distance_underflow_))"),
+    Mutant("threshold", "apart * apart) - score_underflow_", "(apart * apart - distance_underflow_))"),
     Mutant("bound_split", " * (1 + split_)", ""),
     Mutant("threshold_down", "std::max(std::numeric_limits<float>::lowest(), round_down(least))", "round_down(least)"),
     Mutant(
@@ -211,7 +211,7 @@ MUTANTS = [
     Mutant("fp_mode_taken_back", "set(kOurs);", ""),
     Mutant("pool_fp_mode", "const FpState fp_state;", ""),
     Mutant("failure_stops_all", "stop_ = true;", ""),
-    Mutant("seats_add_up", "wanted_ += job.seats;", "wanted_ = std::max(wanted_, job.seats);"),
+    Mutant("workers_add_up", "wanted_ += job.joining;", "wanted_ = std::max(wanted_, job.joining);"),
     Mutant("idle_threads_end", "std::chrono::seconds(2)", "std::chrono::hours(1)"),
     Mutant("most_threads", "std::max(os::usable_cpus(), kAlwaysAllowed)", "kMostThreads"),
     Mutant("pool_of_a_child", "current_pool.store(nullptr);", ""),

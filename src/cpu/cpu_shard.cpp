@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cpu/accumulate.hpp"
-#include "cpu/assignments.hpp"
+#include "cpu/assigner.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/statistics.hpp"
 #include "host/host_shard.hpp"
@@ -23,23 +23,17 @@ class CpuShard final : public HostShard {
       : HostShard(rows, metric, workers),
         isa_(isa),
         kernels_(*isa.kernels),
-        execution_(execution),
-        assignments_(std::in_place, kernels_, execution, workers) {}
+        assigner_(x_, metric, kernels_, execution, workers) {}
 
   Statistics statistics() override { return statistics_of(x_, metric_, kernels_, workers_); }
 
  protected:
-  void forget() override { assignments_.emplace(kernels_, execution_, workers_); }
+  void forget() override { assigner_.forget(); }
 
   Assigned assign_rows(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                        float* distances) override {
-    if (x_.rows == 0) return {};
-    Assigned assigned = assignments_->assign(x_, centroids, previous, more, labels, distances);
+    Assigned assigned = assigner_.assign(centroids, previous, more, labels, distances);
     assigned.filter.isa = isa_.name;
-    for (std::int64_t i = 0; i < x_.rows; ++i) {
-      assigned.changed += !previous || previous[i] != labels[i];
-      assigned.inertia.add(distances[i]);
-    }
     return assigned;
   }
 
@@ -100,8 +94,7 @@ class CpuShard final : public HostShard {
 
   const Isa& isa_;
   const Kernels& kernels_;
-  const Execution& execution_;
-  std::optional<Assignments> assignments_;
+  Assigner assigner_;
 };
 
 }  // namespace

@@ -3,7 +3,8 @@
 #pragma once
 
 #include "cpu/kernels.hpp"
-#include "cpu/simd.hpp"
+#include "cpu/scan_inl.hpp"
+#include "cpu/simd_int8.hpp"
 
 #if !defined(FASTKMEANS_NO_SKETCH)
 
@@ -207,8 +208,14 @@ std::int64_t sketch_scan(const SketchScan& given) {
 
 #endif
 
-const SketchKernels kSketchKernels = {kSketchRows,  kSketchGranule, static_cast<int>(kSketchLevels),
-                                      kPanelOffset, sketch_row,     sketch_scan};
+const SketchKernels kSketchKernels = {
+    .row_group = kSketchRows,
+    .granule = kSketchGranule,
+    .levels = static_cast<int>(kSketchLevels),
+    .panel_offset = kPanelOffset,
+    .sketch_row = sketch_row,
+    .scan = sketch_scan,
+};
 
 }  // namespace
 }  // namespace fastkmeans::cpu

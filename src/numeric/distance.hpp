@@ -24,6 +24,16 @@ inline double distance_rounding(std::int64_t d) {
   return 1.01 * (static_cast<double>((d + kLanes - 1) / kLanes) + 8) * kUnitRoundoff;
 }
 
+// |a - b|^2 in fp64, for what may be rounded: who stands where, how far something moved.
+inline double sq_distance(const float* a, const float* b, std::int64_t d) {
+  double sum = 0;
+  for (std::int64_t j = 0; j < d; ++j) {
+    const double t = static_cast<double>(a[j]) - static_cast<double>(b[j]);
+    sum += t * t;
+  }
+  return sum;
+}
+
 // A stored distance is D >= 0; the sign bit says that it was computed from rows multiplied by kTinyScale.
 inline float store_distance(float distance, bool scaled) { return scaled ? -distance : distance; }
 inline double true_distance(float stored) {

@@ -49,7 +49,7 @@ RowCosts row_costs(const Problem& problem, const Costs& costs) {
   if (takes(Filter::int8, problem)) {
     row.int8 = scoring(costs.int8, problem.k, problem.size);
     if (!problem.sketched)
-      row.int8 += costs.sketch_element * static_cast<double>(problem.size) / (problem.again ? kUses : 1);
+      row.int8 += costs.sketch_element * static_cast<double>(problem.size) / (problem.more ? kUses : 1);
     row.int8 += costs.row;
   }
   return row;

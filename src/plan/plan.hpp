@@ -19,7 +19,7 @@ struct Problem {
   std::int64_t size;             // elements of a sketch; 0: there is none
   std::int64_t panel_width;      // centroids a drift bound speaks for
   bool first;                    // no labels are known
-  bool again;                    // more iterations will follow
+  bool more;                     // more iterations will follow
   bool sketched;                 // the rows' sketches are there already
   bool tiny;                     // rows are multiplied by 2^64: fp32 alone
   std::optional<Choice> forced;  // whatever the costs

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Memory that is not initialised: the threads that fill it touch its pages first, between checkpoints. It starts at a
+// cache line: AMX's tiles are loaded by the line, and lines that straddle two take twice the time.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +10,13 @@
 
 namespace fastkmeans {
 
-// Memory that is not initialised: the threads that fill it touch its pages first, between checkpoints. It starts at a
-// cache line: AMX's tiles are loaded by the line, and lines that straddle two take twice the time.
 template <class T>
 class Buffer {
  public:
+  Buffer() = default;
+  explicit Buffer(std::int64_t size) { resize(size); }
+
+  // Room for `size` values at least. What was in it is lost if it grows, and kept if not.
   void resize(std::int64_t size) {
     if (size <= size_) return;
     values_.reset();  // first: both at once need not fit

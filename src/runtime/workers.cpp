@@ -33,11 +33,11 @@ int allowed(long wanted) {
   return static_cast<int>(std::min<long>(wanted, std::max(os::usable_cpus(), kAlwaysAllowed)));  // mutant: most_threads
 }
 
-// A call that threads may join: they take seats 1, 2, ... while it is open.
+// A call that threads may join: they become its workers 1, 2, ... while it is open.
 struct Job {
   const std::function<void(int)>* body;
-  int seats;  // places for joining threads
-  int next_seat = 1;
+  int joining;  // threads that may join
+  int next_worker = 1;
   int active = 0;  // joined and not yet done
 };
 
@@ -50,14 +50,14 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       place = jobs_.insert(jobs_.end(), &job);
-      wanted_ += job.seats;  // mutant: seats_add_up
+      wanted_ += job.joining;  // mutant: workers_add_up
       grow();
     }
     wake_.notify_all();  // one system call: to wake 15 threads one by one took half a millisecond
     body(0);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);
-    wanted_ -= job.seats;
+    wanted_ -= job.joining;
     while (!done_.wait_for(lock, kLookEvery, [&] { return job.active == 0; })) {
       lock.unlock();
       waiting();
@@ -66,7 +66,7 @@ class Pool {
   }
 
  private:
-  // With mutex_ held: a thread for each seat of all calls. One that cannot be had is done without.
+  // With mutex_ held: a thread for each worker of all calls. One that cannot be had is done without.
   void grow() {
     try {
       for (; size_ < std::min(wanted_, kMostThreads); ++size_) std::thread([this] { serve(); }).detach();
@@ -82,10 +82,10 @@ class Pool {
         --size_;
         return;
       }
-      const int seat = job->next_seat++;
+      const int worker = job->next_worker++;
       ++job->active;
       lock.unlock();
-      (*job->body)(seat);
+      (*job->body)(worker);
       lock.lock();
       if (--job->active == 0) done_.notify_all();
     }
@@ -93,14 +93,14 @@ class Pool {
 
   Job* open_job() {
     for (Job* job : jobs_)
-      if (job->next_seat <= job->seats) return job;
+      if (job->next_worker <= job->joining) return job;
     return nullptr;
   }
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
-  int wanted_ = 0;  // seats of the calls under way
+  int wanted_ = 0;  // workers of the calls under way
   int size_ = 0;    // threads there are
 };
 
@@ -150,12 +150,12 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
       stop_ = true;  // mutant: failure_stops_all
     }
   };
-  const std::function<void(int)> body = [&](int seat) {
+  const std::function<void(int)> body = [&](int worker) {
     const FpState fp_state;  // mutant: pool_fp_mode
     keep_first_error([&] {
       for (std::int64_t i; (i = next.fetch_add(1)) < n;) {
-        checkpoint(seat);
-        task(i, seat);
+        checkpoint(worker);
+        task(i, worker);
       }
     });
   };
@@ -173,12 +173,12 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
 void Workers::for_blocks(std::int64_t n, std::int64_t block, double operations,
                          const std::function<void(std::int64_t, std::int64_t, int)>& task, std::int64_t scratch_bytes) {
   for_each((n + block - 1) / block, operations,
-           [&](std::int64_t i, int seat) { task(i * block, std::min(block, n - i * block), seat); }, scratch_bytes);
+           [&](std::int64_t i, int worker) { task(i * block, std::min(block, n - i * block), worker); }, scratch_bytes);
 }
 
-void Workers::checkpoint(int seat) {
+void Workers::checkpoint(int worker) {
   if (stop_.load(std::memory_order_relaxed)) throw Interrupted();
-  if (seat != 0 || !interrupt_) return;
+  if (worker != 0 || !interrupt_) return;
   const auto now = std::chrono::steady_clock::now();
   if (now < next_look_) return;
   next_look_ = now + kLookEvery;

@@ -22,20 +22,22 @@ class Workers {
 
   int count() const { return count_; }
 
-  // Calls task(i, seat) once for each i in [0, n), on at most count() threads; seat in [0, count()) is the thread's
-  // place among them, 0 the caller's. The first exception of a task ends the rest and is rethrown here. `operations` is
-  // a rough number of arithmetic operations in all: what takes less time than waking a thread runs on the caller alone.
+  // Calls task(i, worker) once for each i in [0, n), on at most count() threads; worker in [0, count()) is the thread's
+  // number among them, 0 the caller's. The first exception of a task ends the rest and is rethrown here. `operations`
+  // is a rough number of arithmetic operations in all: what takes less time than waking a thread runs on the caller
+  // alone.
   void for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task,
                 std::int64_t scratch_bytes = 1);
 
-  // The same by blocks: task(first, count, seat) for [first, first + count), covering [0, n) in pieces of `block` rows.
-  // scratch_bytes: memory a thread needs; fewer threads are used where all of them would need more than kMostScratch.
+  // The same by blocks: task(first, count, worker) for [first, first + count), covering [0, n) in pieces of `block`
+  // rows. scratch_bytes: memory a thread needs; fewer threads are used where all of them would need more than
+  // kMostScratch.
   void for_blocks(std::int64_t n, std::int64_t block, double operations,
                   const std::function<void(std::int64_t, std::int64_t, int)>& task, std::int64_t scratch_bytes = 1);
 
   // To be called at least every few milliseconds of work: throws Interrupted if the caller asked for it, or if another
   // thread of this for_each has failed.
-  void checkpoint(int seat);
+  void checkpoint(int worker);
 
  private:
   int count_;

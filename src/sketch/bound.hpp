@@ -70,8 +70,8 @@ class FilterBound {
 
   // What the threshold needs of a row.
   struct Point {
-    float head;   // |v|^2 less the score's rounding
-    float reach;  // the row's error
+    float sq_norm;  // |v|^2 less the score's rounding
+    float error;    // the row's share of the errors
   };
   Point point(const SketchSize& v) const {
     // mutant: point_head
@@ -86,20 +86,20 @@ class FilterBound {
 
   // The least score that a centroid with |x - c| <= radius can have.
   float threshold(const Point& point, double radius) const {
-    const double reach = radius + static_cast<double>(point.reach);  // mutant: row_error
+    const double apart = radius + static_cast<double>(point.error);  // the sketches, at most; mutant: row_error
     const double least =
         // mutant: threshold
-        0.5 * (static_cast<double>(point.head) - (1 + kFp64Slack) * (1 + split_) * reach * reach) - score_underflow_;
+        0.5 * (static_cast<double>(point.sq_norm) - (1 + kFp64Slack) * (1 + split_) * apart * apart) - score_underflow_;
     // Not -infinity, which the scores of centroids left out have; every other score is above the lowest float.
     return std::max(std::numeric_limits<float>::lowest(), round_down(least));  // mutant: threshold_down
   }
 
   // The threshold in fp32, for scores as in of_rows: T = (norm_factor A^2 - (distance and error)^2) / 2 - underflow,
   // where A^2 is an fp32 sum of d squares.
-  struct Narrow {
+  struct LowDim {
     float distance_factor, distance_underflow, error_factor, norm_factor, score_underflow;
   };
-  static Narrow narrow(std::int64_t d) {
+  static LowDim low_dim(std::int64_t d) {
     const FilterBound exact = of_rows(d);
     const double sum = 2 * (static_cast<double>(d) + 2) * kUnitRoundoff;
     return {round_up(exact.distance_rounding_), round_up(exact.distance_underflow_), round_up(kCentring * (1 + sum)),
@@ -107,7 +107,7 @@ class FilterBound {
   }
 
   // The threshold turned around: a centroid whose score is below `score` is farther than
-  // sqrt((head - 2 score - 2 underflow) factor) - reach.
+  // sqrt((sq_norm - 2 score - 2 underflow) factor) - error.
   float inverse_underflow() const { return round_up(2 * score_underflow_); }
   float inverse_factor() const { return round_down(1 / ((1 + 2 * kFp64Slack) * (1 + split_))); }  // mutant: bound_split
 

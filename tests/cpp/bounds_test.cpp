@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drift bounds by hand: assignments of the same rows to centroids that move as a case wants, among them cases that fail
+// Lower bounds by hand: assignments of the same rows to centroids that move as a case wants, among them cases that fail
 // where a term of the bound is missing (scripts/mutation_check.py).
 #include <algorithm>
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real runs of what the planner chose, or was forced to: names that are refused, filters that are given up on the way,
 // tiles left undone.
+#include "cpu/give_up.hpp"
+
 #include <atomic>
 #include <limits>
 #include <thread>
 
-#include "cpu/assign.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -138,27 +139,8 @@ TEST(GiveUpNoOracle, NoPairIsCountedTwice) {
 // A tile that was refused, or begun and not finished, is undone. While one thread asks again and again, another gives
 // up: as long as refuses() marked tiles itself, and read the flag twice for it, 5 to 27 of these 3000 rounds failed.
 TEST(GiveUpNoOracle, ARefusedTileIsUndone) {
-  const Matrix x(4, 1);
-  const cpu::PreparedCentroids centroids;
-  const FilterBound bound = FilterBound::of_rows(1);
-  const cpu::Kernels& kernels = *kernel_isas().front()->kernels;
-  const cpu::AssignTask task = {.x = x.view(),
-                                .centroids = centroids,
-                                .tiny = nullptr,
-                                .bound = bound,
-                                .kernels = kernels,
-                                .tile_rows = 1,
-                                .panels_at_a_time = 1,
-                                .kept = nullptr,
-                                .bounds = nullptr,
-                                .bounds_known = false,
-                                .most_refined = 1,
-                                .only = nullptr,
-                                .previous = nullptr,
-                                .labels = nullptr,
-                                .distances = nullptr};
   for (int repeat = 0; repeat < 3000; ++repeat) {
-    cpu::GiveUp give_up(task);
+    cpu::GiveUp give_up(/*rows=*/4, /*tile_rows=*/1, /*most_refined=*/1, /*only=*/nullptr);
     std::atomic<bool> asking{false};
     std::thread other([&] {
       asking = true;
@@ -168,7 +150,7 @@ TEST(GiveUpNoOracle, ARefusedTileIsUndone) {
     give_up.note(0, 1, 0, true);
     give_up.note(1, 1, 100, false);
     other.join();
-    ASSERT_EQ(give_up.undone(), (std::vector<std::uint8_t>{0, 1, 1, 1})) << repeat;
+    ASSERT_EQ(give_up.undone(), (cpu::TileSet{0, 1, 1, 1})) << repeat;
   }
 }
 

@@ -28,7 +28,7 @@ Problem problem(std::int64_t d, std::int64_t k, const char* forced = "") {
           .size = (d + 15) / 16 * 16,
           .panel_width = 16,
           .first = false,
-          .again = true,
+          .more = true,
           .sketched = true,
           .tiny = false,
           .forced = forced_choice(forced, kCosts)};
@@ -117,7 +117,7 @@ TEST_F(PlanNoOracle, Int8WhereItPays) {
   EXPECT_EQ(filter_of(fresh), Filter::fp32) << "making sketches costs more than they save";
   fresh.k = 100;
   EXPECT_EQ(filter_of(fresh), Filter::int8) << "they serve more than once";
-  fresh.again = false;
+  fresh.more = false;
   EXPECT_EQ(filter_of(fresh), Filter::fp32);
   Problem none = problem(384, 1000);
   none.size = 0;

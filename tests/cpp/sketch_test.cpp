@@ -4,7 +4,7 @@
 #include <limits>
 #include <numeric>
 
-#include "cpu/prepare.hpp"
+#include "cpu/sketcher.hpp"
 #include "sketch/rotation.hpp"
 #include "testing.hpp"
 
@@ -49,7 +49,7 @@ std::vector<double> rotated(const Rotation& rotation, std::vector<double> y) {
 
 // A row as the kernels make it.
 struct Made {
-  cpu::RowSketch row;
+  RowSketch row;
   SketchSize size;
   std::vector<float> y;  // rotated, fp32
   std::vector<std::int8_t> q;
@@ -318,16 +318,17 @@ struct ScanCase {
 
   std::int64_t run(bool with_best) {
     std::fill(best.begin(), best.end(), 99.0f);
-    return kernels.sketch->scan({q.data(),
-                                 size,
-                                 rows,
-                                 scales.data(),
-                                 sums.data(),
-                                 panel.data(),
-                                 panel_scales.data(),
-                                 starts.data(),
-                                 thresholds.data(),
-                                 {scores.data(), hits.data(), with_best ? best.data() : nullptr}});
+    return kernels.sketch->scan(
+        {.points = q.data(),
+         .size = size,
+         .rows = rows,
+         .scales = scales.data(),
+         .sums = sums.data(),
+         .panel = panel.data(),
+         .panel_scales = panel_scales.data(),
+         .starts = starts.data(),
+         .thresholds = thresholds.data(),
+         .out = {.scores = scores.data(), .hits = hits.data(), .best = with_best ? best.data() : nullptr}});
   }
 
   // The exact score, and what rounding may do to it.
@@ -415,7 +416,7 @@ TEST(SketchNoOracle, ScoresOfExtremeIntegers) {
     }
 }
 
-// The best score that a drift bound is made from, of the fp32 scan too.
+// The best score that a lower bound is made from, of the fp32 scan too.
 TEST(SketchNoOracle, BestScoresOfTheFloatScan) {
   Random random(85);
   for (const cpu::Isa* isa : kernel_isas()) {
@@ -431,15 +432,16 @@ TEST(SketchNoOracle, BestScoresOfTheFloatScan) {
         const std::vector<float> thresholds(n, std::numeric_limits<float>::lowest());
         std::vector<float> scores(n * static_cast<std::size_t>(width)), best(n, 99.0f);
         std::vector<cpu::Hit> hits(n);
-        ASSERT_EQ(kernels.scan({points.values.data(),
-                                d,
-                                points.rows,
-                                d,
-                                panel.values.data(),
-                                starts.values.data(),
-                                thresholds.data(),
-                                {scores.data(), hits.data(), best.data()}}),
-                  points.rows);
+        const std::int64_t found =
+            kernels.scan({.points = points.values.data(),
+                          .ld = d,
+                          .rows = points.rows,
+                          .d = d,
+                          .panel = panel.values.data(),
+                          .starts = starts.values.data(),
+                          .thresholds = thresholds.data(),
+                          .out = {.scores = scores.data(), .hits = hits.data(), .best = best.data()}});
+        ASSERT_EQ(found, points.rows);
         for (std::int64_t i = 0; i < points.rows; ++i) {
           const auto first = scores.begin() + i * width;
           EXPECT_EQ(best[static_cast<std::size_t>(i)], *std::max_element(first, first + width)) << isa->name;

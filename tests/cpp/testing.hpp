@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cpu/assignments.hpp"
+#include "cpu/assigner.hpp"
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "make_shard.hpp"
@@ -46,7 +46,7 @@ struct Path {
 };
 inline std::ostream& operator<<(std::ostream& out, const Path& path) { return out << path.isa << ' ' << path.filter; }
 
-// Every filter of every instruction set that this machine has; bounded: those with drift bounds too.
+// Every filter of every instruction set that this machine has; bounded: those with lower bounds too.
 inline std::vector<Path> kernel_paths(bool bounded = false) {
   std::vector<Path> paths;
   for (const cpu::Isa* isa : kernel_isas())
@@ -194,7 +194,7 @@ class Assigner {
         rows_(x),
         x_(x) {
     if (isa_.kernels)
-      cpu_.emplace(*isa_.kernels, execution_, workers_);
+      cpu_.emplace(x, euclidean(), *isa_.kernels, execution_, workers_);
     else
       scalar_ = make_shard(rows_, euclidean(), execution_, workers_);
   }
@@ -202,7 +202,7 @@ class Assigner {
   Assigned assign(const Matrix& centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                   float* distances) {
     if (cpu_) {
-      Assigned assigned = cpu_->assign(x_, centroids.centroids(), previous, more, labels, distances);
+      Assigned assigned = cpu_->assign(centroids.centroids(), previous, more, labels, distances);
       assigned.filter.isa = isa_.name;
       return assigned;
     }
@@ -220,7 +220,7 @@ class Assigner {
   Workers workers_;
   const HostArray rows_;
   const MatrixView x_;
-  std::optional<cpu::Assignments> cpu_;
+  std::optional<cpu::Assigner> cpu_;
   std::unique_ptr<Shard> scalar_;
 };
 

@@ -39,9 +39,9 @@ TEST(WorkersNoOracle, EachTaskOnceOnSeatsInRange) {
       Workers workers(threads, {});
       std::vector<std::atomic<int>> done(static_cast<std::size_t>(n));
       std::atomic<bool> in_range{true};
-      workers.for_each(n, kWorthManyThreads, [&](std::int64_t i, int seat) {
+      workers.for_each(n, kWorthManyThreads, [&](std::int64_t i, int worker) {
         ++done[static_cast<std::size_t>(i)];
-        if (seat < 0 || seat >= threads) in_range = false;
+        if (worker < 0 || worker >= threads) in_range = false;
       });
       for (const auto& count : done) EXPECT_EQ(count, 1);
       EXPECT_TRUE(in_range);
@@ -51,8 +51,8 @@ TEST(WorkersNoOracle, EachTaskOnceOnSeatsInRange) {
 TEST(WorkersNoOracle, LittleWorkStaysWithTheCaller) {
   Workers workers(4, {});
   const auto caller = std::this_thread::get_id();
-  workers.for_each(100, 1000, [&](std::int64_t, int seat) {
-    EXPECT_EQ(seat, 0);
+  workers.for_each(100, 1000, [&](std::int64_t, int worker) {
+    EXPECT_EQ(worker, 0);
     EXPECT_EQ(std::this_thread::get_id(), caller);
   });
 }
@@ -66,27 +66,27 @@ TEST(WorkersNoOracle, SeatsWorkAtTheSameTime) {
   });
 }
 
-// One seat fails, the other is told; the exception arrives with its own type, and all threads are back.
+// One worker fails, the other is told; the exception arrives with its own type, and all threads are back.
 TEST(WorkersNoOracle, AnExceptionFromAnySeatArrivesOnce) {
   for (const int thrower : {0, 1}) {
     Workers workers(2, {});
     std::atomic<int> here{0}, inside{0};
     const auto begin = Clock::now();
     const auto text = message_of<std::out_of_range>([&] {
-      workers.for_each(2, kWorthManyThreads, [&](std::int64_t, int seat) {
+      workers.for_each(2, kWorthManyThreads, [&](std::int64_t, int worker) {
         ++inside;
         if (here < 2) {
           ++here;
           wait_for([&] { return here >= 2; });
         }
         --inside;
-        if (seat == thrower) throw std::out_of_range("seat " + std::to_string(seat));
-        for (const auto start = Clock::now(); seconds_since(start) < 5;) workers.checkpoint(seat);
+        if (worker == thrower) throw std::out_of_range("worker " + std::to_string(worker));
+        for (const auto start = Clock::now(); seconds_since(start) < 5;) workers.checkpoint(worker);
       });
     });
-    EXPECT_EQ(text, "seat " + std::to_string(thrower));
+    EXPECT_EQ(text, "worker " + std::to_string(thrower));
     EXPECT_EQ(inside, 0);
-    EXPECT_LT(seconds_since(begin), 4);  // the other seat was told
+    EXPECT_LT(seconds_since(begin), 4);  // the other worker was told
   }
 }
 
@@ -152,26 +152,26 @@ TEST(WorkersNoOracle, InterruptEndsAllSeats) {
   const auto start = Clock::now();
   Workers workers(3, [&] { return seconds_since(start) > 0.1; });
   EXPECT_THROW(workers.for_each(3, kWorthManyThreads,
-                                [&](std::int64_t, int seat) {
-                                  while (seconds_since(start) < 20) workers.checkpoint(seat);
+                                [&](std::int64_t, int worker) {
+                                  while (seconds_since(start) < 20) workers.checkpoint(worker);
                                 }),
                Interrupted);
   EXPECT_LT(seconds_since(start), 0.6);
 }
 
-// The caller has nothing left to do while another seat works on: it must still ask.
+// The caller has nothing left to do while another worker works on: it must still ask.
 TEST(WorkersNoOracle, InterruptWhileTheCallerWaits) {
   const auto start = Clock::now();
   Workers workers(2, [&] { return seconds_since(start) > 0.1; });
   std::atomic<bool> taken{false};
   EXPECT_THROW(workers.for_each(2, kWorthManyThreads,
-                                [&](std::int64_t, int seat) {
-                                  if (seat == 0) {
+                                [&](std::int64_t, int worker) {
+                                  if (worker == 0) {
                                     wait_for([&] { return taken.load(); });
                                     return;
                                   }
                                   taken = true;
-                                  while (seconds_since(start) < 5) workers.checkpoint(seat);
+                                  while (seconds_since(start) < 5) workers.checkpoint(worker);
                                 }),
                Interrupted);
   EXPECT_LT(seconds_since(start), 0.6);
@@ -181,8 +181,8 @@ TEST(WorkersNoOracle, TheInterruptMayThrow) {
   const auto start = Clock::now();
   Workers workers(2, []() -> bool { throw std::domain_error("signal"); });
   EXPECT_THROW(workers.for_each(2, kWorthManyThreads,
-                                [&](std::int64_t, int seat) {
-                                  while (seconds_since(start) < 20) workers.checkpoint(seat);
+                                [&](std::int64_t, int worker) {
+                                  while (seconds_since(start) < 20) workers.checkpoint(worker);
                                 }),
                std::domain_error);
 }
@@ -228,8 +228,8 @@ TEST(WorkersNoOracle, ThreadsThatNeedMuchMemoryAreFew) {
     std::atomic<int> highest{0};
     Workers(8, {}).for_blocks(
         64, 1, 64 * kWorthManyThreads,
-        [&](std::int64_t, std::int64_t, int seat) {
-          for (int seen = highest; seat > seen && !highest.compare_exchange_weak(seen, seat);) {
+        [&](std::int64_t, std::int64_t, int worker) {
+          for (int seen = highest; worker > seen && !highest.compare_exchange_weak(seen, worker);) {
           }
           std::this_thread::sleep_for(std::chrono::milliseconds(1));
         },

@@ -3,13 +3,12 @@
 // counts: no label is needed, no list is kept, and only what the best two scores leave open is looked at again.
 #pragma once
 
-#include <cstdint>
-
 #include "cpu/assign.hpp"
+#include "cpu/centroids.hpp"
 
 namespace fastkmeans::cpu {
 
-// task.centroids unscaled in fp32, task.tiny null.
-AssignCounts assign_narrow(const AssignTask& task, Workers& workers);
+AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels,
+                            Workers& workers);
 
 }  // namespace fastkmeans::cpu

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/assigner.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cpu/filter.hpp"
+#include "cpu/low_dim.hpp"
+#include "cpu/rows.hpp"
+#include "numeric/distance.hpp"
+#include "sketch/centre.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+// Rows of a tile. fp32: beyond this a panel's own traffic is hidden already. int8: four times the arithmetic a byte, so
+// more rows must share a panel; their fp32 rows, read again by refine, stay within the L2 of most servers.
+constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
+// Rows and centroids looked at to learn what is typical.
+constexpr std::int64_t kLookedAt = 64;
+// A few milliseconds of work between two checkpoints, on the slowest path too.
+constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
+
+// Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
+// over `levels`, and the root of 1/12 of a step.
+double quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
+
+// Tiles of kept sketches hold whole groups of the scan and whole vectors of what the bound knows: no thread reads what
+// another writes.
+std::int64_t sketched_group(const SketchKernels& kernels) { return std::lcm(kernels.row_group, kPadding); }
+
+// The median of value(i) over at most kLookedAt of n, spread evenly.
+template <class Value>
+double typical(std::int64_t n, Value value) {
+  const std::int64_t count = std::min(n, kLookedAt);
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < count; ++i) values.push_back(value(n * i / count));
+  std::nth_element(values.begin(), values.begin() + count / 2, values.end());
+  return values[static_cast<std::size_t>(count / 2)];
+}
+
+}  // namespace
+
+struct Assigner::Call {
+  CentroidsView centroids;
+  const std::int32_t* previous;
+  bool more;
+  std::int32_t* labels;
+  float* distances;
+  bool tiny;               // all centroids are below kTinyBelow
+  std::int64_t tile_rows;  // of the plan's filter, also where another one finishes
+  bool keeps_sketches;
+};
+
+Assigner::Assigner(const MatrixView& x, const Metric& metric, const Kernels& kernels, const Execution& execution,
+                   Workers& workers)
+    : x_(x),
+      metric_(metric),
+      kernels_(kernels),
+      execution_(execution),
+      workers_(workers),
+      forced_(forced_choice(execution.filter, kernels.costs)) {
+  if (kernels_.sketch) sketcher_.emplace(x.cols, *kernels_.sketch);
+}
+
+Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
+                          float* distances) {
+  if (x_.rows == 0) return {};
+  if (centre_.empty()) find_centre();
+  Call call = {.centroids = centroids,
+               .previous = previous,
+               .more = more,
+               .labels = labels,
+               .distances = distances,
+               .tiny = kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow),
+               .tile_rows = 0,
+               .keeps_sketches = false};
+  const Problem problem = {.d = x_.cols,
+                           .k = centroids.k,
+                           .size = sketcher_ ? sketcher_->size() : 0,
+                           .panel_width = kernels_.panel_width,
+                           .first = previous == nullptr,
+                           .more = more,
+                           .sketched = sketches_complete_,
+                           .tiny = call.tiny,
+                           .forced = forced_};
+  const Plan plan = make_plan(problem, history_, kernels_.costs);
+  call.tile_rows = rows_per_tile(plan.filter);
+  keep_bounds(call, plan.bounds);
+  const bool bounds_known = bounds_ && bounds_->known();
+  // Tiles of less than a group would write into each other's places.
+  call.keeps_sketches = plan.filter == Filter::int8 && (more || sketches_complete_) &&
+                        call.tile_rows % sketched_group(*kernels_.sketch) == 0;
+
+  AssignCounts counts = run(call, plan.filter, plan.most_refined, nullptr);
+  const auto rows = static_cast<double>(x_.rows);
+  const double scored =
+      bounds_known ? static_cast<double>(counts.effort.scored) / rows / static_cast<double>(centroids.k) : 1;
+  const bool gave_up = !counts.undone.empty();
+  if (gave_up) {
+    bounds_.reset();
+    const TileSet undone = counts.undone;
+    counts.add(run(call, Filter::fp32, 0, &undone));
+  }
+  history_.note({.changed = static_cast<double>(counts.changed) / rows,
+                 .scored = scored,
+                 .most_scored = plan.most_scored,
+                 .gave_up = gave_up});
+  const bool all_good = counts.check.bad == 0;
+  sketches_complete_ = sketches_complete_ || (call.keeps_sketches && !gave_up && all_good);
+  follows_ = more && all_good;
+  if (follows_ && bounds_) bounds_->set_known();
+  radius_ = follows_ ? std::sqrt(typical(x_.rows, [&](std::int64_t i) { return true_distance(distances[i]); })) : 0;
+  return {.check = counts.check,
+          .inertia = counts.inertia,
+          .changed = counts.changed,
+          .filter = {.filter = name_of(plan.filter, gave_up),
+                     .scored = counts.effort.scored,
+                     .refined = counts.effort.refined,
+                     .isa = {}},
+          .abandoned = counts.abandoned};
+}
+
+void Assigner::forget() {
+  follows_ = false;
+  bounds_.reset();
+  radius_ = 0;
+}
+
+void Assigner::find_centre() {
+  const std::int64_t count = centre_rows(x_.rows), d = x_.cols;
+  std::vector<float> rows(static_cast<std::size_t>(count * d));
+  const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(d);
+  workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
+    RowTile tile(x_, metric_, kernels_, 1, d);
+    for (std::int64_t i = first; i < first + block; ++i) {
+      tile.load(x_.rows * i / count, 1);
+      std::copy_n(tile.row(0), d, rows.begin() + i * d);
+    }
+  });
+  centre_ = central_row(rows, count, d, workers_);
+}
+
+void Assigner::keep_bounds(const Call& call, bool wanted) {
+  if (!follows_ || !wanted || !call.previous || (bounds_ && !bounds_->fits(call.tile_rows, call.centroids)))
+    bounds_.reset();
+  if (bounds_)
+    bounds_->move_to(call.centroids, workers_);
+  else if (follows_ && wanted && call.previous && call.more)
+    bounds_ = std::make_unique<LowerBounds>(x_.rows, call.tile_rows, call.centroids, kernels_.panel_width, workers_);
+}
+
+const std::vector<std::int32_t>& Assigner::order() const {
+  static const std::vector<std::int32_t> own;
+  return bounds_ ? bounds_->groups().order : own;
+}
+
+AssignCounts Assigner::run(const Call& call, Filter filter, double most_refined, const TileSet* only) {
+  centroids_.prepare(call.centroids, centre_, 1.0f, order(), workers_);
+  const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
+  const AssignTask task = {
+      .x = x_,
+      .metric = metric_,
+      .kernels = kernels_,
+      .tile_rows = call.tile_rows,
+      .panels_at_a_time =
+          std::min(by_chunk, kMultiplyAddsPerCheckpoint / (call.tile_rows * kernels_.panel_width * x_.cols) + 1),
+      .most_refined = most_refined,
+      .only = only,
+      .previous = call.previous,
+      .labels = call.labels,
+      .distances = call.distances};
+  switch (filter) {
+    case Filter::int8: return run_int8(call, task);
+    case Filter::low_dim:
+      low_dim_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), kernels_, workers_);
+      return assign_low_dim(task, centroids_, low_dim_panels_, workers_);
+    case Filter::fp32: break;
+  }
+  return run_fp32(call, task);
+}
+
+AssignCounts Assigner::run_fp32(const Call& call, const AssignTask& task) {
+  const FilterBound bound = FilterBound::of_rows(x_.cols);
+  const CentredPoints::Source source = {.centroids = centroids_, .bound = bound, .kernels = kernels_};
+  float_panels_.prepare(centroids_, bound, kernels_, workers_);
+  if (bounds_) return assign_bounded<CentredPoints>(task, source, float_panels_, *bounds_, workers_);
+  if (!call.tiny) return assign_all<CentredPoints, AllRows>(task, source, float_panels_, workers_);
+  // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
+  tiny_centroids_.prepare(call.centroids, {}, kTinyScale, {}, workers_);
+  tiny_panels_.prepare(tiny_centroids_, bound, kernels_, workers_);
+  const CentredPoints::Source scaled = {.centroids = tiny_centroids_, .bound = bound, .kernels = kernels_};
+  AssignCounts counts = assign_all<CentredPoints, OtherRows>(task, source, float_panels_, workers_);
+  counts.add(assign_all<CentredPoints, TinyRows>(task, scaled, tiny_panels_, workers_));
+  return counts;
+}
+
+AssignCounts Assigner::run_int8(const Call& call, const AssignTask& task) {
+  const FilterBound bound = FilterBound::of_sketches(x_.cols, split(call.centroids));
+  if (call.keeps_sketches && !sketches_complete_)
+    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->shape());
+  const SketchedPoints::Source source = {.centroids = centroids_,
+                                         .bound = bound,
+                                         .kernels = kernels_,
+                                         .sketcher = *sketcher_,
+                                         .kept = call.keeps_sketches ? &sketches_ : nullptr,
+                                         .complete = call.keeps_sketches && sketches_complete_};
+  sketch_panels_.prepare(centroids_, bound, *sketcher_, kernels_, workers_);
+  if (bounds_) return assign_bounded<SketchedPoints>(task, source, sketch_panels_, *bounds_, workers_);
+  return assign_all<SketchedPoints, AllRows>(task, source, sketch_panels_, workers_);
+}
+
+std::int64_t Assigner::rows_per_tile(Filter filter) const {
+  std::int64_t group = kernels_.row_group, most = tile_rows(x_.cols, kMostRows);
+  if (filter == Filter::int8) {
+    group = sketched_group(*kernels_.sketch);
+    most = std::min(kMostSketchedRows, 4 * tile_rows(x_.cols));
+  } else if (filter == Filter::low_dim) {
+    group = kLowDimGroup;
+    most = kLowDimRows;
+  }
+  // As many rows as the cache and the caller allow, yet four tiles a thread if there are rows enough.
+  const std::int64_t shares = 4 * static_cast<std::int64_t>(workers_.count());
+  const std::int64_t fair = (x_.rows + shares - 1) / shares;
+  const std::int64_t rows = std::min({std::max(group, std::min(most, fair)), execution_.chunk_size_data, x_.rows});
+  return rows < group ? rows : rows / group * group;
+}
+
+double Assigner::split(CentroidsView centroids) const {
+  const double length = typical(centroids.k, [&](std::int64_t c) {
+    return std::sqrt(sq_distance(centroids.row(c), centre_.data(), centroids.d));
+  });
+  // Before any distance is known: initial centroids are rows, and as far from the centre as from each other.
+  const double radius = radius_ > 0 ? radius_ : length;
+  return radius > 0 ? std::clamp(quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;
+}
+
+}  // namespace fastkmeans::cpu

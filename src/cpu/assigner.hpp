@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The assignments of the rows of one shard, one after the other: how each is made, and what it leaves for the next.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cpu/assign.hpp"
+#include "cpu/centroids.hpp"
+#include "cpu/lower_bounds.hpp"
+#include "cpu/sketcher.hpp"
+#include "fastkmeans/params.hpp"
+#include "plan/plan.hpp"
+#include "shard.hpp"
+
+namespace fastkmeans::cpu {
+
+class Assigner {
+ public:
+  // x, which must stay as it is, may have no rows; everything else must outlive the assigner.
+  Assigner(const MatrixView& x, const Metric& metric, const Kernels& kernels, const Execution& execution,
+           Workers& workers);
+
+  // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
+  // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get
+  // label 0, distance 0.
+  // more: the same rows will be assigned again, to centroids not far away: what is worth knowing is kept.
+  Assigned assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
+                  float* distances);
+
+  // The next centroids have nothing to do with the last: another run begins. Sketches of the rows are kept.
+  void forget();
+
+ private:
+  struct Call;  // what one assignment was asked for
+
+  void find_centre();
+  // Bounds moved to these centroids, or new ones, or none.
+  void keep_bounds(const Call& call, bool wanted);
+  AssignCounts run(const Call& call, Filter filter, double most_refined, const TileSet* only);
+  AssignCounts run_fp32(const Call& call, const AssignTask& task);
+  AssignCounts run_int8(const Call& call, const AssignTask& task);
+  std::int64_t rows_per_tile(Filter filter) const;
+  // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
+  double split(CentroidsView centroids) const;
+  const std::vector<std::int32_t>& order() const;
+
+  MatrixView x_;
+  const Metric& metric_;
+  const Kernels& kernels_;
+  const Execution& execution_;
+  Workers& workers_;
+  std::optional<Choice> forced_;
+  History history_;
+
+  // Of the rows, for good.
+  std::vector<float> centre_;  // mu; empty until the first assignment
+  std::optional<Sketcher> sketcher_;
+  Sketches sketches_;
+  bool sketches_complete_ = false;
+
+  // From one assignment to the next.
+  bool follows_ = false;  // the last one found all rows good, and said that there is more
+  std::unique_ptr<LowerBounds> bounds_;
+  double radius_ = 0;  // a typical distance of the last assignment; 0: unknown
+
+  // Made anew by each, kept for their memory.
+  CentroidRows centroids_, tiny_centroids_;
+  FloatPanels float_panels_, tiny_panels_;
+  LowDimPanels low_dim_panels_;
+  SketchPanels sketch_panels_;
+};
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/centroids.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "cpu/copies.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+double operations_on(const CentroidRows& centroids) {
+  return 4.0 * static_cast<double>(centroids.k) * static_cast<double>(centroids.d);
+}
+
+// b = row - mu into out[0], out[step], ...; zeros for null. Returns its size.
+SketchSize write_centred(const float* row, const CentroidRows& centroids, const Kernels& kernels, float* out,
+                         std::int64_t step) {
+  if (!row) {
+    for (std::int64_t j = 0; j < centroids.d; ++j) out[j * step] = 0;
+    return {};
+  }
+  std::vector<float> centred(static_cast<std::size_t>(centroids.ld));
+  const double sq_norm = kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data());
+  for (std::int64_t j = 0; j < centroids.d; ++j) out[j * step] = centred[static_cast<std::size_t>(j)];
+  return {.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
+}
+
+}  // namespace
+
+void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
+                           const std::vector<std::int32_t>& with_order, Workers& workers) {
+  k = centroids.k;
+  d = centroids.d;
+  ld = padded(d);
+  mu.assign(static_cast<std::size_t>(ld), 0.0f);
+  std::copy(centre.begin(), centre.end(), mu.begin());
+  order = with_order;
+  if (order.empty()) {
+    order.resize(static_cast<std::size_t>(k));
+    std::iota(order.begin(), order.end(), 0);
+  }
+  place_of.resize(order.size());
+  for (std::size_t place = 0; place < order.size(); ++place)
+    place_of[static_cast<std::size_t>(order[place])] = static_cast<std::int32_t>(place);
+  rows.resize(k * ld);
+  workers.for_blocks(k, kCentroidsPerTask, operations_on(*this), [&](std::int64_t first, std::int64_t count, int) {
+    for (std::int64_t c = first; c < first + count; ++c) {
+      float* row = rows.data() + c * ld;
+      for (std::int64_t j = 0; j < d; ++j) row[j] = centroids.row(c)[j] * factor;
+      std::fill(row + d, row + ld, 0.0f);
+    }
+  });
+  is_copy = find_copies(rows.data(), k, d, ld, workers);
+}
+
+void Panels::resize(const CentroidRows& centroids, std::int64_t panel_width) {
+  width = panel_width;
+  count = (centroids.k + width - 1) / width;
+  starts.resize(static_cast<std::size_t>(count * width));
+  has_copy.assign(static_cast<std::size_t>(count), 0);
+}
+
+template <class Write>
+void Panels::fill(const CentroidRows& centroids, const FilterBound& bound, Workers& workers, const Write& write) {
+  workers.for_each(count, operations_on(centroids), [&](std::int64_t panel, int) {
+    for (std::int64_t place = panel * width; place < (panel + 1) * width; ++place) {
+      const std::int32_t c = place < centroids.k ? centroids.order[static_cast<std::size_t>(place)] : -1;
+      const SketchSize size = write(place, c < 0 ? nullptr : centroids.row(c));
+      const bool is_copy = c >= 0 && centroids.is_copy[static_cast<std::size_t>(c)];
+      if (is_copy) has_copy[static_cast<std::size_t>(panel)] = 1;
+      starts[static_cast<std::size_t>(place)] =
+          c < 0 || is_copy ? -std::numeric_limits<float>::infinity() : bound.start(size);
+    }
+  });
+}
+
+void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels,
+                          Workers& workers) {
+  resize(centroids, kernels.panel_width);
+  values.resize(count * width * centroids.d);
+  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
+    float* out = values.data() + place / width * width * centroids.d + place % width;
+    return write_centred(row, centroids, kernels, out, width);
+  });
+}
+
+void LowDimPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels,
+                           Workers& workers) {
+  resize(centroids, kernels.panel_width);
+  values.resize(count * width * centroids.d);
+  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
+    return write_centred(row, centroids, kernels, values.data() + place * centroids.d, 1);
+  });
+}
+
+void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Sketcher& sketcher,
+                           const Kernels& kernels, Workers& workers) {
+  resize(centroids, kernels.panel_width);
+  const std::int64_t size = sketcher.size();
+  values.resize(count * width * size);
+  scales.assign(starts.size(), 0.0f);
+  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
+    std::vector<std::int8_t> q(static_cast<std::size_t>(size));
+    SketchSize known = {};
+    if (row) {
+      std::vector<float> work(static_cast<std::size_t>(size));
+      const RowSketch sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
+      scales[static_cast<std::size_t>(place)] = sketch.scale;
+      known = sketcher.bound(sketch);
+    }
+    std::uint8_t* out = values.data() + place / width * width * size + place % width * 4;
+    for (std::int64_t j = 0; j < size; j += 4, out += width * 4)
+      for (std::int64_t e = 0; e < 4; ++e)
+        out[e] = static_cast<std::uint8_t>(q[static_cast<std::size_t>(j + e)] + kernels.sketch->panel_offset);
+    return known;
+  });
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The centroids of one assignment in the forms that filter and refine read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/kernels.hpp"
+#include "cpu/sketcher.hpp"
+#include "numeric/centroids_view.hpp"
+#include "runtime/buffer.hpp"
+#include "runtime/workers.hpp"
+#include "sketch/bound.hpp"
+
+namespace fastkmeans::cpu {
+
+// Plain, for D; and where each stands among those that the filter scans.
+struct CentroidRows {
+  std::int64_t k = 0, d = 0, ld = 0;
+  std::vector<float> mu;               // (ld) the centre that the filter takes away, zero-filled
+  Buffer<float> rows;                  // (k, ld) times the factor, zero-filled
+  std::vector<std::int32_t> order;     // (k) which centroid stands at a place
+  std::vector<std::int32_t> place_of;  // (k) and where it stands
+  std::vector<std::uint8_t> is_copy;   // (k) of a lower one: the filter leaves it out
+
+  const float* row(std::int64_t c) const { return rows.data() + c * ld; }
+
+  // centre: (d), or empty for zero. factor: kTinyScale where rows and centroids are multiplied by it first, else 1.
+  // with_order: (k), or empty for their own order.
+  void prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
+               const std::vector<std::int32_t>& with_order, Workers& workers);
+};
+
+// What is the same in all forms that a filter scans: places in panels of `width`, the last one filled up.
+struct Panels {
+  std::int64_t count = 0, width = 0;
+  std::vector<float> starts;           // (count, width) of the scores; -infinity leaves a place out
+  std::vector<std::uint8_t> has_copy;  // (count) a centroid of the panel was left out as a copy
+
+  const float* starts_of(std::int64_t panel) const { return starts.data() + panel * width; }
+
+ protected:
+  void resize(const CentroidRows& centroids, std::int64_t panel_width);
+  // write(place, row or null) stores a centroid, zeros for null, and returns its size; several threads at a time.
+  template <class Write>
+  void fill(const CentroidRows& centroids, const FilterBound& bound, Workers& workers, const Write& write);
+};
+
+// The fp32 filter's: (panels, d, width) of b = row - mu.
+struct FloatPanels : Panels {
+  Buffer<float> values;
+  const float* panel(std::int64_t index, std::int64_t d) const { return values.data() + index * width * d; }
+  void prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels, Workers& workers);
+};
+
+// The same for rows of few dimensions: (places, d).
+struct LowDimPanels : Panels {
+  Buffer<float> values;
+  void prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels, Workers& workers);
+};
+
+// The int8 filter's: (panels, size / 4, width, 4).
+struct SketchPanels : Panels {
+  Buffer<std::uint8_t> values;
+  std::vector<float> scales;  // (count, width)
+  const std::uint8_t* panel(std::int64_t index, std::int64_t size) const {
+    return values.data() + index * width * size;
+  }
+  void prepare(const CentroidRows& centroids, const FilterBound& bound, const Sketcher& sketcher,
+               const Kernels& kernels, Workers& workers);
+};
+
+}  // namespace fastkmeans::cpu

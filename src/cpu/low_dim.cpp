@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/low_dim.hpp"
+
+#include <array>
+#include <memory>
+
+#include "cpu/rows.hpp"
+#include "numeric/distance.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+class LowDimTile {
+ public:
+  LowDimTile(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels)
+      : task_(task),
+        centroids_(centroids),
+        panels_(panels),
+        bound_(FilterBound::low_dim(centroids.d)),
+        rows_(task.x, task.metric, task.kernels, kLowDimRows, centroids.ld),
+        columns_(kLowDimRows * centroids.d) {}
+
+  bool assign(std::int64_t first, std::int64_t count, int, AssignCounts& counts) {
+    const Kernels& kernels = task_.kernels;
+    const std::int64_t ld = centroids_.ld;
+    const std::uint32_t limit = magnitude_limit_bits(centroids_.d);
+    rows_.load_copy(first, count);  // the kernel reads up to kLowDimRows
+    score(count);
+    for (std::int64_t i = 0; i < count; ++i)
+      distances_[static_cast<std::size_t>(i)] = distance(i, who_[static_cast<std::size_t>(i)]);
+    kernels.thresholds(distances_.data(), sq_norms_.data(), kLowDimRows, bound_, thresholds_.data());
+    const bool all_good = kernels.largest_bits(rows_.row(0), count * ld) < limit;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto s = static_cast<std::size_t>(i);
+      if (!all_good && kernels.largest_bits(rows_.row(i), ld) >= limit) {
+        counts.check.note(first + i);
+        who_[s] = 0;
+        distances_[s] = 0;
+      } else if (!(second_[s] < thresholds_[s])) {
+        search(i, counts.effort);
+      }
+      task_.answer(first + i, who_[s], distances_[s], counts);
+    }
+    counts.effort.scored += count * centroids_.k;
+    return true;
+  }
+
+ private:
+  float distance(std::int64_t i, std::int64_t c) const {
+    return task_.kernels.distance(rows_.row(i), centroids_.row(c), centroids_.ld);
+  }
+
+  void score(std::int64_t count) {
+    task_.kernels.to_columns(rows_.row(0), rows_.ld(), kLowDimRows, centroids_.d, centroids_.mu.data(), columns_.data(),
+                             sq_norms_.data());
+    task_.kernels.nearest_two({.columns = columns_.data(),
+                               .rows = whole_groups(count, kLowDimGroup),
+                               .d = centroids_.d,
+                               .k = whole_groups(centroids_.k, kLowDimPadding),
+                               .centroids = panels_.values.data(),
+                               .starts = panels_.starts.data(),
+                               .second = second_.data(),
+                               .who = who_.data()});
+  }
+
+  // Two scores too near to tell: all distances.
+  void search(std::int64_t i, Effort& effort) {
+    const auto s = static_cast<std::size_t>(i);
+    for (std::int32_t c = 0; c < centroids_.k; ++c) {
+      const float d = distance(i, c);
+      if (c == 0 || d < distances_[s]) {
+        distances_[s] = d;
+        who_[s] = c;
+      }
+    }
+    effort.refined += centroids_.k;
+  }
+
+  const AssignTask& task_;
+  const CentroidRows& centroids_;
+  const LowDimPanels& panels_;
+  FilterBound::LowDim bound_;
+  RowTile rows_;
+  Buffer<float> columns_;  // (d, kLowDimRows) less the centre
+  std::array<float, kLowDimRows> sq_norms_, second_, distances_, thresholds_;
+  std::array<std::int32_t, kLowDimRows> who_;
+};
+
+}  // namespace
+
+AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels,
+                            Workers& workers) {
+  const double operations =
+      2.0 * static_cast<double>(task.x.rows) * static_cast<double>(centroids.k + 8) * static_cast<double>(centroids.d);
+  const std::int64_t scratch_bytes =
+      kLowDimRows * (centroids.ld + centroids.d) * static_cast<std::int64_t>(sizeof(float));
+  return assign_tiles(task, operations, scratch_bytes, workers,
+                      [&] { return std::make_unique<LowDimTile>(task, centroids, panels); });
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two kinds of points that a filter scans, with one interface: rows less the centre in fp32, and their sketches in
+// int8. Points stand in the slots of a tile; a scan takes them where they are, or gathers some of them first.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/centroids.hpp"
+#include "cpu/kernels.hpp"
+#include "cpu/sketcher.hpp"
+#include "runtime/buffer.hpp"
+#include "sketch/bound.hpp"
+#include "sketch/sketch.hpp"
+
+namespace fastkmeans::cpu {
+
+class CentredPoints {
+ public:
+  using Panels = FloatPanels;
+  // What the points of all tiles share.
+  struct Source {
+    const CentroidRows& centroids;
+    const FilterBound& bound;
+    const Kernels& kernels;
+    std::int64_t row_group() const { return kernels.row_group; }
+  };
+  // What a scan reads; count: whole groups of rows.
+  struct View {
+    std::int64_t count;
+    const float* values;  // (count, ld)
+    const float *sq_norms, *errors;
+  };
+
+  CentredPoints(const Source& source, std::int64_t capacity);
+
+  // The tile begins with this row of the shard.
+  void begin(std::int64_t) {}
+  // Whether the points of these rows are there already, and all of them good.
+  bool described() const { return false; }
+  void describe(const float* row, std::int64_t slot);
+  // A point that takes no part: zeros.
+  void clear(std::int64_t slot);
+  FilterBound::Point known(std::int64_t slot) const {
+    const auto s = static_cast<std::size_t>(slot);
+    return {.sq_norm = sq_norms_[s], .error = errors_[s]};
+  }
+  View view(std::int64_t rows) const;
+  // Copies of the chosen ones, side by side.
+  View gather(const std::int32_t* chosen, std::int64_t count);
+  // As Kernels::scan.
+  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
+                    const ScanOut& out) const;
+
+ private:
+  Source source_;
+  std::int64_t capacity_, ld_;
+  std::vector<float> values_;             // (capacity, ld)
+  std::vector<float> sq_norms_, errors_;  // (capacity)
+  Buffer<float> gathered_;                // as values_
+  std::vector<float> gathered_sq_norms_, gathered_errors_;
+};
+
+class SketchedPoints {
+ public:
+  using Panels = SketchPanels;
+  struct Source {
+    const CentroidRows& centroids;
+    const FilterBound& bound;
+    const Kernels& kernels;
+    const Sketcher& sketcher;
+    Sketches* kept;  // of all rows of the shard; null: each tile makes its own, which the next overwrites
+    bool complete;   // kept, and made by an earlier assignment
+    std::int64_t row_group() const { return kernels.sketch->row_group; }
+  };
+  struct View {
+    std::int64_t count;
+    const std::int8_t* values;  // (count, size)
+    const float *sq_norms, *errors, *scales;
+    const std::int32_t* sums;
+  };
+
+  SketchedPoints(const Source& source, std::int64_t capacity);
+  SketchedPoints(const SketchedPoints&) = delete;  // sketches_ may point into it
+  SketchedPoints& operator=(const SketchedPoints&) = delete;
+
+  void begin(std::int64_t first) { offset_ = source_.kept ? first : 0; }
+  bool described() const { return source_.complete; }
+  void describe(const float* row, std::int64_t slot);
+  void clear(std::int64_t slot);
+  FilterBound::Point known(std::int64_t slot) const {
+    return {.sq_norm = sketches_->sq_norms.data()[offset_ + slot], .error = sketches_->errors.data()[offset_ + slot]};
+  }
+  View view(std::int64_t rows) const { return view_of(*sketches_, offset_, rows); }
+  View gather(const std::int32_t* chosen, std::int64_t count);
+  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
+                    const ScanOut& out) const;
+
+ private:
+  View view_of(const Sketches& sketches, std::int64_t first, std::int64_t rows) const;
+
+  Source source_;
+  std::int64_t capacity_, ld_, size_;
+  Sketches own_, gathered_;  // (capacity) each, if they are needed
+  Sketches* sketches_;       // the kept ones or own_
+  std::int64_t offset_ = 0;  // of slot 0 in them
+  std::vector<float> work_;
+};
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refine: D of the centroids that the filter could not exclude.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/argmin.hpp"
+#include "cpu/centroids.hpp"
+#include "cpu/kernels.hpp"
+#include "cpu/rows.hpp"
+
+namespace fastkmeans::cpu {
+
+class Refine {
+ public:
+  Refine(const CentroidRows& centroids, const RowTile& rows, const Kernels& kernels, Argmin& argmin)
+      : centroids_(centroids), rows_(rows), kernels_(kernels), argmin_(argmin) {}
+
+  float distance(std::int64_t slot, std::int64_t c) const {
+    return kernels_.distance(rows_.row(slot), centroids_.row(c), centroids_.ld);
+  }
+
+  // The centroids of a panel, which begins at place `first`, whose bit in `passed` is set, the best score first: each
+  // better D raises the threshold for the rest. Returns how many D were computed.
+  std::int64_t panel(std::int64_t slot, std::uint32_t passed, std::int64_t first, const float* scores,
+                     const FilterBound::Point& known);
+
+ private:
+  const CentroidRows& centroids_;
+  const RowTile& rows_;
+  const Kernels& kernels_;
+  Argmin& argmin_;
+};
+
+}  // namespace fastkmeans::cpu

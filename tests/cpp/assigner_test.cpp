@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Assignments of one shard, one after the other: what is counted, and what is kept for how long.
+#include "cpu/assigner.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+// An assigner with what it refers to, its labels and distances.
+struct Shard {
+  Execution execution;
+  Workers workers;
+  cpu::Assigner assigner;
+  std::vector<std::int32_t> labels;
+  std::vector<float> distances;
+
+  Shard(const Path& path, const MatrixView& x, const Metric& metric = euclidean(), int threads = 2)
+      : execution(on(path, threads)),
+        workers(threads, {}),
+        assigner(x, metric, *cpu::choose(path.isa).kernels, execution, workers),
+        labels(static_cast<std::size_t>(x.rows), -7),
+        distances(labels.size(), -7) {}
+
+  Assigned assign(const Matrix& centroids, bool known, bool more = true) {
+    return assigner.assign(centroids.centroids(), known ? labels.data() : nullptr, more, labels.data(),
+                           distances.data());
+  }
+};
+
+TEST(AssignerNoOracle, NoRows) {
+  const Matrix x(0, 5), centroids(3, 5);
+  for (const Path& path : kernel_paths(true)) {
+    Shard shard(path, x.view());
+    for (const bool known : {false, true}) {
+      const Assigned got = shard.assign(centroids, known);
+      EXPECT_EQ(got.check.bad, 0) << path;
+      EXPECT_EQ(got.changed, 0) << path;
+      EXPECT_EQ(got.filter.scored, 0) << path;
+      EXPECT_EQ(got.inertia.value(), 0.0) << path;
+    }
+    shard.assigner.forget();
+  }
+}
+
+// By every filter, for tiny rows and for rows of which some are bad.
+TEST(AssignerNoOracle, CountsWhatChangedAndSumsDistances) {
+  Random random(130);
+  for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny, Kind::denormal, Kind::outliers})
+    for (const bool bad : {false, true}) {
+      Matrix x = random_rows(kind, 700, 9, random);
+      const Matrix centroids = centroids_near(x, 80, random);
+      if (bad) x.row(33)[2] = x.row(34)[0] = x.row(699)[8] = std::numeric_limits<float>::quiet_NaN();
+      for (const Path& path : kernel_paths(true)) {
+        SCOPED_TRACE(::testing::Message() << path << " kind " << static_cast<int>(kind) << " bad " << bad);
+        Shard shard(path, x.view());
+        for (int step = 0; step < 4; ++step) {
+          if (step == 2)
+            for (auto& label : shard.labels) label = static_cast<std::int32_t>(draw(random, 0, 79));
+          const std::vector<std::int32_t> before = shard.labels;
+          const Assigned got = shard.assign(centroids, step > 0);
+          std::int64_t changed = 0;
+          ExactSum inertia;
+          for (std::size_t i = 0; i < 700; ++i) {
+            changed += step == 0 || before[i] != shard.labels[i];
+            inertia.add(shard.distances[i]);
+          }
+          EXPECT_EQ(got.changed, changed) << step;
+          EXPECT_EQ(got.inertia.value(), inertia.value()) << step;
+          EXPECT_EQ(got.check.bad, bad ? 3 : 0);
+        }
+      }
+    }
+}
+
+// Bounds are of the assignments of one run; sketches are of the rows.
+TEST(AssignerNoOracle, AnotherRunForgetsBounds) {
+  Random random(131);
+  const Matrix x = random_rows(Kind::normal, 600, 20, random);
+  for (const Path& path : kernel_paths(true)) {
+    Shard shard(path, x.view());
+    for (int run = 0; run < 3; ++run) {
+      // Far from the last run's: bounds of that run, were they kept, would exclude the nearest.
+      const Matrix centroids = random_rows(run % 2 ? Kind::normal : Kind::integers, 150, 20, random);
+      Shard fresh(path, x.view());
+      fresh.assign(centroids, false, false);
+      for (int step = 0; step < 4; ++step) {
+        const Assigned got = shard.assign(centroids, run > 0 || step > 0);
+        EXPECT_EQ(shard.labels, fresh.labels) << path << " run " << run << " step " << step;
+        EXPECT_TRUE(same_bits(shard.distances, fresh.distances)) << path;
+        if (step == 0) {
+          EXPECT_EQ(got.filter.scored, 600 * 150) << path << " run " << run;
+        }
+      }
+      shard.assigner.forget();
+    }
+  }
+}
+
+// The metric's rows, whatever they are read from: as if they had been transformed before.
+TEST(AssignerNoOracle, RowsOfTheMetric) {
+  Random random(132);
+  for (const std::int64_t d : {3, 16, 33}) {
+    Matrix x = random_rows(Kind::outliers, 300, d, random), unit = x;
+    x.row(7)[d - 1] = unit.row(7)[d - 1] = std::numeric_limits<float>::infinity();
+    std::fill_n(x.row(8), d, 0.0f);
+    std::fill_n(unit.row(8), d, 0.0f);
+    for (std::int64_t i = 0; i < 300; ++i)
+      if (i != 7) spherical().transform(unit.row(i), d);
+    Matrix centroids(60, d);
+    for (std::int64_t c = 0; c < 60; ++c) std::copy_n(unit.row(4 * c + 9), d, centroids.row(c));
+    for (const Path& path : kernel_paths(true)) {
+      Shard before(path, unit.view()), by_metric(path, x.view(), spherical());
+      for (int step = 0; step < 3; ++step) {
+        before.assign(centroids, step > 0);
+        const Assigned got = by_metric.assign(centroids, step > 0);
+        EXPECT_EQ(got.check.bad, 1) << path;
+        EXPECT_EQ(got.check.first, 7) << path;
+        EXPECT_EQ(by_metric.labels, before.labels) << path << " d " << d;
+        EXPECT_TRUE(same_bits(by_metric.distances, before.distances)) << path << " d " << d;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
