@@ -115,7 +115,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   return {.check = counts.check,
           .inertia = counts.inertia,
           .changed = counts.changed,
-          .filter = {.filter = name_of(plan.filter, gave_up),
+          .filter = {.filter = name_of(plan.filter, gave_up),  // mutant: gave_up_said
                      .scored = counts.effort.scored,
                      .refined = counts.effort.refined,
                      .isa = {}},

@@ -25,7 +25,7 @@ float distance(const float* x, const float* c, std::int64_t n) {
       lane[v] = square_add(t, lane[v]);
     }
   for (int half = kVectors / 2; half >= 1; half /= 2)
-    for (int v = 0; v < half; ++v) lane[v] = lane[v] + lane[v + half];
+    for (int v = 0; v < half; ++v) lane[v] = lane[v] + lane[v + half];  // mutant: distance_tree
   float last[kWidth];
   store(last, lane[0]);
   for (int half = kWidth / 2; half >= 1; half /= 2)

@@ -6,7 +6,7 @@
 namespace fastkmeans::cpu {
 
 void GiveUp::note(std::int64_t first, std::int64_t rows, std::int64_t refined, bool finished) {
-  if (finished) done_[tile(first)] = 1;
+  if (finished) done_[tile(first)] = 1;  // mutant: tile_done
   const auto all = static_cast<double>(refined_ += refined), begun = static_cast<double>(rows_ += rows);
   if (most_refined_ > 0 && all > most_refined_ * begun) given_up_ = true;
 }

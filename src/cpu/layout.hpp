@@ -29,8 +29,9 @@ constexpr std::int64_t tile_rows(std::int64_t d, std::int64_t most = 128) {
 // Row i of x where it lies, or null if it must be converted or copied first: a float* must be aligned.
 inline const float* row_in_place(const MatrixView& x, std::int64_t i) {
   constexpr std::int64_t kAligned = alignof(float);
+  // mutant: in_place_if_stride_aligned
   if (x.dtype != DType::f32 || x.col_stride != 4 || x.row_stride % kAligned != 0 ||
-      reinterpret_cast<std::uintptr_t>(x.data) % kAligned != 0)
+      reinterpret_cast<std::uintptr_t>(x.data) % kAligned != 0)  // mutant: in_place_if_aligned
     return nullptr;
   return reinterpret_cast<const float*>(static_cast<const char*>(x.data) + i * x.row_stride);
 }

@@ -54,7 +54,7 @@ void load_as(const MatrixView& x, std::int64_t first, std::int64_t count, float*
   const char* rows = static_cast<const char*>(x.data) + first * x.row_stride;
   const std::int64_t d = x.cols, row_stride = x.row_stride, col_stride = x.col_stride;
   // All at once only if rows end where the next begin: in a slice of a wider array, what follows is not ours to read.
-  if (std::is_same_v<T, float> && d == ld && col_stride == 4 && row_stride == ld * 4) {
+  if (std::is_same_v<T, float> && d == ld && col_stride == 4 && row_stride == ld * 4) {  // mutant: in_place_if_dense
     std::memcpy(out, rows, static_cast<std::size_t>(count * row_stride));
     return;
   }

@@ -13,14 +13,14 @@ LowerBounds::LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
     : tile_rows_(tile_rows),
       last_tile_((rows - 1) / tile_rows),
       stride_(padded(tile_rows)),
-      last_stride_(padded(rows - last_tile_ * tile_rows)),
+      last_stride_(padded(rows - last_tile_ * tile_rows)),  // mutant: last_tile_stride
       panel_width_(panel_width),
       centroids_(centroids.values, centroids.values + centroids.k * centroids.d) {
   const std::int64_t panels = (centroids.k + panel_width - 1) / panel_width;
   // Tiles are filled up to whole vectors: where they are short, fewer groups keep the promise. Tiles of one row still
   // may have kFewBytes / 4 / kPadding = 1.
   const std::int64_t bytes = std::clamp(4 * centroids.d, kFewBytes, kMostBytes);
-  const std::int64_t most_groups = bytes * tile_rows / stride_ / 4;
+  const std::int64_t most_groups = bytes * tile_rows / stride_ / 4;  // mutant: bounds_a_tile
   const std::int64_t panels_per_group = (panels + most_groups - 1) / most_groups;
   groups_ = Groups(centroids.values, centroids.k, centroids.d, panel_width, panels_per_group * panel_width, workers);
   drift_.assign(static_cast<std::size_t>(groups_.count()), 0.0f);

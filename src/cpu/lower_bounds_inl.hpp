@@ -28,7 +28,7 @@ void lower_bounds(const float* best, const float* sq_norms, const float* errors,
     square = square > F32{} ? square : F32{};
     F32 radius = root(square) * kDown - load(errors + i);
     radius = radius > F32{} ? radius : F32{};
-    store(lower + i, (radius + drift) * kDownAgain);
+    store(lower + i, (radius + drift) * kDownAgain);  // mutant: drift_sum_down
   }
 }
 

@@ -27,7 +27,7 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
     for (std::int64_t l = 0; l < kPadding; ++l) {
       const float a = row[j + l] - mu[j + l];
       centred[j + l] = a;
-      lane[l] += static_cast<double>(a) * static_cast<double>(a);
+      lane[l] += static_cast<double>(a) * static_cast<double>(a);  // mutant: points_centred
     }
   double sum = 0;
   for (double part : lane) sum += part;

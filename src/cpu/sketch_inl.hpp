@@ -86,7 +86,7 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
   out.sq_length = sum_lanes(squares);
   // Too small for its scale to be inverted, or so large that scores of sketches, longer than their rows, might
   // overflow: all error.
-  if (!(most >= 0x1p-100f && most <= 0x1p55f)) most = 0;
+  if (!(most >= 0x1p-100f && most <= 0x1p55f)) most = 0;  // mutant: quantised_range
   out.scale = most / kSketchLevels;
   const F32 inverse = broadcast(most > 0 ? kSketchLevels / most : 0.0f), scale = broadcast(out.scale);
   F32 sq_error = {};
@@ -103,8 +103,8 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
     store_int8(q + j, integers);
   }
   out.sum = sum_lanes(sum);
-  out.sq_sum = sum_lanes(sq_sum);  // at most 127^2 2^14 < 2^31
-  out.sq_error = sum_lanes(sq_error);
+  out.sq_sum = sum_lanes(sq_sum);      // at most 127^2 2^14 < 2^31
+  out.sq_error = sum_lanes(sq_error);  // mutant: quantisation_error
   return out;
 }
 

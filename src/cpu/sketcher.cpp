@@ -23,7 +23,7 @@ SketchSize Sketcher::bound(const RowSketch& row) const {
   const double error = std::sqrt(row.sq_error * sums + 0x1p-130);
   const double scale = row.scale;
   return {.sq_norm = scale * scale * row.sq_sum,
-          .error = error + (rounding_ + kCentring) * length + Rotation::kUnderflow};
+          .error = error + (rounding_ + kCentring) * length + Rotation::kUnderflow};  // mutant: sketch_error
 }
 
 }  // namespace fastkmeans::cpu

@@ -27,8 +27,8 @@ class History {
   struct Rest {
     int until, length;
     void begin(int now) {
-      until = now + length;
-      length *= 2;
+      until = now + length;  // mutant: rest
+      length *= 2;           // mutant: rest_grows
     }
   };
 

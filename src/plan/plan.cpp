@@ -78,6 +78,8 @@ void choose_bounds(const Problem& problem, const History& history, const Costs& 
   const double scored = scored_share(problem.first ? 1 : history.changed());
   const double with = scored * (cost + keeping + gathering);
   plan.bounds =
+      // mutant: fewest_groups
+      // mutant: bounds_worthwhile
       groups >= kFewestGroups && !history.bounds_rest() && (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
   plan.most_scored = cost / (cost + keeping + gathering);
 }
