@@ -29,7 +29,7 @@ TEST(RowTileNoOracle, InPlaceWhereTheyCanBeReadThere) {
           cpu::RowTile tile(view, euclidean(), *isa->kernels, 8, width);
           EXPECT_EQ(tile.ld(), ld);
           for (const auto& [first, count] : {std::pair{0, 8}, {7, 3}, {42, 8}}) {
-            const auto expect_rows = [&](bool in_place) {
+            const auto expect_rows = [&, first = first, count = count](bool in_place) {
               for (std::int64_t i = 0; i < count; ++i) {
                 EXPECT_EQ(tile.row(i) == x.row(first + i), in_place) << isa->name << " d " << d;
                 EXPECT_TRUE(std::equal(x.row(first + i), x.row(first + i) + d, tile.row(i)));
