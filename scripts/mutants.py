@@ -211,7 +211,7 @@ MUTANTS = [
     Mutant("fp_mode_taken_back", "set(kOurs);", ""),
     Mutant("pool_fp_mode", "const FpState fp_state;", ""),
     Mutant("failure_stops_all", "stop_ = true;", ""),
-    Mutant("workers_add_up", "wanted_ += job.joining;", "wanted_ = std::max(wanted_, job.joining);"),
+    Mutant("workers_add_up", "own += job->joining", "own = std::max(own, job->joining)"),
     Mutant("idle_threads_end", "std::chrono::seconds(2)", "std::chrono::hours(1)"),
     Mutant("most_threads", "std::max(os::usable_cpus(), kAlwaysAllowed)", "kMostThreads"),
     Mutant("pool_of_a_child", "current_pool.store(nullptr);", ""),

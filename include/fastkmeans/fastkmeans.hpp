@@ -4,7 +4,8 @@
 //
 // Thread-safe: any number of fits may run at once. Errors are thrown in the calling thread:
 //   std::invalid_argument  a parameter or the data is wrong (names it, the value and what is allowed)
-//   std::runtime_error     FASTKMEANS_ISA or Execution::isa cannot be had
+//   std::runtime_error     FASTKMEANS_ISA or Execution::isa cannot be had; or, with FASTKMEANS_VERIFY=1 in the environment,
+//                          an assignment of which 1,000 rows are checked is not that of the scalar oracle
 //   Interrupted            Execution::interrupt returned true
 //   std::bad_alloc         out of memory
 #pragma once
@@ -28,7 +29,7 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
 };
 
 // Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels; with the int8 filter
-// K + 16 bytes a row, K being d rounded up to a multiple of 16 (64 with AMX); with drift bounds 4 bytes a row and group
+// K + 16 bytes a row, K being d rounded up to a multiple of 16 (64 with AMX); with lower bounds 4 bytes a row and group
 // of centroids, but at most 4 d, and never more than 1024 bytes a row (or 64 if d is below 16), the last rows counting
 // up to a multiple of 16; 28 bytes an element of the centroids (36 where the sums need two limbs) and some 60 a
 // centroid, in 4 of which fewer than 32 centroids count as 32; up to 64 MiB for rows being converted; a subsample is

@@ -129,7 +129,7 @@ void Assigner::forget() {
 }
 
 void Assigner::find_centre() {
-  const std::int64_t count = centre_rows(x_.rows), d = x_.cols;
+  const std::int64_t count = centre_rows(x_.rows, x_.cols), d = x_.cols;
   std::vector<float> rows(static_cast<std::size_t>(count * d));
   const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(d);
   workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {

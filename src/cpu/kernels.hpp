@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops of the CPU backend, one table of functions for each instruction set. The loops are written once, in
+// The inner loops of the CPU, one table of functions for each instruction set. The loops are written once, in
 // the *_inl.hpp; kernels_<isa>.cpp compiles them with that instruction set's flags.
 #pragma once
 

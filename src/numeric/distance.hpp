@@ -2,7 +2,7 @@
 // D, the distance that decides labels (docs/algorithm.md section 1), and the constants that go with it.
 //
 // D(x, c): 32 lanes; lane l takes dimensions l, l + 32, ...: t = x_j - c_j, s_l = fma(t, t, s_l); then the lanes are
-// added as a tree, l with l + 16, + 8, + 4, + 2, + 1. All in fp32, round to nearest even. Every backend computes these
+// added as a tree, l with l + 16, + 8, + 4, + 2, + 1. All in fp32, round to nearest even. Every shard computes these
 // very bits.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tells one kind of k-means from another (docs/algorithm.md section 7): how a row is taken, and where the centroid
+// What tells one kind of k-means from another (docs/algorithm.md section 8): how a row is taken, and where the centroid
 // of a cluster lies. The distance is D for all of them.
 #pragma once
 

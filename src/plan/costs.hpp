@@ -15,7 +15,7 @@ struct Costs {
   double row, low_dim_row;            // what a row costs beside its scores: loading, its bound, its distance
   double distance, distance_element;  // D of a pair
   double sketch_element;              // making the sketch of a row
-  double bound;                       // keeping a drift bound: a row and a group that was scored
+  double bound;                       // keeping a lower bound: a row and a group that was scored
   double gather_byte;                 // moving a chosen row
 };
 

@@ -16,7 +16,7 @@ enum class Filter { fp32, low_dim, int8 };
 // gave_up: it was begun, and fp32 finished.
 std::string_view name_of(Filter filter, bool gave_up = false);
 
-// A filter, and whether drift bounds are kept.
+// A filter, and whether lower bounds are kept.
 struct Choice {
   Filter filter = Filter::fp32;
   bool bounds = false;

@@ -70,7 +70,7 @@ double choose_filter(const Problem& problem, const History& history, const Costs
   return cost;
 }
 
-// Whether drift bounds pay where a row costs `cost` without them, and from what share of pairs scored they do not.
+// Whether lower bounds pay where a row costs `cost` without them, and from what share of pairs scored they do not.
 void choose_bounds(const Problem& problem, const History& history, const Costs& costs, double cost, Plan& plan) {
   const double bytes = static_cast<double>(plan.filter == Filter::int8 ? problem.size : 4 * problem.d);
   const double groups = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);

@@ -17,7 +17,7 @@ namespace fastkmeans {
 struct Problem {
   std::int64_t d, k;
   std::int64_t size;             // elements of a sketch; 0: there is none
-  std::int64_t panel_width;      // centroids a drift bound speaks for
+  std::int64_t panel_width;      // centroids a lower bound speaks for
   bool first;                    // no labels are known
   bool more;                     // more iterations will follow
   bool sketched;                 // the rows' sketches are there already
@@ -32,7 +32,7 @@ struct RowCosts {
 
 struct Plan {
   Filter filter = Filter::fp32;
-  bool bounds = false;      // keep drift bounds
+  bool bounds = false;      // keep lower bounds
   double most_refined = 0;  // distances a row beyond which fp32 is faster after all; 0: no limit
   double most_scored = 1;   // share of the pairs beyond which bounds cost more than they save
   RowCosts expected = {};   // what it was chosen by

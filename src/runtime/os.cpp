@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #if defined(__linux__)
 #include <sched.h>

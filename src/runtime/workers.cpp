@@ -37,6 +37,7 @@ int allowed(long wanted) {
 struct Job {
   const std::function<void(int)>* body;
   int joining;  // threads that may join
+  bool shares;  // its caller named no number of threads
   int next_worker = 1;
   int active = 0;  // joined and not yet done
 };
@@ -44,20 +45,18 @@ struct Job {
 class Pool {
  public:
   // `waiting` is called now and then while the caller has nothing left to do but wait for the others.
-  void run(int threads, const std::function<void(int)>& body, const std::function<void()>& waiting) {
-    Job job{&body, threads - 1};
+  void run(int threads, bool shares, const std::function<void(int)>& body, const std::function<void()>& waiting) {
+    Job job{&body, threads - 1, shares};
     std::list<Job*>::iterator place;
     {
       const std::lock_guard lock(mutex_);
       place = jobs_.insert(jobs_.end(), &job);
-      wanted_ += job.joining;  // mutant: workers_add_up
       grow();
     }
     wake_.notify_all();  // one system call: to wake 15 threads one by one took half a millisecond
     body(0);
     std::unique_lock lock(mutex_);
     jobs_.erase(place);
-    wanted_ -= job.joining;
     while (!done_.wait_for(lock, kLookEvery, [&] { return job.active == 0; })) {
       lock.unlock();
       waiting();
@@ -66,10 +65,11 @@ class Pool {
   }
 
  private:
-  // With mutex_ held: a thread for each worker of all calls. One that cannot be had is done without.
+  // With mutex_ held: as many threads as the calls want. One that cannot be had is done without.
   void grow() {
+    const int wanted = std::min(threads_wanted(), kMostThreads);
     try {
-      for (; size_ < std::min(wanted_, kMostThreads); ++size_) std::thread([this] { serve(); }).detach();
+      for (; size_ < wanted; ++size_) std::thread([this] { serve(); }).detach();
     } catch (const std::exception&) {
     }
   }
@@ -83,25 +83,48 @@ class Pool {
         return;
       }
       const int worker = job->next_worker++;
+      const bool shares = job->shares;
       ++job->active;
+      sharing_ += shares;
       lock.unlock();
       (*job->body)(worker);
       lock.lock();
+      sharing_ -= shares;
       if (--job->active == 0) done_.notify_all();
     }
   }
 
+  // Calls that name a number have so many, each its own. Those that name none share as many as one of them would have:
+  // 16 of them on a machine of 64 CPUs would otherwise start a thousand threads.
+  int threads_wanted() const {
+    int own = 0;
+    for (const Job* job : jobs_)
+      if (!job->shares) own += job->joining;  // mutant: workers_add_up
+    return own + threads_to_share();
+  }
+  int threads_to_share() const {
+    int most = 0;
+    for (const Job* job : jobs_)
+      if (job->shares) most = std::max(most, job->joining);
+    return most;
+  }
+
+  // Those with threads of their own first: shared ones may be long in coming back.
   Job* open_job() {
-    for (Job* job : jobs_)
-      if (job->next_worker <= job->joining) return job;
-    return nullptr;
+    Job* shared = nullptr;
+    for (Job* job : jobs_) {
+      if (job->next_worker > job->joining) continue;
+      if (!job->shares) return job;
+      if (!shared) shared = job;
+    }
+    return sharing_ < threads_to_share() ? shared : nullptr;
   }
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::list<Job*> jobs_;
-  int wanted_ = 0;  // workers of the calls under way
-  int size_ = 0;    // threads there are
+  int size_ = 0;     // threads there are
+  int sharing_ = 0;  // those at work for calls that share
 };
 
 // Never destroyed: its threads may be there until the process ends. A forked child has none of them and starts a new
@@ -133,6 +156,7 @@ int default_thread_count() {
 
 Workers::Workers(int n_threads, std::function<bool()> interrupt)
     : count_(n_threads > 0 ? allowed(n_threads) : default_thread_count()),
+      shares_(n_threads == 0),
       interrupt_(std::move(interrupt)),
       next_look_(std::chrono::steady_clock::now() + kLookEvery) {}
 
@@ -163,7 +187,7 @@ void Workers::for_each(std::int64_t n, double operations, const std::function<vo
   const auto room = static_cast<double>(std::max<std::int64_t>(1, kMostScratch / scratch_bytes));
   const int threads = static_cast<int>(std::min({static_cast<double>(count_), static_cast<double>(n), worth, room}));
   if (threads > 1) {
-    pool().run(threads, body, [&] { keep_first_error([&] { checkpoint(0); }); });
+    pool().run(threads, shares_, body, [&] { keep_first_error([&] { checkpoint(0); }); });
   } else {
     body(0);
   }

@@ -16,8 +16,8 @@ inline constexpr std::int64_t kMostScratch = 48 << 20;
 
 class Workers {
  public:
-  // n_threads as in Execution (0: default_thread_count()), at most os::usable_cpus() or 16, whichever is more;
-  // `interrupt` may be empty.
+  // n_threads as in Execution: at most os::usable_cpus() or 16, whichever is more; 0: default_thread_count(), shared
+  // with all calls that say so. `interrupt` may be empty.
   Workers(int n_threads, std::function<bool()> interrupt);
 
   int count() const { return count_; }
@@ -41,6 +41,7 @@ class Workers {
 
  private:
   int count_;
+  bool shares_;  // the threads, with other calls that name no number
   std::function<bool()> interrupt_;
   std::chrono::steady_clock::time_point next_look_;
   std::atomic<bool> stop_{false};

@@ -6,7 +6,7 @@
 //   FUZZ_SEED=7 FUZZ_CASE=123 fastkmeans_fuzz SECONDS   that case alone, until it is wrong or the time is over: what
 //                                                       depends on threads may need more than one try
 //
-// Exit status: 0 if nothing was wrong, and every filter of every instruction set really ran; else 1. Drift bounds leave
+// Exit status: 0 if nothing was wrong, and every filter of every instruction set really ran; else 1. Lower bounds leave
 // out pairs in one fit of twenty, so a run of less than some 10 seconds may not see them.
 #include <atomic>
 #include <chrono>

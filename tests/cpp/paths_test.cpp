@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many assignments in a row: every filter of every instruction set, with what is kept from one to the next (sketches,
-// drift bounds), gives the oracle's bits.
+// lower bounds), gives the oracle's bits.
 #include <algorithm>
 
 #include "testing.hpp"

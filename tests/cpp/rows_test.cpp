@@ -80,11 +80,12 @@ TEST(CentreNoOracle, MedianOfEachColumn) {
 }
 
 TEST(CentreNoOracle, AnEighthOfTheRows) {
-  EXPECT_EQ(centre_rows(0), 0);
-  EXPECT_EQ(centre_rows(1), 1);
-  EXPECT_EQ(centre_rows(15), 1);
-  EXPECT_EQ(centre_rows(160), 20);
-  EXPECT_EQ(centre_rows(1'000'000), 128);
+  EXPECT_EQ(centre_rows(0, 5), 0);
+  EXPECT_EQ(centre_rows(1, 5), 1);
+  EXPECT_EQ(centre_rows(15, 5), 1);
+  EXPECT_EQ(centre_rows(160, 5), 20);
+  EXPECT_EQ(centre_rows(1'000'000, 5), 128);
+  EXPECT_EQ(centre_rows(1'000'000, 1 << 19), 6);  // 12 MiB
 }
 
 TEST(CopiesNoOracle, OfALowerRow) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the C++ tests share.
 //
-// Names: a suite ending in NoOracle never compares with the scalar backend (scripts/mutation_check.py runs those
+// Names: a suite ending in NoOracle never compares with the scalar oracle (scripts/mutation_check.py runs those
 // against broken copies of the source); a test with Heavy in its name is left out where everything is many times
 // slower.
 #pragma once

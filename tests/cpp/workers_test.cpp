@@ -33,7 +33,7 @@ bool wait_for(const Condition& condition) {
   return true;
 }
 
-TEST(WorkersNoOracle, EachTaskOnceOnSeatsInRange) {
+TEST(WorkersNoOracle, EachTaskOnceOnWorkersInRange) {
   for (int threads = 1; threads <= 6; ++threads)
     for (const std::int64_t n : {0, 1, 2, 7, 1000}) {
       Workers workers(threads, {});
@@ -57,7 +57,7 @@ TEST(WorkersNoOracle, LittleWorkStaysWithTheCaller) {
   });
 }
 
-TEST(WorkersNoOracle, SeatsWorkAtTheSameTime) {
+TEST(WorkersNoOracle, WorkersWorkAtTheSameTime) {
   Workers workers(3, {});
   std::atomic<int> here{0};
   workers.for_each(3, kWorthManyThreads, [&](std::int64_t, int) {
@@ -67,7 +67,7 @@ TEST(WorkersNoOracle, SeatsWorkAtTheSameTime) {
 }
 
 // One worker fails, the other is told; the exception arrives with its own type, and all threads are back.
-TEST(WorkersNoOracle, AnExceptionFromAnySeatArrivesOnce) {
+TEST(WorkersNoOracle, AnExceptionFromAnyWorkerArrivesOnce) {
   for (const int thrower : {0, 1}) {
     Workers workers(2, {});
     std::atomic<int> here{0}, inside{0};
@@ -124,6 +124,31 @@ TEST(WorkersNoOracle, ManyCallersHaveAllTheirThreads) {
   for (auto& caller : callers) caller.join();
 }
 
+// Callers that name no number share the threads of one; a caller that names one has its own beside them.
+TEST(WorkersNoOracle, CallersThatNameNoNumberShare) {
+  const Environment omp("OMP_NUM_THREADS", "6");
+  constexpr int kCallers = 5, kTogether = kCallers + 6 - 1, kNamed = 4;
+  std::atomic<int> here{0}, most{0}, named{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller)
+    callers.emplace_back([&] {
+      Workers(0, {}).for_each(6, kWorthManyThreads, [&](std::int64_t, int) {
+        const int now = ++here;
+        for (int old = most; old < now && !most.compare_exchange_weak(old, now);) continue;
+        wait_for([&] { return most == kTogether && named == kNamed; });
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));  // more would come now
+        --here;
+      });
+    });
+  EXPECT_TRUE(wait_for([&] { return most == kTogether; }));
+  Workers(kNamed, {}).for_each(kNamed, kWorthManyThreads, [&](std::int64_t, int) {
+    ++named;
+    EXPECT_TRUE(wait_for([&] { return named == kNamed; }));
+  });
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(most, kTogether);
+}
+
 #if defined(__linux__)
 TEST(WorkersNoOracle, ThreadsWithoutWorkEnd) {
   const auto threads = [] {
@@ -148,7 +173,7 @@ TEST(WorkersNoOracle, ThreadsWithoutWorkEnd) {
 }
 #endif
 
-TEST(WorkersNoOracle, InterruptEndsAllSeats) {
+TEST(WorkersNoOracle, InterruptEndsAllWorkers) {
   const auto start = Clock::now();
   Workers workers(3, [&] { return seconds_since(start) > 0.1; });
   EXPECT_THROW(workers.for_each(3, kWorthManyThreads,
