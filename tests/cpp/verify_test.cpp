@@ -2,6 +2,8 @@
 // FASTKMEANS_VERIFY=1 finds a shard that is wrong, and is content with those that are right.
 #include "verify.hpp"
 
+#include <typeindex>
+
 #include "host/host_shard.hpp"
 #include "testing.hpp"
 
@@ -54,6 +56,21 @@ TEST(VerifyNoOracle, NamesWhatIsWrong) {
                   {"row 102", "label 0 (D = 25)", "label 1 (D = 25)", "some_filter", "some_isa"});
   expect_contains(message_of<std::runtime_error>([&] { assign(Mistaken::distance); }),
                   {"row 102", "label 1 (D = 24.99", "label 1 (D = 25)"});
+}
+
+TEST(VerifyNoOracle, OnlyIfTheEnvironmentAsks) {
+  const Matrix x(3, 1, {1, 2, 30});
+  const HostArray rows(x.view());
+  Workers workers(1, {});
+  const Execution execution;
+  const auto kind = [&](const char* value) {
+    const Environment verify("FASTKMEANS_VERIFY", value);
+    const auto shard = make_shard(rows, euclidean(), execution, workers);
+    const Shard& made = *shard;
+    return std::type_index(typeid(made));
+  };
+  EXPECT_EQ(kind(nullptr), kind("0"));
+  EXPECT_NE(kind(nullptr), kind("1"));
 }
 
 TEST(Verify, EveryPathIsRight) {
