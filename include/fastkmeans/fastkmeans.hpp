@@ -4,7 +4,8 @@
 //
 // Thread-safe: any number of fits may run at once. Errors are thrown in the calling thread:
 //   std::invalid_argument  a parameter or the data is wrong (names it, the value and what is allowed)
-//   std::runtime_error     FASTKMEANS_ISA or Execution::isa cannot be had; or, with FASTKMEANS_VERIFY=1 in the environment,
+//   std::runtime_error     FASTKMEANS_ISA or Execution::isa cannot be had; or, with FASTKMEANS_VERIFY=1 in the
+//   environment,
 //                          an assignment of which 1,000 rows are checked is not that of the scalar oracle
 //   Interrupted            Execution::interrupt returned true
 //   std::bad_alloc         out of memory
