@@ -267,7 +267,7 @@ MUTANTS = [
     Mutant("lowered_distance", "true_distance(distance) < true_distance(kept)", "distance < kept"),
     Mutant("largest_of_weight", "rows_.weight(i) > 0", "true"),
     Mutant("mass_weights", " * static_cast<Mass>(rows_.weight(i))", ""),
-    Mutant("mass_of_parts", "mass >= parts[part]", "mass > parts[part]"),
+    Mutant("mass_of_parts", "row += kRowsPerPass", "++row"),
     Mutant("row_at", "mass < own", "mass <= own"),
     Mutant("row_at", "return row", "return row + 1"),
     # Shards.

@@ -202,9 +202,9 @@ std::int64_t HostShard::row_at(int exponent, Mass mass) {
                         parts[static_cast<std::size_t>(first / kRowsPerPass)] = mass_of(first, count, factor);
                       });
   std::int64_t row = 0;
-  for (std::size_t part = 0; mass >= parts[part]; ++part) {  // mutant: mass_of_parts
+  for (std::size_t part = 0; mass >= parts[part]; ++part) {
     mass -= parts[part];
-    row += kRowsPerPass;
+    row += kRowsPerPass;  // mutant: mass_of_parts
   }
   for (;; ++row) {
     const Mass own = mass_of(row, 1, factor);
