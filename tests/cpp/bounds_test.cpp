@@ -118,6 +118,31 @@ TEST(BoundsNoOracle, CopiesThatPart) {
   }
 }
 
+// The same where few rows of a tile need the group of the copy, and are gathered: those at 500, whose nearest is 1.
+TEST(BoundsNoOracle, CopiesThatPartFromGatheredRows) {
+  Matrix x(200, 4);
+  std::vector<std::int32_t> before(200, 0), after(200, 0);
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const bool few = i % 5 == 4;
+    x.row(i)[0] = few ? 500 : -1000;
+    before[static_cast<std::size_t>(i)] = few ? 1 : 0;
+    after[static_cast<std::size_t>(i)] = few ? 199 : 0;
+  }
+  for (const Path& path : bounded_paths()) {
+    Matrix centroids = far_centroids(200);
+    for (std::int64_t c = 2; c < 200; ++c) put(centroids, c, 1000 + 0.01f * static_cast<float>(c));
+    put(centroids, 0, -990);
+    put(centroids, 1, 510);
+    Moves moves(path, x);
+    for (int step = 0; step < 3; ++step) EXPECT_EQ(moves.assign(centroids), before) << path;
+    put(centroids, 199, 510);
+    EXPECT_EQ(moves.assign(centroids), before) << "ties to the lower";
+    EXPECT_LT(moves.filter.scored, x.rows * 60) << path << ": all rows needed the group";
+    put(centroids, 199, 505);
+    EXPECT_EQ(moves.assign(centroids), after) << path;
+  }
+}
+
 // Few rows of a tile need a group: they are gathered, and each keeps its own label and bound.
 TEST(BoundsNoOracle, SomeRowsOfATile) {
   Random random(119);
