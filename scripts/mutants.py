@@ -175,7 +175,12 @@ MUTANTS = [
     Mutant("gave_up_said", ", gave_up", ""),
     Mutant("changed_rows", "!previous || ", "previous && "),
     Mutant("counted_rows", "taken *", "tile_.size() *"),
-    Mutant("bounded_counted_rows", "taken_ *", "tile_.size() *"),
+    Mutant(
+        "bounded_counted_rows",
+        "taken_ *",
+        "tile_.size() *",
+        "rows do not change, and where one is bad no bounds are kept: all rows of a tile take part",
+    ),
     Mutant("counted_centroids", "std::min(end * panels_.width, k_)", "end * panels_.width"),
     # Sketches of rows, kept from one assignment to the next.
     Mutant("sketches_complete", "call.keeps_sketches && ", ""),

@@ -184,6 +184,36 @@ TEST(GiveUpNoOracle, LabelsAsHintsSurviveGivingUp) {
   }
 }
 
+// Sketches are kept for the assignments to come; those of tiles given up, of assignments that end a run, and of tiles
+// that share a group of rows are not. The labels before are of other centroids of the same blob: from there, only what
+// is known of the row itself leads to the nearest.
+TEST(GiveUpNoOracle, SketchesThatAreNotThereAreNotUsed) {
+  const Environment none("FASTKMEANS_FILTER", nullptr);
+  Random random(105);
+  const Hopeless data(1000, 400, random);
+  for (const cpu::Isa* isa : kernel_isas()) {
+    if (!isa->kernels->sketch) continue;
+    const Assignment expected = assign(on({std::string(isa->name), "fp32"}), data.x.view(), data.centroids);
+    std::vector<std::int32_t> others = expected.labels;
+    for (auto& label : others) label += label < 397 ? 3 : -3;
+    for (const char* filter : {"int8", ""})
+      for (const int threads : {1, 4})
+        for (const std::int64_t chunk : {5, 51'200}) {
+          SCOPED_TRACE(::testing::Message() << isa->name << ' ' << filter << " threads " << threads << ' ' << chunk);
+          Execution execution = on({std::string(isa->name), filter}, threads);
+          execution.chunk_size_data = chunk;
+          Assigner assigner(execution, data.x.view());
+          for (const bool more : {false, true, true, true, true, true, true}) {
+            std::vector<std::int32_t> labels = others;
+            std::vector<float> distances(labels.size());
+            assigner.assign(data.centroids, labels.data(), more, labels.data(), distances.data());
+            EXPECT_EQ(labels, expected.labels);
+            EXPECT_TRUE(same_bits(distances, expected.distances));
+          }
+        }
+  }
+}
+
 // Whole fits in which the planner gives up, rests and tries again.
 TEST(GiveUp, FitsThatGiveUpEqualTheOracle) {
   const Environment none("FASTKMEANS_FILTER", nullptr);

@@ -38,7 +38,9 @@ TEST(ShardsByHandNoOracle, ManyShardsAreOne) {
 TEST(ShardsByHandNoOracle, AnotherRunStartsAfresh) {
   Random random(231);
   const Matrix x = random_rows(Kind::normal, 60, 3, random);
-  const Matrix first = centroids_near(x, 5, random), second = centroids_near(x, 5, random);
+  const Matrix first = centroids_near(x, 5, random);
+  Matrix second = centroids_near(x, 5, random);
+  std::fill_n(second.row(2), 3, 1000.0f);  // empty, unless members of the run before are left
   Weights weights(60);
   for (auto& weight : weights) weight = draw(random, 1, 3);
   const FixedPoint scale({8.0f, 8.0f, 8.0f}, 1.0f, 200);
@@ -49,18 +51,34 @@ TEST(ShardsByHandNoOracle, AnotherRunStartsAfresh) {
     NoReducer reducer;
     const auto run = [&](fastkmeans::Shard& shard, const Matrix& centroids) {
       shard.start_run(centroids.values);
+      std::int64_t empty = 0;
       for (int iteration = 0; iteration < 2; ++iteration) {
         shard.assign(true);
         shard.accumulate(scale);
         shard.update(reducer);
+        empty += shard.updated().empty;
       }
-      return std::pair(shard.centroids(), shard.updated().empty);
+      return std::pair(shard.centroids(), empty);
     };
     const auto used = make_shard(rows, euclidean(), execution, workers),
                fresh = make_shard(rows, euclidean(), execution, workers);
     run(*used, first);
     EXPECT_EQ(run(*used, second), run(*fresh, second)) << (of_rows ? "weighted" : "");
   }
+}
+
+// Each thread sums and looks at rows of its own.
+TEST(ShardsByHandNoOracle, ManyThreadsAreOne) {
+  Random random(234);
+  Matrix x = random_rows(Kind::normal, 30'000, 8, random);
+  x.row(3)[2] = 1000;  // the largest of its column, seen by one thread
+  const Matrix start = centroids_near(x, 9, random);
+  Params params = params_of(9, 3, 0);
+  params.init = start.view();
+  params.execution.n_threads = 1;
+  const Result expected = fit(x.view(), params);
+  params.execution.n_threads = 4;
+  for (int repeat = 0; repeat < 5; ++repeat) expect_same(fit(x.view(), params), expected);
 }
 
 // --- Weights ---
@@ -158,6 +176,7 @@ TEST(MetricsByHandNoOracle, GivenCentroidsAndRelocatedRowsHaveLengthOne) {
   Params params = params_of(2, 1, 0);
   params.init = start.view();
   const Result got = fit_on_shards(Matrix(2, 2, {3, 0, 0, 5}).view(), {2}, params, spherical())[0];
+  EXPECT_EQ(got.iterations[0].empty, 0);
   EXPECT_EQ(got.centroids, (std::vector<float>{1, 0, 0, 1}));
   // (0, 5) is farthest from (1, 0), and moves to the empty cluster.
   const Matrix lopsided(2, 2, {1, 0, -1, -1});
