@@ -264,7 +264,7 @@ MUTANTS = [
     # Loop and choice.
     Mutant("settled", "stats.changed == 0 && ", "stats.changed == 0 || "),
     Mutant("below_tol", "stats.shift < params.tol", "stats.shift <= params.tol"),
-    Mutant("no_rows", "x.rows == 0", "false"),
+    Mutant("no_rows", "x_.rows == 0", "false"),
     Mutant("best_run_tie", "run.inertia < best.inertia", "run.inertia <= best.inertia"),
     Mutant("stopped_runs", "= run.stopped", "= false"),
     Mutant("best_run_assigned", "best.settled = false", "static_cast<void>(0)"),

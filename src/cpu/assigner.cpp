@@ -66,7 +66,7 @@ Assigner::Assigner(const MatrixView& x, const Metric& metric, const Kernels& ker
 
 Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                           float* distances) {
-  if (x_.rows == 0) return {};
+  if (x_.rows == 0) return {};  // mutant: no_rows
   if (centre_.empty()) find_centre();
   Call call = {.centroids = centroids,
                .previous = previous,
