@@ -99,23 +99,25 @@ TEST(BoundsNoOracle, TheOwnCentroidLeaves) {
   }
 }
 
-// A copy is not scored, so the best score of its group says nothing about it. Here 199, whose group is far, becomes a
-// copy of 0, the nearest; then it moves a little, and is the nearest itself.
+// A copy is not scored, so the best score of its group says nothing about it. Here the twin, whose group is far and may
+// have several panels, becomes a copy of 0, the nearest; then it moves a little, and is the nearest itself.
 TEST(BoundsNoOracle, CopiesThatPart) {
   Random random(118);
   const Matrix x = rows_about(0, random);
-  for (const Path& path : bounded_paths()) {
-    Matrix centroids = far_centroids(200);
-    put(centroids, 0, 30);
-    Moves moves(path, x);
-    for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
-    put(centroids, 199, 30);
-    for (int step = 0; step < 2; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << "ties to the lower";
-    put(centroids, 199, 10);
-    EXPECT_TRUE(all_are(moves.assign(centroids), 199)) << path;
-    put(centroids, 0, 5);
-    EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << path;
-  }
+  for (const Path& path : bounded_paths())
+    for (const auto& [k, twin] : {std::pair{200, 199}, {1200, 1199}, {1200, 1160}, {1200, 1130}}) {
+      SCOPED_TRACE(::testing::Message() << path << ' ' << k << ' ' << twin);
+      Matrix centroids = far_centroids(k);
+      put(centroids, 0, 30);
+      Moves moves(path, x);
+      for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+      put(centroids, twin, 30);
+      for (int step = 0; step < 2; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << "ties to the lower";
+      put(centroids, twin, 10);
+      EXPECT_TRUE(all_are(moves.assign(centroids), twin));
+      put(centroids, 0, 5);
+      EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+    }
 }
 
 // The same where few rows of a tile need the group of the copy, and are gathered: those at 500, whose nearest is 1.
