@@ -67,10 +67,10 @@ TEST(ShardsByHandNoOracle, AnotherRunStartsAfresh) {
   }
 }
 
-// Each thread sums and looks at rows of its own.
+// Each thread sums and looks at rows of its own: enough of them for several threads.
 TEST(ShardsByHandNoOracle, ManyThreadsAreOne) {
   Random random(234);
-  Matrix x = random_rows(Kind::normal, 30'000, 8, random);
+  Matrix x = random_rows(Kind::normal, 100'000, 32, random);
   x.row(3)[2] = 1000;  // the largest of its column, seen by one thread
   const Matrix start = centroids_near(x, 9, random);
   Params params = params_of(9, 3, 0);
