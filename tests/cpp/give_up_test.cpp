@@ -184,9 +184,8 @@ TEST(GiveUpNoOracle, LabelsAsHintsSurviveGivingUp) {
   }
 }
 
-// Sketches are kept for the assignments to come; those of tiles given up, of assignments that end a run, and of tiles
-// that share a group of rows are not. The labels before are of other centroids near by: from there, only what is known
-// of the row itself leads to the nearest.
+// Sketches are kept for the assignments to come; those of tiles given up and of assignments that end a run are not. The
+// labels before are of other centroids near by: from there, only what is known of the row itself leads to the nearest.
 TEST(GiveUpNoOracle, SketchesThatAreNotThereAreNotUsed) {
   const Environment none("FASTKMEANS_FILTER", nullptr);
   Random random(105);

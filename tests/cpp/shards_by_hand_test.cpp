@@ -74,6 +74,7 @@ TEST(ShardsByHandNoOracle, ManyThreadsAreOne) {
   x.row(3)[2] = 1000;  // the largest of its column, seen by one thread
   const Matrix start = centroids_near(x, 9, random);
   Params params = params_of(9, 3, 0);
+  params.max_points_per_centroid.reset();
   params.init = start.view();
   params.execution.n_threads = 1;
   const Result expected = fit(x.view(), params);
