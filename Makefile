@@ -5,7 +5,7 @@
 #   make test       C++ tests (for every instruction set a machine must have), then Python tests
 #   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
 #   make fuzz       random fits in hostile memory beside the oracle, for SECONDS=60; FUZZ_SEED and FUZZ_CASE repeat one
-#   make mutation   break the sources one line at a time: a test must notice each (10 minutes)
+#   make mutation   break the sources one line at a time: a test must notice each (an hour)
 #   make bench-check  the `ci` benchmarks in turns with those of the last committed baseline; fails at 15 % slower
 #                   (ARGS="--baseline COMMIT --preset readme --tokens FILE.npy --mnist FOLDER --limit 1.03")
 #   make lint       ruff, mypy, clang-format; includes of src/ run downwards

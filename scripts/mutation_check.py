@@ -121,6 +121,8 @@ def main() -> int:
     wrong = faults(marked, MUTANTS)
     line_of = {rule: lines[0] for rule, lines in marked.items()}
     chosen = [m for m in MUTANTS if m.rule in line_of and options.only in f"{m.rule} {line_of[m.rule].file}"]
+    # Those of a file follow each other: what includes it is compiled once for each, not again for the file put back.
+    chosen.sort(key=lambda mutant: line_of[mutant.rule].file)
     if options.list:
         for mutant in chosen:
             print(describe(mutant, line_of[mutant.rule]) + f" (harmless: {mutant.harmless})" * bool(mutant.harmless))

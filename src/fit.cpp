@@ -58,6 +58,7 @@ std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Para
 
 std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   std::int64_t own = rows.rows();
+  // mutant: total_of_weights
   if (rows.weights()) own = std::accumulate(rows.weights(), rows.weights() + rows.rows(), std::int64_t{0});
   return sum_over_shards(own, reducer);
 }
@@ -67,7 +68,7 @@ std::vector<float> initial(const Source& used, const Metric& metric, const Param
   if (!params.init)
     return initial_centroids(used, metric, params.k, params.seed, static_cast<std::uint32_t>(redo), reducer, workers);
   std::vector<float> centroids = given_centroids(*params.init, "init", workers);
-  if (!metric.keeps_rows())
+  if (!metric.keeps_rows())  // mutant: init_transformed
     for (std::int64_t c = 0; c < params.k; ++c) metric.transform(centroids.data() + c * used.cols(), used.cols());
   return centroids;
 }
@@ -91,7 +92,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
     shard.set_centroids(std::move(centroids));
   } else {
     shard.start_run(std::move(centroids));
-    best.settled = false;
+    best.settled = false;  // mutant: best_run_assigned
   }
   return best;
 }
@@ -178,7 +179,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   const HostArray rows(x);
   const auto shard = make_shard(rows, euclidean(), params.execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
-  if (x.rows == 0) return {};  // mutant: no_rows
+  if (x.rows == 0) return {};
 
   shard->assign(false);
   NoReducer reducer;

@@ -72,10 +72,14 @@ class Verified final : public Shard {
     workers_.for_each(kChecked, operations, [&](std::int64_t i, int worker) {
       const auto at = static_cast<std::size_t>(i);
       float* row = &values[at * static_cast<std::size_t>(d)];
+      // mutant: bad_rows_not_verified
       if (!is_valid(row, d)) return;  // the check of rows speaks of these
+      // mutant: verified_row
       metric_.transform(row, d);
       const Nearest nearest = scalar_nearest(row, view, tiny, [&] { workers_.checkpoint(worker); });
+      // mutant: verified_label
       if (nearest.label == labels[at] &&
+          // mutant: verified_distance
           std::bit_cast<std::uint32_t>(nearest.distance) == std::bit_cast<std::uint32_t>(distances[at]))
         return;
       throw std::runtime_error("FASTKMEANS_VERIFY: row " + std::to_string(rows_.number(drawn[at])) + " got " +

@@ -43,6 +43,7 @@ void accumulate(const Source& rows, const Metric& metric, const std::int32_t* fr
       add_row(scale, row, times, into.hi_row(c), into.lo_row(c));
     into.count(c, times);
   };
+  // mutant: summed_rows
   const auto changed = [&](std::int64_t i) { return (!from || from[i] != to[i]) && rows.weight(i) > 0; };
   const std::int64_t most = tile_rows(x.cols);
   const auto add_tile = [&](std::int64_t first, std::int64_t count, int worker) {
@@ -58,7 +59,7 @@ void accumulate(const Source& rows, const Metric& metric, const std::int32_t* fr
       while (run < end && changed(run)) ++run;
       if (run > i) mine.tile->load(i, run - i);
       for (std::int64_t r = 0; i < run; ++i, ++r) {
-        if (from) move(into, mine.tile->row(r), from[i], -rows.weight(i));
+        if (from) move(into, mine.tile->row(r), from[i], -rows.weight(i));  // mutant: moved_out
         move(into, mine.tile->row(r), to[i], rows.weight(i));
       }
       while (i < end && !changed(i)) ++i;
@@ -67,7 +68,7 @@ void accumulate(const Source& rows, const Metric& metric, const std::int32_t* fr
   const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
   workers.for_blocks(x.rows, most, operations, add_tile, most * padded(x.cols) * 4);
   for (const Worker& part : parts)
-    if (part.sums) sums.add(*part.sums);
+    if (part.sums) sums.add(*part.sums);  // mutant: sums_of_all_workers
 }
 
 }  // namespace fastkmeans::cpu

@@ -31,7 +31,7 @@ class Argmin {
     labels_[s] = label;
     distances_[s] = distance;
     // A comparison with NaN is false; infinity would not do, since a start, and so a score, may be +infinity.
-    thresholds_[s] = radii_[s] = std::numeric_limits<float>::quiet_NaN();
+    thresholds_[s] = radii_[s] = std::numeric_limits<float>::quiet_NaN();  // mutant: none_passes
   }
   // Nothing is known yet: every score passes but the -infinity of centroids left out.
   void start(std::int64_t slot) {
@@ -54,7 +54,7 @@ class Argmin {
     const auto s = static_cast<std::size_t>(slot);
     if (distance < distances_[s])
       start(slot, c, distance, point);
-    else if (distance == distances_[s] && c < labels_[s])
+    else if (distance == distances_[s] && c < labels_[s])  // mutant: tie_rule
       labels_[s] = c;
   }
   // From `size` on there are no rows: kernels that take whole groups of rows find nothing.

@@ -42,6 +42,7 @@ struct AssignTask {
 
   // The answer for a row.
   void answer(std::int64_t row, std::int32_t label, float stored, AssignCounts& counts) const {
+    // mutant: changed_rows
     counts.changed += !previous || previous[row] != label;  // before labels, which may be the same array
     counts.inertia.add(stored);
     labels[row] = label;
@@ -65,7 +66,7 @@ AssignCounts assign_tiles(const AssignTask& task, double operations, std::int64_
     const bool finished = mine->assign(first, count, worker, tile);
     give_up.note(first, count, tile.effort.refined, finished);
     AssignCounts& my_counts = counts[static_cast<std::size_t>(worker)];
-    if (finished)
+    if (finished)  // mutant: counted_if_finished
       my_counts.add(tile);
     else
       my_counts.abandoned += tile.effort;

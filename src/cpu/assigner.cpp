@@ -66,13 +66,14 @@ Assigner::Assigner(const MatrixView& x, const Metric& metric, const Kernels& ker
 
 Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                           float* distances) {
-  if (x_.rows == 0) return {};
+  if (x_.rows == 0) return {};  // mutant: no_rows
   if (centre_.empty()) find_centre();
   Call call = {.centroids = centroids,
                .previous = previous,
                .more = more,
                .labels = labels,
                .distances = distances,
+               // mutant: tiny_limit
                .tiny = kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow),
                .tile_rows = 0,
                .keeps_sketches = false};
@@ -91,7 +92,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   const bool bounds_known = bounds_ && bounds_->known();
   // Tiles of less than a group would write into each other's places.
   call.keeps_sketches = plan.filter == Filter::int8 && (more || sketches_complete_) &&
-                        call.tile_rows % sketched_group(*kernels_.sketch) == 0;
+                        call.tile_rows % sketched_group(*kernels_.sketch) == 0;  // mutant: whole_groups_kept
 
   AssignCounts counts = run(call, plan.filter, plan.most_refined, nullptr);
   const auto rows = static_cast<double>(x_.rows);
@@ -108,6 +109,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
                  .most_scored = plan.most_scored,
                  .gave_up = gave_up});
   const bool all_good = counts.check.bad == 0;
+  // mutant: sketches_complete
   sketches_complete_ = sketches_complete_ || (call.keeps_sketches && !gave_up && all_good);
   follows_ = more && all_good;
   if (follows_ && bounds_) bounds_->set_known();
@@ -143,10 +145,11 @@ void Assigner::find_centre() {
 }
 
 void Assigner::keep_bounds(const Call& call, bool wanted) {
+  // mutant: old_bounds
   if (!follows_ || !wanted || !call.previous || (bounds_ && !bounds_->fits(call.tile_rows, call.centroids)))
     bounds_.reset();
   if (bounds_)
-    bounds_->move_to(call.centroids, workers_);
+    bounds_->move_to(call.centroids, workers_);  // mutant: bounds_moved
   else if (follows_ && wanted && call.previous && call.more)
     bounds_ = std::make_unique<LowerBounds>(x_.rows, call.tile_rows, call.centroids, kernels_.panel_width, workers_);
 }
@@ -186,6 +189,7 @@ AssignCounts Assigner::run_fp32(const Call& call, const AssignTask& task) {
   const CentredPoints::Source source = {.centroids = centroids_, .bound = bound, .kernels = kernels_};
   float_panels_.prepare(centroids_, bound, kernels_, workers_);
   if (bounds_) return assign_bounded<CentredPoints>(task, source, float_panels_, *bounds_, workers_);
+  // mutant: tiny_scaled
   if (!call.tiny) return assign_all<CentredPoints, AllRows>(task, source, float_panels_, workers_);
   // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
   tiny_centroids_.prepare(call.centroids, {}, kTinyScale, {}, workers_);

@@ -16,6 +16,7 @@ constexpr std::int64_t kPerPartition = 1024;
 struct Hashed {
   std::uint64_t hash;
   std::int32_t c;
+  // mutant: copy_of_lowest
   bool operator<(const Hashed& other) const { return hash != other.hash ? hash < other.hash : c < other.c; }
 };
 
@@ -56,9 +57,10 @@ std::vector<std::uint8_t> find_copies(const float* rows, std::int64_t k, std::in
                end = partitions.rows.begin() + partitions.starts[static_cast<std::size_t>(p) + 1];
     std::sort(begin, end);
     for (auto lowest = begin, at = begin; at != end; ++at) {
-      if (at->hash != lowest->hash) lowest = at;
+      if (at->hash != lowest->hash) lowest = at;  // mutant: copies_by_hash
       copies[static_cast<std::size_t>(at->c)] =
-          at != lowest &&
+          at != lowest &&  // mutant: lowest_is_no_copy
+          // mutant: copies_by_value
           std::memcmp(rows + lowest->c * ld, rows + at->c * ld, static_cast<std::size_t>(d) * sizeof(float)) == 0;
     }
   });

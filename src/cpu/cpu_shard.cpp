@@ -80,6 +80,7 @@ class CpuShard final : public HostShard {
         }
         float& kept = distances[first + i];
         const float distance = store_distance(least, scale);
+        // mutant: lowered_distance
         if (first_of_all || true_distance(distance) < true_distance(kept)) kept = distance;
       }
     };

@@ -26,7 +26,7 @@ class AllPanels {
   bool scan(std::int64_t taken, int worker, Effort& effort) {
     const auto view = tile_.points().view(tile_.size());
     for (std::int64_t panel = 0; panel < tile_.panels().count; ++panel) {
-      effort.scored += taken * tile_.members(panel, panel + 1);
+      effort.scored += taken * tile_.members(panel, panel + 1);  // mutant: counted_rows
       if (!tile_.may_go_on(panel, worker, effort)) return false;
       effort.refined += tile_.scan(
           view, panel, tile_.argmin().thresholds(), [](std::int32_t i) { return i; }, nullptr);
@@ -78,6 +78,7 @@ class BoundedPanels {
   }
   bool has_copy(std::int64_t group) const {
     const auto flags = tile_.panels().has_copy.begin();
+    // mutant: copies_of_a_group
     return std::find(flags + begin_of(group), flags + end_of(group), 1) != flags + end_of(group);
   }
 
@@ -98,11 +99,11 @@ class BoundedPanels {
 
   bool scan_all(std::int64_t group, int worker, Effort& effort) {
     const View view = tile_.points().view(tile_.size());
-    effort.scored += taken_ * tile_.members(begin_of(group), end_of(group));
+    effort.scored += taken_ * tile_.members(begin_of(group), end_of(group));  // mutant: bounded_counted_rows
     if (!scan(
             group, view, [&] { return tile_.argmin().thresholds(); }, [](std::int32_t i) { return i; }, worker, effort))
       return false;
-    if (has_copy(group))
+    if (has_copy(group))  // mutant: copies_have_no_bound
       bounds_.forget_all(group);
     else
       bounds_.learn_all(group, view.sq_norms, view.errors);
@@ -115,14 +116,15 @@ class BoundedPanels {
     std::fill(thresholds_.begin() + count, thresholds_.begin() + view.count, std::numeric_limits<float>::quiet_NaN());
     const auto thresholds = [&] {
       for (std::int64_t i = 0; i < count; ++i)
-        thresholds_[static_cast<std::size_t>(i)] = tile_.argmin().threshold(chosen[i]);
+        thresholds_[static_cast<std::size_t>(i)] = tile_.argmin().threshold(chosen[i]);  // mutant: thresholds_gathered
       return thresholds_.data();
     };
     effort.scored += count * tile_.members(begin_of(group), end_of(group));
     if (!scan(
+            // mutant: hits_scattered
             group, view, thresholds, [chosen](std::int32_t i) { return chosen[i]; }, worker, effort))
       return false;
-    if (has_copy(group))
+    if (has_copy(group))  // mutant: chosen_copies_have_no_bound
       bounds_.forget_chosen(group, count);
     else
       bounds_.learn_chosen(group, count, view.sq_norms, view.errors);

@@ -23,7 +23,7 @@ struct AllRows {
 };
 struct TinyRows {
   static constexpr bool kScaled = true;
-  static bool takes(std::uint32_t largest) { return largest < magnitude_bits(kTinyBelow); }
+  static bool takes(std::uint32_t largest) { return largest < magnitude_bits(kTinyBelow); }  // mutant: tiny_row_limit
 };
 struct OtherRows {
   static constexpr bool kScaled = false;
@@ -100,12 +100,13 @@ class FilterTile {
   void answer(AssignCounts& counts) const {
     for (std::int64_t i = 0; i < size_; ++i)
       if (argmin_.has_label(i))
+        // mutant: scaled_marked
         task_.answer(first_ + i, argmin_.label(i), store_distance(argmin_.distance(i), Selection::kScaled), counts);
   }
 
   // Centroids in panels [begin, end): the last panel may be filled up.
   std::int64_t members(std::int64_t begin, std::int64_t end) const {
-    return std::min(end * panels_.width, k_) - begin * panels_.width;
+    return std::min(end * panels_.width, k_) - begin * panels_.width;  // mutant: counted_centroids
   }
   std::int64_t size() const { return size_; }
   const Panels& panels() const { return panels_; }
@@ -130,7 +131,7 @@ class FilterTile {
       points_.clear(slot);
       return false;
     }
-    if constexpr (Selection::kScaled) rows_.scale(slot);
+    if constexpr (Selection::kScaled) rows_.scale(slot);  // mutant: tiny_rows_scaled
     points_.describe(rows_.row(slot), slot);
     start(slot);
     return true;

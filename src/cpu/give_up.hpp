@@ -18,9 +18,10 @@ class GiveUp {
       : tile_rows_(tile_rows),
         most_refined_(most_refined),
         only_(only),
-        done_(static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows)) {}
+        done_(static_cast<std::size_t>((rows + tile_rows - 1) / tile_rows)) {}  // mutant: tiles_left
 
   // Whether the tile that begins with this row is not to be begun here.
+  // mutant: refused_tiles
   bool refuses(std::int64_t first) const { return only_ ? !(*only_)[tile(first)] : given_up_.load(); }
   // A tile was worked on. Only what is finished is done: a tile that was refused, for whatever reason, is not.
   void note(std::int64_t first, std::int64_t rows, std::int64_t refined, bool finished);

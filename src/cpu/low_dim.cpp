@@ -36,7 +36,7 @@ class LowDimTile {
         counts.check.note(first + i);
         who_[s] = 0;
         distances_[s] = 0;
-      } else if (!(second_[s] < thresholds_[s])) {  // mutant: narrow_second_best
+      } else if (!(second_[s] < thresholds_[s])) {  // mutant: low_dim_second_best
         search(i, counts.effort);
       }
       task_.answer(first + i, who_[s], distances_[s], counts);
@@ -68,7 +68,7 @@ class LowDimTile {
     const auto s = static_cast<std::size_t>(i);
     for (std::int32_t c = 0; c < centroids_.k; ++c) {
       const float d = distance(i, c);
-      if (c == 0 || d < distances_[s]) {  // mutant: narrow_tie_rule
+      if (c == 0 || d < distances_[s]) {  // mutant: low_dim_tie_rule
         distances_[s] = d;
         who_[s] = c;
       }

@@ -53,7 +53,7 @@ void nearest_two(const LowDimScan& given) {
           const F32 now = score[e][v];
           const I32 better = now > best[v];
           const F32 lower = better ? best[v] : now;
-          second[v] = lower > second[v] ? lower : second[v];  // mutant: narrow_second
+          second[v] = lower > second[v] ? lower : second[v];  // mutant: low_dim_second
           best[v] = better ? now : best[v];
           who[v] = better ? broadcast_integer(static_cast<std::int32_t>(c + e)) : who[v];
         }

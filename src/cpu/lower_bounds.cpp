@@ -35,11 +35,12 @@ void LowerBounds::move_to(CentroidsView centroids, Workers& workers) {
     for (std::int64_t place = begin; place < end; ++place) {
       const std::int32_t c = groups_.order[static_cast<std::size_t>(place)];
       float* before = centroids_.data() + c * centroids.d;
-      most = std::max(most, sq_distance(centroids.row(c), before, centroids.d));
-      std::copy_n(centroids.row(c), centroids.d, before);
+      most = std::max(most, sq_distance(centroids.row(c), before, centroids.d));  // mutant: lower_bound_farthest_move
+      std::copy_n(centroids.row(c), centroids.d, before);                         // mutant: lower_bound_moves_from_last
     }
     // fp64 sums of squares and a root, then the sum with what was there: all rounded up.
     float& drift = drift_[static_cast<std::size_t>(group)];
+    // mutant: lower_bound_moves_add_up
     drift = round_up((static_cast<double>(drift) + std::sqrt(most)) * (1 + kFp64Slack));
   });
 }
@@ -60,6 +61,7 @@ std::int64_t TileBounds::choose(std::int64_t group, const float* radii) {
 void TileBounds::begin_group(std::int64_t rows) { std::copy_n(best_.begin(), rows, group_best_.begin()); }
 
 void TileBounds::add_panel(std::int64_t rows) {
+  // mutant: group_best
   for (std::size_t i = 0; i < static_cast<std::size_t>(rows); ++i) group_best_[i] = std::max(group_best_[i], best_[i]);
 }
 
@@ -76,6 +78,7 @@ void TileBounds::learn_all(std::int64_t group, const float* sq_norms, const floa
 void TileBounds::learn_chosen(std::int64_t group, std::int64_t count, const float* sq_norms, const float* errors) {
   lower(group, count, sq_norms, errors, lower_.data());
   float* values = bounds_.values(first_, group);
+  // mutant: bounds_scattered
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) values[chosen_[i]] = lower_[i];
 }
 
@@ -83,6 +86,7 @@ void TileBounds::forget_all(std::int64_t group) { std::fill_n(bounds_.values(fir
 
 void TileBounds::forget_chosen(std::int64_t group, std::int64_t count) {
   float* values = bounds_.values(first_, group);
+  // mutant: forgotten_scattered
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) values[chosen_[i]] = 0.0f;
 }
 

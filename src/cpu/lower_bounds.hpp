@@ -24,6 +24,7 @@ class LowerBounds {
 
   // Whether these bounds are of such tiles and so many centroids.
   bool fits(std::int64_t tile_rows, CentroidsView centroids) const {
+    // mutant: bounds_fit
     return tile_rows == tile_rows_ && centroids.k == static_cast<std::int64_t>(groups_.order.size());
   }
   // Whether an assignment has filled them in.
@@ -45,7 +46,7 @@ class LowerBounds {
   }
   float drift(std::int64_t group) const { return drift_[static_cast<std::size_t>(group)]; }
   // A radius as Kernels::choose compares it: values - drift rounds once, as do the terms of values.
-  static float compared(double radius) { return round_up(radius * (1 + 0x1p-20)); }  // mutant: drift_radius_up
+  static float compared(double radius) { return round_up(radius * (1 + 0x1p-20)); }  // mutant: lower_bound_radius_up
 
  private:
   // The bounds of a row: as many as 4096 centroids in panels of 16 have, and never more than the row itself in fp32 or

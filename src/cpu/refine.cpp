@@ -16,8 +16,8 @@ std::int64_t Refine::panel(std::int64_t slot, std::uint32_t passed, std::int64_t
     int best = std::countr_zero(passed);
     for (std::uint32_t rest = passed & (passed - 1); rest; rest &= rest - 1)
       if (const int v = std::countr_zero(rest); scores[v] > scores[best]) best = v;
-    if (scores[best] < argmin_.threshold(slot)) break;
-    passed &= ~(std::uint32_t{1} << best);
+    if (scores[best] < argmin_.threshold(slot)) break;  // mutant: drop_below
+    passed &= ~(std::uint32_t{1} << best);              // mutant: refine_all
     const std::int32_t c = centroids_.order[static_cast<std::size_t>(first + best)];
     argmin_.offer(slot, c, distance(slot, c), known);
     ++computed;

@@ -12,7 +12,7 @@ RowTile::RowTile(const MatrixView& x, const Metric& metric, const Kernels& kerne
       kernels_(kernels),
       capacity_(capacity),
       ld_(padded(x.cols)),
-      in_place_(metric.keeps_rows() && width == x.cols && row_in_place(x, 0)) {}
+      in_place_(metric.keeps_rows() && width == x.cols && row_in_place(x, 0)) {}  // mutant: in_place_as_wanted
 
 void RowTile::load(std::int64_t first, std::int64_t count) {
   if (!in_place_) return load_copy(first, count);
@@ -27,7 +27,7 @@ void RowTile::load_copy(std::int64_t first, std::int64_t count) {
   stride_ = ld_ * static_cast<std::int64_t>(sizeof(float));
   if (metric_.keeps_rows()) return;
   for (std::int64_t i = 0; i < count; ++i)
-    if (kernels_.largest_bits(copied(i), x_.cols) < magnitude_limit_bits(x_.cols))
+    if (kernels_.largest_bits(copied(i), x_.cols) < magnitude_limit_bits(x_.cols))  // mutant: bad_rows_kept
       metric_.transform(copied(i), x_.cols);
 }
 

@@ -33,7 +33,7 @@ typedef __m512i PointVector;
 }
 #elif defined(__AVX2__) && !defined(__AVX512F__)
 // vpmaddubsw adds two products in 16 bits, and two of its results are added before one vpmaddwd: 4 * 127 * 63 fits.
-inline constexpr float kSketchLevels = 63;
+inline constexpr float kSketchLevels = 63;  // mutant: sketch_levels_avx2
 inline constexpr int kPanelOffset = 64;
 inline constexpr int kSketchRows = 4;
 inline constexpr int kSketchGranule = 16;

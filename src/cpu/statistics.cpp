@@ -39,6 +39,7 @@ Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernel
         found.check.note(first + i);
         continue;
       }
+      // mutant: zero_rows_have_no_largest
       if (largest > 0) found.least_row_bits = std::min(found.least_row_bits, largest);
       kernels.raise_bits(row, d, found.column_bits.data());
     }
@@ -53,7 +54,7 @@ Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernel
     result.check.merge(found.check);
     least = std::min(least, found.least_row_bits);
     for (std::size_t j = 0; j < found.column_bits.size(); ++j)
-      column_bits[j] = std::max(column_bits[j], found.column_bits[j]);
+      column_bits[j] = std::max(column_bits[j], found.column_bits[j]);  // mutant: column_max_of_all_workers
   }
   result.least_row_max = least == ~0u ? 0.0f : std::bit_cast<float>(least);
   result.column_max.resize(column_bits.size());

@@ -50,7 +50,7 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
     workers.for_blocks(n, kRowsPerTask, 10.0 * static_cast<double>(n),
                        [&](std::int64_t first, std::int64_t count, int) {
                          for (std::int64_t i = first; i < first + count; ++i)
-                           if (own.rows.weight(i) > 0)
+                           if (own.rows.weight(i) > 0)  // mutant: donor_rows
                              call(i, static_cast<std::size_t>(own.labels[i]), true_distance(own.distances[i]));
                        });
   };
@@ -59,23 +59,25 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
   each_row([&](std::int64_t, std::size_t c, double distance) {
     raise(donors.farthest[c], std::bit_cast<std::uint64_t>(distance));
   });
-  reducer.max(donors.farthest.data(), count);
+  reducer.max(donors.farthest.data(), count);  // mutant: farthest_of_all_shards
   const double largest = std::bit_cast<double>(*std::max_element(donors.farthest.begin(), donors.farthest.end()));
   if (largest == 0) return {};
   int exponent = 0;  // least with largest < 2^exponent
   std::frexp(largest, &exponent);
   // Terms below 2^(exponent + s), as many as the weights say, stay below 2^63.
+  // mutant: donor_inertia_fits
   const int s = 63 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))) - exponent;
   const double factor = std::ldexp(1.0, s);
 
   each_row([&](std::int64_t i, std::size_t c, double distance) {
+    // mutant: donor_weights
     const auto share = static_cast<std::uint64_t>(distance * factor) * static_cast<std::uint64_t>(own.rows.weight(i));
     std::atomic_ref<std::uint64_t>(donors.inertia[c]).fetch_add(share, std::memory_order_relaxed);
-    if (std::bit_cast<std::uint64_t>(distance) == donors.farthest[c])
+    if (std::bit_cast<std::uint64_t>(distance) == donors.farthest[c])  // mutant: donor_row
       lower(donors.row[c], static_cast<std::uint64_t>(own.rows.number(i)));
   });
-  reducer.sum(donors.inertia.data(), count);
-  reducer.min(donors.row.data(), count);
+  reducer.sum(donors.inertia.data(), count);  // mutant: inertia_of_all_shards
+  reducer.min(donors.row.data(), count);      // mutant: lowest_row_of_all_shards
 
   std::vector<std::int64_t> order, empty;
   for (std::int64_t c = 0; c < count; ++c) {

@@ -37,7 +37,7 @@ Moments HostShard::moments() { return moments_of(x_, workers_); }
 void HostShard::start_run(std::vector<float> centroids) {
   centroids_ = std::move(centroids);
   assignments_ = 0;
-  if (sums_) sums_->clear();
+  if (sums_) sums_->clear();  // mutant: sums_forgotten
   forget();
 }
 
@@ -50,7 +50,7 @@ void HostShard::assign(bool more) {
   labels_.resize(x_.rows);
   distances_.resize(x_.rows);
   assigned_ = assign_rows(view(centroids_), first ? nullptr : before_.data(), more, labels_.data(), distances_.data());
-  if (rows_.weights()) assigned_.inertia = weighted_inertia();
+  if (rows_.weights()) assigned_.inertia = weighted_inertia();  // mutant: weighted_inertia
 }
 
 ExactSum HostShard::weighted_inertia() const {
@@ -77,8 +77,8 @@ void HostShard::accumulate(const FixedPoint& scale) {
 }
 
 void HostShard::update(Reducer& reducer) {
-  std::vector<std::uint64_t> members = sums_->members();
-  reducer.sum(members.data(), static_cast<std::int64_t>(members.size()));
+  std::vector<std::uint64_t> members = sums_->members();                   // mutant: members_or_weights
+  reducer.sum(members.data(), static_cast<std::int64_t>(members.size()));  // mutant: members_of_all_shards
   updated_ = {};
   updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
   if (updated_.empty > 0) {
@@ -96,7 +96,7 @@ void HostShard::update(Reducer& reducer) {
     for (std::int64_t c = first; c < first + count; ++c) {
       const auto weight = static_cast<std::int64_t>(sums.weights[static_cast<std::size_t>(c)]);
       float* out = next_.data() + c * now.d;
-      if (weight > 0)
+      if (weight > 0)  // mutant: empty_stays
         metric_.update(*scale_, sums.hi_row(c), sums.lo_row(c), weight, now.row(c), out);
       else
         std::copy_n(now.row(c), now.d, out);
@@ -116,19 +116,20 @@ void HostShard::relocate(const std::vector<Relocation>& relocations) {
     if (i < 0) return;  // another shard's
     std::vector<float> row(static_cast<std::size_t>(x_.cols));
     read_row(x_, i, row.data());
-    metric_.transform(row.data(), x_.cols);
+    metric_.transform(row.data(), x_.cols);  // mutant: relocated_row_transformed
+    // mutant: relocated_sums
     for (const auto& [c, times] : {std::pair(from, -rows_.weight(i)), std::pair(to, rows_.weight(i))}) {
       add_row(*scale_, row.data(), times, sums_->hi_row(c), sums_->lo_row(c));
       sums_->count(c, times);
     }
-    labels_.data()[i] = static_cast<std::int32_t>(to);
+    labels_.data()[i] = static_cast<std::int32_t>(to);  // mutant: relocated_label
   });
 }
 
 const Sums& HostShard::sums_over_shards(Reducer& reducer) {
   if (reducer.size() == 1) return *sums_;
   total_ = sums_;
-  for (auto* values : {&total_->hi, &total_->lo, &total_->weights})
+  for (auto* values : {&total_->hi, &total_->lo, &total_->weights})  // mutant: sums_of_all_shards
     reducer.sum(values->data(), static_cast<std::int64_t>(values->size()));
   return *total_;
 }
@@ -165,6 +166,7 @@ double HostShard::largest_distance() {
                       [&](std::int64_t first, std::int64_t count, int) {
                         double part = 0;
                         for (std::int64_t i = first; i < first + count; ++i)
+                          // mutant: largest_of_weight
                           if (rows_.weight(i) > 0) part = std::max(part, true_distance(distances_.data()[i]));
                         const std::lock_guard lock(mutex);
                         largest = std::max(largest, part);
@@ -175,6 +177,7 @@ double HostShard::largest_distance() {
 Mass HostShard::mass_of(std::int64_t first, std::int64_t count, double factor) const {
   Mass mass = 0;
   for (std::int64_t i = first; i < first + count; ++i)
+    // mutant: mass_weights
     mass += static_cast<Mass>(true_distance(distances_.data()[i]) * factor) * static_cast<Mass>(rows_.weight(i));
   return mass;
 }
@@ -201,11 +204,11 @@ std::int64_t HostShard::row_at(int exponent, Mass mass) {
   std::int64_t row = 0;
   for (std::size_t part = 0; mass >= parts[part]; ++part) {
     mass -= parts[part];
-    row += kRowsPerPass;
+    row += kRowsPerPass;  // mutant: mass_of_parts
   }
   for (;; ++row) {
     const Mass own = mass_of(row, 1, factor);
-    if (mass < own) return row;
+    if (mass < own) return row;  // mutant: row_at
     mass -= own;
   }
 }

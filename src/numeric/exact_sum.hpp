@@ -29,7 +29,9 @@ class ExactSum {
     const std::uint64_t low = (v & 0xffffffffu) * (weight & 0xffffffffu), high = (v >> 32) * (weight & 0xffffffffu),
                         low_again = (v & 0xffffffffu) * (weight >> 32), high_again = (v >> 32) * (weight >> 32);
     // Each product is below 2^64 and stands at its own digit.
+    // mutant: weighted_digits
     const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
+    // mutant: weighted_carry
     const std::uint64_t third = (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
     bin[0] += static_cast<std::int64_t>(low & 0xffffffffu);
     bin[1] += static_cast<std::int64_t>(second & 0xffffffffu);

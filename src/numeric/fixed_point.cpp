@@ -40,10 +40,11 @@ void Sums::add(const Sums& other) {
   add_all(other.hi, hi);
   add_all(other.lo, lo);
   add_all(other.weights, weights);
-  add_all(other.members_, members_);
+  add_all(other.members_, members_);  // mutant: members_of_all_workers
 }
 
 void Sums::clear() {
+  // mutant: cleared_sums
   for (auto* values : {&hi, &lo, &weights, &members_}) std::fill(values->begin(), values->end(), 0);
 }
 

@@ -52,6 +52,7 @@ class Sums {
   // A row of weight `times` > 0 came into the cluster, or one of weight -`times` left it.
   void count(std::int64_t c, std::int64_t times) {
     weights[static_cast<std::size_t>(c)] += static_cast<std::uint64_t>(times);
+    // mutant: members_count_rows
     if (!members_.empty()) members_[static_cast<std::size_t>(c)] += times > 0 ? 1 : ~std::uint64_t{0};
   }
   // (k) rows of weight in each cluster.

@@ -37,11 +37,11 @@ class Spherical final : public Metric {
   void transform(float* row, std::int64_t d) const override {
     float most = 0;
     for (std::int64_t j = 0; j < d; ++j) most = std::max(most, std::abs(row[j]));
-    if (most == 0) return;
+    if (most == 0) return;  // mutant: zero_row
     int exponent = 0;
     std::frexp(most, &exponent);
     // z = x 2^-exponent: the product is exact in fp64 and rounds once.
-    const double factor = std::ldexp(1.0, -exponent);
+    const double factor = std::ldexp(1.0, -exponent);  // mutant: row_scaled_first
     for (std::int64_t j = 0; j < d; ++j) row[j] = static_cast<float>(static_cast<double>(row[j]) * factor);
     const float length = std::sqrt(sq_norm<float>(d, [row](std::int64_t j) { return row[j]; }));
     for (std::int64_t j = 0; j < d; ++j) row[j] = row[j] / length;
@@ -51,6 +51,7 @@ class Spherical final : public Metric {
               const float* before, float* out) const override {
     const auto sum = [&](std::int64_t j) { return scale.sum(j, hi, lo); };
     const double length = std::sqrt(sq_norm<double>(scale.d(), sum));
+    // mutant: zero_sum_stays
     for (std::int64_t j = 0; j < scale.d(); ++j) out[j] = length > 0 ? static_cast<float>(sum(j) / length) : before[j];
   }
 };

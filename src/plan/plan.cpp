@@ -36,8 +36,9 @@ double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) 
 // sketches.
 bool takes(Filter filter, const Problem& problem) {
   switch (filter) {
+    // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
-    case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;
+    case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;  // mutant: low_dim_takes
     case Filter::fp32: break;
   }
   return true;
@@ -58,15 +59,15 @@ RowCosts row_costs(const Problem& problem, const Costs& costs) {
 // The cheapest filter, and its limit on distances. Returns what a row costs with it.
 double choose_filter(const Problem& problem, const History& history, const Costs& costs, Plan& plan) {
   double cost = plan.expected.fp32;
-  if (history.filters_rest()) return cost;
+  if (history.filters_rest()) return cost;  // mutant: filters_rest
   const double distance = costs.distance + costs.distance_element * static_cast<double>(problem.d);
   const auto choose = [&](Filter filter, double its_cost) {
     plan.filter = filter;
-    plan.most_refined = kShareForRefining * (cost - its_cost) / distance;
+    plan.most_refined = kShareForRefining * (cost - its_cost) / distance;  // mutant: most_refined
     cost = its_cost;
   };
   if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim);
-  if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);
+  if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);  // mutant: int8_worthwhile
   return cost;
 }
 
@@ -75,11 +76,10 @@ void choose_bounds(const Problem& problem, const History& history, const Costs& 
   const double bytes = static_cast<double>(plan.filter == Filter::int8 ? problem.size : 4 * problem.d);
   const double groups = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);
   const double keeping = groups * costs.bound, gathering = groups * costs.gather_byte * bytes;
-  const double scored = scored_share(problem.first ? 1 : history.changed());
+  const double scored = scored_share(problem.first ? 1 : history.changed());  // mutant: new_run_changes
   const double with = scored * (cost + keeping + gathering);
   plan.bounds =
-      // mutant: fewest_groups
-      // mutant: bounds_worthwhile
+      // mutant: planned_bounds
       groups >= kFewestGroups && !history.bounds_rest() && (keeping < kCheapBounds * cost || with < kWorthwhile * cost);
   plan.most_scored = cost / (cost + keeping + gathering);
 }
@@ -95,7 +95,7 @@ void append(std::string& line, const char* before, double value) {
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs) {
   Plan plan;
   plan.expected = row_costs(problem, costs);
-  if (problem.tiny) return plan;
+  if (problem.tiny) return plan;  // mutant: tiny_plan
   if (problem.forced) {
     if (!takes(problem.forced->filter, problem)) return plan;
     plan.filter = problem.forced->filter;

@@ -18,6 +18,7 @@ std::vector<std::uint64_t> gather_over_shards(const std::vector<std::uint64_t>& 
   std::vector<std::uint64_t> counts(static_cast<std::size_t>(reducer.size()));
   counts[static_cast<std::size_t>(reducer.rank())] = own.size();
   reducer.sum(counts.data(), reducer.size());
+  // mutant: gathered_place
   const auto before = std::accumulate(counts.begin(), counts.begin() + reducer.rank(), std::uint64_t{0});
   std::vector<std::uint64_t> all(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
   std::copy(own.begin(), own.end(), all.begin() + static_cast<std::ptrdiff_t>(before));

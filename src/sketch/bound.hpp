@@ -74,7 +74,7 @@ class FilterBound {
     float error;    // the row's share of the errors
   };
   Point point(const SketchSize& v) const {
-    // mutant: point_head
+    // mutant: point_sq_norm
     return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm),
             round_up(v.error)};
   }
@@ -86,7 +86,8 @@ class FilterBound {
 
   // The least score that a centroid with |x - c| <= radius can have.
   float threshold(const Point& point, double radius) const {
-    const double apart = radius + static_cast<double>(point.error);  // the sketches, at most; mutant: row_error
+    // mutant: row_error
+    const double apart = radius + static_cast<double>(point.error);  // the sketches, at most
     const double least =
         // mutant: threshold
         0.5 * (static_cast<double>(point.sq_norm) - (1 + kFp64Slack) * (1 + split_) * apart * apart) - score_underflow_;

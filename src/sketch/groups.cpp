@@ -63,7 +63,7 @@ Groups::Groups(const float* centroids, std::int64_t k, std::int64_t d, std::int6
                Workers& workers)
     : order(static_cast<std::size_t>(k)), members(members_) {
   std::iota(order.begin(), order.end(), 0);
-  Bisection(centroids, d, panel_width, workers).split(order.data(), k);
+  Bisection(centroids, d, panel_width, workers).split(order.data(), k);  // mutant: groups_in_order
 }
 
 }  // namespace fastkmeans

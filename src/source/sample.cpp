@@ -34,6 +34,7 @@ struct Candidate {
   std::int64_t number;  // among the rows of all shards: decides between equal keys
   std::int64_t index;   // among those of its shard
   int rank;
+  // mutant: equal_keys
   bool operator<(const Candidate& other) const { return key != other.key ? key < other.key : number < other.number; }
 };
 
@@ -55,6 +56,7 @@ std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const 
   const auto look = [&](std::int64_t first, std::int64_t count, int) {
     std::vector<KeyedRow> part;
     for (std::int64_t i = first; i < first + count; ++i)
+      // mutant: candidates_of_weight
       if (const std::uint64_t k = key(rows.number(i)); low <= k && k <= high && rows.weight(i) > 0)
         part.push_back({k, i});
     const std::lock_guard lock(mutex);
@@ -74,6 +76,7 @@ void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint6
   bool by_key = true;
   for (int shift = static_cast<int>(std::bit_width(largest_key));
        sum_over_shards(candidates.end() - undecided, reducer) > m;) {
+    // mutant: smallest_of_equal_keys
     if (by_key && shift == 0) {  // equal keys: the lowest numbers
       by_key = false;
       shift = 64;
@@ -84,6 +87,7 @@ void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint6
     };
     std::vector<std::uint64_t> counts(kMask + 1);
     for (auto row = undecided; row != candidates.end(); ++row) ++counts[digit(*row)];
+    // mutant: digits_of_all_shards
     reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
     std::size_t last = 0;  // the digit of the m-th
     for (; counts[last] < static_cast<std::uint64_t>(m); ++last) m -= static_cast<std::int64_t>(counts[last]);
@@ -130,7 +134,7 @@ void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows
   std::vector<float> own(alone ? 0 : static_cast<std::size_t>(mine * d));
   float* values = alone ? out.data() : own.data();
   rows.gather(indices.data(), mine, values, workers);
-  if (!metric.keeps_rows())
+  if (!metric.keeps_rows())  // mutant: initial_rows_transformed
     for (std::int64_t i = 0; i < mine; ++i) metric.transform(values + i * d, d);
   if (alone) return;
   // Two floats a number, among zeros.
@@ -138,6 +142,7 @@ void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows
   auto* bytes = reinterpret_cast<char*>(sum.data());
   const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
   for (std::int64_t i = 0; i < mine; ++i)
+    // mutant: row_places
     std::memcpy(bytes + static_cast<std::size_t>(places[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
                 row_bytes);
   reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
@@ -170,6 +175,7 @@ std::int64_t rows_of_weight(const Source& rows, Workers& workers) {
   std::atomic<std::int64_t> found{0};
   const auto look = [&](std::int64_t first, std::int64_t count, int) {
     found +=
+        // mutant: rows_of_weight
         std::count_if(rows.weights() + first, rows.weights() + first + count, [](std::int64_t w) { return w > 0; });
   };
   workers.for_blocks(rows.rows(), kRowsPerTask, static_cast<double>(rows.rows()), look);

@@ -35,7 +35,7 @@ class CopiedRows final : public Source {
         } else {
           for (std::int64_t j = 0; j < x.cols; ++j, out += item) std::memcpy(out, element_address(x, row, j), item);
         }
-        if (from.weights()) weights_[place] = from.weight(row);
+        if (from.weights()) weights_[place] = from.weight(row);  // mutant: sampled_weights
         numbers_[place] = from.number(row);
       }
     };

@@ -20,12 +20,12 @@ void Statistics::merge_over_shards(Reducer& reducer) {
   std::vector<std::uint64_t> most(column_max.size());
   std::transform(column_max.begin(), column_max.end(), most.begin(),
                  [](float value) { return std::bit_cast<std::uint32_t>(value); });
-  reducer.max(most.data(), static_cast<std::int64_t>(most.size()));
+  reducer.max(most.data(), static_cast<std::int64_t>(most.size()));  // mutant: column_max_of_all_shards
   std::transform(most.begin(), most.end(), column_max.begin(),
                  [](std::uint64_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits)); });
   constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t least = least_row_max > 0 ? std::bit_cast<std::uint32_t>(least_row_max) : kNone;
-  reducer.min(&least, 1);
+  reducer.min(&least, 1);  // mutant: least_row_of_all_shards
   least_row_max = least == kNone ? 0.0f : std::bit_cast<float>(static_cast<std::uint32_t>(least));
 }
 
@@ -33,9 +33,10 @@ void require_valid_rows(const RowCheck& check, const Source& rows, const char* w
                         Workers& workers) {
   const std::int64_t bad = sum_over_shards(check.bad, reducer);
   if (bad == 0) return;
+  // mutant: bad_row_number
   const std::uint64_t own = check.bad ? static_cast<std::uint64_t>(rows.number(check.first)) : ~std::uint64_t{0};
   std::uint64_t first = own;
-  reducer.min(&first, 1);
+  reducer.min(&first, 1);  // mutant: first_bad_row_of_all_shards
   // The shard that has the row tells the others what is wrong with it: the column, and its value's bits.
   std::uint64_t found[2] = {};
   if (own == first) {
@@ -102,7 +103,7 @@ std::string precision_warning(const Moments& own, Reducer& reducer) {
   for (const auto* values : {&own.mean, &own.squares})
     std::transform(values->begin(), values->end(), std::back_inserter(bits),
                    [](double value) { return std::bit_cast<std::uint64_t>(value); });
-  const std::vector<std::uint64_t> all = gather_over_shards(bits, reducer);
+  const std::vector<std::uint64_t> all = gather_over_shards(bits, reducer);  // mutant: precision_of_all_shards
   const std::size_t d = own.mean.size();
   for (std::size_t j = 0; j < d; ++j) {
     // Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.

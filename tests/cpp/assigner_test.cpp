@@ -100,6 +100,36 @@ TEST(AssignerNoOracle, AnotherRunForgetsBounds) {
   }
 }
 
+// Tiles that share a group of rows would wipe each other's sketches. How often depends on the threads: once in
+// thousands of tiles on two busy cores. The labels before are of centroids aside, from where only its sketch leads a
+// row home.
+TEST(AssignerNoOracle, TilesOfLessThanAGroupKeepNoSketches) {
+  constexpr std::int64_t n = 1000, d = 64;
+  Random random(133);
+  const Matrix blobs = random_rows(Kind::normal, 3, d, random);
+  Matrix x = random_rows(Kind::normal, n, d, random), centroids(6, d);
+  std::vector<std::int32_t> home(n), aside(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < d; ++j) x.row(i)[j] += 1000 * blobs.row(i % 3)[j];
+    home[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % 3);
+    aside[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % 3 + 3);
+  }
+  for (std::int64_t c = 0; c < 6; ++c) std::copy_n(x.row(c % 3), d, centroids.row(c));
+  for (std::int64_t c = 3; c < 6; ++c) centroids.row(c)[0] += 100;
+  for (const cpu::Isa* isa : kernel_isas()) {
+    if (!isa->kernels->sketch) continue;
+    for (int repeat = 0; repeat < 100; ++repeat) {
+      Shard shard({std::string(isa->name), "int8"}, x.view(), euclidean(), 4);
+      shard.execution.chunk_size_data = 1;
+      for (int step = 0; step < 2; ++step) {
+        shard.labels = aside;
+        shard.assign(centroids, true);
+        ASSERT_EQ(shard.labels, home) << isa->name << " repeat " << repeat << " step " << step;
+      }
+    }
+  }
+}
+
 // The metric's rows, whatever they are read from: as if they had been transformed before.
 TEST(AssignerNoOracle, RowsOfTheMetric) {
   Random random(132);

@@ -99,22 +99,49 @@ TEST(BoundsNoOracle, TheOwnCentroidLeaves) {
   }
 }
 
-// A copy is not scored, so the best score of its group says nothing about it. Here 199, whose group is far, becomes a
-// copy of 0, the nearest; then it moves a little, and is the nearest itself.
+// A copy is not scored, so the best score of its group says nothing about it. Here the twin, whose group is far and may
+// have several panels, becomes a copy of 0, the nearest; then it moves a little, and is the nearest itself.
 TEST(BoundsNoOracle, CopiesThatPart) {
   Random random(118);
   const Matrix x = rows_about(0, random);
+  for (const Path& path : bounded_paths())
+    for (const auto& [k, twin] : {std::pair{200, 199}, {1200, 1199}, {1200, 1160}, {1200, 1130}}) {
+      SCOPED_TRACE(::testing::Message() << path << ' ' << k << ' ' << twin);
+      Matrix centroids = far_centroids(k);
+      put(centroids, 0, 30);
+      Moves moves(path, x);
+      for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+      put(centroids, twin, 30);
+      for (int step = 0; step < 2; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << "ties to the lower";
+      put(centroids, twin, 10);
+      EXPECT_TRUE(all_are(moves.assign(centroids), twin));
+      put(centroids, 0, 5);
+      EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+    }
+}
+
+// The same where few rows of a tile need the group of the copy, and are gathered: those at 500, whose nearest is 1.
+TEST(BoundsNoOracle, CopiesThatPartFromGatheredRows) {
+  Matrix x(200, 4);
+  std::vector<std::int32_t> before(200, 0), after(200, 0);
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const bool few = i % 5 == 4;
+    x.row(i)[0] = few ? 500 : -1000;
+    before[static_cast<std::size_t>(i)] = few ? 1 : 0;
+    after[static_cast<std::size_t>(i)] = few ? 199 : 0;
+  }
   for (const Path& path : bounded_paths()) {
     Matrix centroids = far_centroids(200);
-    put(centroids, 0, 30);
+    for (std::int64_t c = 2; c < 200; ++c) put(centroids, c, 1000 + 0.01f * static_cast<float>(c));
+    put(centroids, 0, -990);
+    put(centroids, 1, 510);
     Moves moves(path, x);
-    for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
-    put(centroids, 199, 30);
-    for (int step = 0; step < 2; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << "ties to the lower";
-    put(centroids, 199, 10);
-    EXPECT_TRUE(all_are(moves.assign(centroids), 199)) << path;
-    put(centroids, 0, 5);
-    EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << path;
+    for (int step = 0; step < 3; ++step) EXPECT_EQ(moves.assign(centroids), before) << path;
+    put(centroids, 199, 510);
+    EXPECT_EQ(moves.assign(centroids), before) << "ties to the lower";
+    EXPECT_LT(moves.filter.scored, x.rows * 60) << path << ": all rows needed the group";
+    put(centroids, 199, 505);
+    EXPECT_EQ(moves.assign(centroids), after) << path;
   }
 }
 

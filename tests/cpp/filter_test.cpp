@@ -187,6 +187,17 @@ TEST(FilterNoOracle, CentroidsOnEitherSideOfTheTinyLimit) {
   }
 }
 
+// Of tiny centroids: a row at the limit is not multiplied, and its distance is stored without the sign; one below is.
+TEST(FilterNoOracle, RowsOnEitherSideOfTheTinyLimit) {
+  const float below = std::nextafter(kTinyBelow, 0.0f);
+  const Matrix x(2, 1, {kTinyBelow, below}), centroids(1, 1, {0});
+  for (const Path& path : kernel_paths()) {
+    const Assignment got = assign(on(path), x.view(), centroids);
+    EXPECT_EQ(got.distances[0], kTinyBelow * kTinyBelow) << path;
+    EXPECT_EQ(got.distances[1], -(below * kTinyScale) * (below * kTinyScale)) << path;
+  }
+}
+
 // Labels against fp64: the chosen distance is above the least by no more than D's own rounding.
 TEST(FilterNoOracle, NearestByFp64) {
   Random random(15);

@@ -184,6 +184,51 @@ TEST(GiveUpNoOracle, LabelsAsHintsSurviveGivingUp) {
   }
 }
 
+// Sketches are kept for the assignments to come; those of tiles given up and of assignments that end a run are not. The
+// labels before are of other centroids near by: from there, only what is known of the row itself leads to the nearest.
+TEST(GiveUpNoOracle, SketchesThatAreNotThereAreNotUsed) {
+  const Environment none("FASTKMEANS_FILTER", nullptr);
+  Random random(105);
+  const Hopeless data(1000, 400, random);
+  // Where int8 is of use: a centroid at each blob, another aside, and many far away.
+  Matrix clear = random_rows(Kind::huge, 400, 128, random);
+  std::vector<std::int32_t> clear_expected(1000), clear_others(1000);
+  for (std::int64_t c = 0; c < 6; ++c) std::copy_n(data.x.row(c % 3), 128, clear.row(c));
+  for (std::int64_t c = 3; c < 6; ++c) clear.row(c)[0] += 100;
+  for (std::int32_t i = 0; i < 1000; ++i) {
+    clear_expected[static_cast<std::size_t>(i)] = i % 3;
+    clear_others[static_cast<std::size_t>(i)] = 3 + i % 3;
+  }
+  for (const cpu::Isa* isa : kernel_isas()) {
+    if (!isa->kernels->sketch) continue;
+    const std::vector<std::int32_t> expected =
+        assign(on({std::string(isa->name), "fp32"}), data.x.view(), data.centroids).labels;
+    std::vector<std::int32_t> others = expected;
+    for (auto& label : others) label += label < 397 ? 3 : -3;
+    for (const char* filter : {"int8", ""})
+      for (const int threads : {1, 4})
+        for (const std::int64_t chunk : {5, 51'200}) {
+          SCOPED_TRACE(::testing::Message() << isa->name << ' ' << filter << " threads " << threads << ' ' << chunk);
+          Execution execution = on({std::string(isa->name), filter}, threads);
+          execution.chunk_size_data = chunk;
+          Assigner assigner(execution, data.x.view());
+          for (int step = 0; step < 6; ++step) {
+            const bool hopeless = step < 3;
+            std::vector<std::int32_t> labels = hopeless ? others : clear_others;
+            std::vector<float> distances(labels.size());
+            const FilterStats stats =
+                assigner
+                    .assign(hopeless ? data.centroids : clear, labels.data(), step > 0, labels.data(), distances.data())
+                    .filter;
+            EXPECT_EQ(labels, hopeless ? expected : clear_expected) << step;
+            if (step == 5) {
+              EXPECT_EQ(stats.filter, "int8") << "choose other data: the planner took another filter";
+            }
+          }
+        }
+  }
+}
+
 // Whole fits in which the planner gives up, rests and tries again.
 TEST(GiveUp, FitsThatGiveUpEqualTheOracle) {
   const Environment none("FASTKMEANS_FILTER", nullptr);

@@ -121,6 +121,20 @@ TEST(LloydNoOracle, NredoKeepsTheLowestInertia) {
   EXPECT_EQ(got.iterations[0].redo, best - last.begin());
 }
 
+// Also where the best run was not the last.
+TEST(LloydNoOracle, LabelsAreOfTheRunThatIsKept) {
+  Random random(81);
+  const Matrix x = random_rows(Kind::normal, 60, 2, random);
+  Params params;
+  params.k = 6;
+  params.niter = 100;
+  params.nredo = 3;
+  for (params.seed = 0; params.seed < 10; ++params.seed) {
+    const Result got = fit(x.view(), params);
+    EXPECT_EQ(got.labels, predict(x.view(), MatrixView(got.centroids.data(), 6, 2), {}).labels) << params.seed;
+  }
+}
+
 TEST(LloydNoOracle, NredoTiesGoToTheFirst) {
   // One cluster: every run ends with the same inertia.
   Params params;

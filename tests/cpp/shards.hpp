@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fit over several shards in one process: each has a thread, and they meet in a reducer.
+// Fits over several shards in one process: each has a thread, and they meet in a reducer. Fits of rows with weights.
 #pragma once
 
 #include <algorithm>
@@ -127,6 +127,53 @@ inline std::vector<Result> fit_on_shards(const MatrixView& x, const Ends& ends, 
   for (std::size_t s = 1; s < results.size(); ++s)
     results[0].labels.insert(results[0].labels.end(), results[s].labels.begin(), results[s].labels.end());
   return results;
+}
+
+inline void expect_same(const Result& got, const Result& expected, bool with_labels = true) {
+  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
+  if (with_labels) {
+    EXPECT_EQ(got.labels, expected.labels);
+  }
+  EXPECT_EQ(got.inertia, expected.inertia);
+  EXPECT_EQ(got.n_empty, expected.n_empty);
+  EXPECT_EQ(got.n_used, expected.n_used);
+  EXPECT_EQ(got.converged, expected.converged);
+  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
+  for (std::size_t i = 0; i < got.warnings.size(); ++i)
+    EXPECT_EQ(got.warnings[i].message, expected.warnings[i].message);
+  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
+  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
+    const IterationStats &mine = got.iterations[i], &theirs = expected.iterations[i];
+    EXPECT_EQ(mine.redo, theirs.redo);
+    EXPECT_EQ(mine.inertia, theirs.inertia) << "iteration " << i;
+    EXPECT_EQ(mine.shift, theirs.shift) << "iteration " << i;
+    EXPECT_EQ(mine.changed, theirs.changed) << "iteration " << i;
+    EXPECT_EQ(mine.empty, theirs.empty) << "iteration " << i;
+    EXPECT_EQ(mine.relocated, theirs.relocated) << "iteration " << i;
+  }
+}
+
+// Two, three and seven shards of n rows: uneven, some smaller than k, some empty.
+inline std::vector<Ends> spreads(std::int64_t n) {
+  return {{n / 3, n}, {0, n - 3, n}, {n / 9, n / 9, n / 9 + 1, n / 2, n - n / 4, n - n / 4, n}};
+}
+
+inline Params params_of(std::int64_t k, int niter, double tol) {
+  Params params;
+  params.k = k;
+  params.niter = niter;
+  params.tol = tol;
+  return params;
+}
+
+// Rows as often as their weights say, and which row of x each is.
+inline Matrix repeated(const Matrix& x, const std::vector<std::int64_t>& weights) {
+  std::vector<float> values;
+  std::int64_t rows = 0;
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t w = 0; w < weights[static_cast<std::size_t>(i)]; ++w, ++rows)
+      values.insert(values.end(), x.row(i), x.row(i) + x.cols);
+  return Matrix(rows, x.cols, values);
 }
 
 }  // namespace fastkmeans::testing

@@ -12,35 +12,6 @@
 namespace fastkmeans::testing {
 namespace {
 
-void expect_same(const Result& got, const Result& expected, bool with_labels = true) {
-  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
-  if (with_labels) {
-    EXPECT_EQ(got.labels, expected.labels);
-  }
-  EXPECT_EQ(got.inertia, expected.inertia);
-  EXPECT_EQ(got.n_empty, expected.n_empty);
-  EXPECT_EQ(got.n_used, expected.n_used);
-  EXPECT_EQ(got.converged, expected.converged);
-  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
-  for (std::size_t i = 0; i < got.warnings.size(); ++i)
-    EXPECT_EQ(got.warnings[i].message, expected.warnings[i].message);
-  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
-  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
-    const IterationStats &mine = got.iterations[i], &theirs = expected.iterations[i];
-    EXPECT_EQ(mine.redo, theirs.redo);
-    EXPECT_EQ(mine.inertia, theirs.inertia) << "iteration " << i;
-    EXPECT_EQ(mine.shift, theirs.shift) << "iteration " << i;
-    EXPECT_EQ(mine.changed, theirs.changed) << "iteration " << i;
-    EXPECT_EQ(mine.empty, theirs.empty) << "iteration " << i;
-    EXPECT_EQ(mine.relocated, theirs.relocated) << "iteration " << i;
-  }
-}
-
-// Two, three and seven shards of n rows: uneven, some smaller than k, some empty.
-std::vector<Ends> spreads(std::int64_t n) {
-  return {{n / 3, n}, {0, n - 3, n}, {n / 9, n / 9, n / 9 + 1, n / 2, n - n / 4, n - n / 4, n}};
-}
-
 std::vector<Path> all_paths() {
   std::vector<Path> paths = kernel_paths(true);
   for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
@@ -71,14 +42,6 @@ void compare(const MatrixView& x, Params params, const Metric& metric = euclidea
     }
     if (::testing::Test::HasFailure()) return;
   }
-}
-
-Params params_of(std::int64_t k, int niter, double tol) {
-  Params params;
-  params.k = k;
-  params.niter = niter;
-  params.tol = tol;
-  return params;
 }
 
 TEST(Shards, BitsDoNotDependOnTheSpread) {
@@ -156,16 +119,6 @@ TEST(ShardsNoOracle, APrecisionWarningIsOfAllRows) {
 }
 
 // --- Weights ---
-
-// Rows as often as their weights say, and which row of x each is.
-Matrix repeated(const Matrix& x, const std::vector<std::int64_t>& weights) {
-  std::vector<float> values;
-  std::int64_t rows = 0;
-  for (std::int64_t i = 0; i < x.rows; ++i)
-    for (std::int64_t w = 0; w < weights[static_cast<std::size_t>(i)]; ++w, ++rows)
-      values.insert(values.end(), x.row(i), x.row(i) + x.cols);
-  return Matrix(rows, x.cols, values);
-}
 
 TEST(Weights, AWeightIsThatManyRows) {
   Random random(205);

@@ -2,6 +2,7 @@
 // FASTKMEANS_VERIFY=1 finds a shard that is wrong, and is content with those that are right.
 #include "verify.hpp"
 
+#include <limits>
 #include <typeindex>
 
 #include "host/host_shard.hpp"
@@ -10,23 +11,19 @@
 namespace fastkmeans::testing {
 namespace {
 
-// Labels every row with its nearest centroid, as the oracle does, but for one mistake.
-class Mistaken final : public HostShard {
+// Gives the labels and distances that it was told to give.
+class Told final : public HostShard {
  public:
-  enum Mistake { none, label, distance };
-  Mistaken(const Source& rows, Workers& workers, const Matrix& centroids, Mistake mistake)
-      : HostShard(rows, euclidean(), workers),
-        truth_(testing::assign(on("scalar"), rows.batch(0, rows.rows()), centroids)),
-        mistake_(mistake) {}
+  Told(const Source& rows, const Metric& metric, Workers& workers, std::vector<std::int32_t> labels,
+       std::vector<float> distances)
+      : HostShard(rows, metric, workers), told_labels_(std::move(labels)), told_distances_(std::move(distances)) {}
   Statistics statistics() override { return {}; }
 
  protected:
   void forget() override {}
   Assigned assign_rows(CentroidsView, const std::int32_t*, bool, std::int32_t* labels, float* distances) override {
-    std::copy(truth_.labels.begin(), truth_.labels.end(), labels);
-    std::copy(truth_.distances.begin(), truth_.distances.end(), distances);
-    if (mistake_ == label) labels[2] ^= 1;
-    if (mistake_ == distance) distances[2] = std::nextafter(distances[2], 0.0f);
+    std::copy(told_labels_.begin(), told_labels_.end(), labels);
+    std::copy(told_distances_.begin(), told_distances_.end(), distances);
     Assigned assigned;
     assigned.filter.filter = "some_filter";
     assigned.filter.isa = "some_isa";
@@ -37,24 +34,31 @@ class Mistaken final : public HostShard {
   void lower_rows(CentroidsView, bool, float*) override {}
 
  private:
-  Assignment truth_;
-  Mistake mistake_;
+  std::vector<std::int32_t> told_labels_;
+  std::vector<float> told_distances_;
 };
+
+void verify(const Source& rows, const Metric& metric, const Matrix& centroids, std::vector<std::int32_t> labels,
+            std::vector<float> distances) {
+  Workers workers(2, {});
+  auto told = std::make_unique<Told>(rows, metric, workers, std::move(labels), std::move(distances));
+  const auto shard = verified(std::move(told), rows, metric, workers);
+  shard->start_run(centroids.values);
+  shard->assign(false);
+}
 
 TEST(VerifyNoOracle, NamesWhatIsWrong) {
   const Matrix x(3, 1, {1, 2, 30}), centroids(2, 1, {0, 25});
   const HostArray rows(x.view(), 100);
-  const auto assign = [&](Mistaken::Mistake mistake) {
-    Workers workers(2, {});
-    const auto shard =
-        verified(std::make_unique<Mistaken>(rows, workers, centroids, mistake), rows, euclidean(), workers);
-    shard->start_run(centroids.values);
-    shard->assign(false);
-  };
-  EXPECT_NO_THROW(assign(Mistaken::none));
-  expect_contains(message_of<std::runtime_error>([&] { assign(Mistaken::label); }),
+  EXPECT_NO_THROW(verify(rows, euclidean(), centroids, {0, 0, 1}, {1, 4, 25}));
+  expect_contains(message_of<std::runtime_error>([&] {
+                    verify(rows, euclidean(), centroids, {0, 0, 0}, {1, 4, 25});
+                  }),
                   {"row 102", "label 0 (D = 25)", "label 1 (D = 25)", "some_filter", "some_isa"});
-  expect_contains(message_of<std::runtime_error>([&] { assign(Mistaken::distance); }),
+  const float less = std::nextafter(25.0f, 0.0f);
+  expect_contains(message_of<std::runtime_error>([&] {
+                    verify(rows, euclidean(), centroids, {0, 0, 1}, {1, 4, less});
+                  }),
                   {"row 102", "label 1 (D = 24.99", "label 1 (D = 25)"});
 }
 
@@ -71,6 +75,12 @@ TEST(VerifyNoOracle, OnlyIfTheEnvironmentAsks) {
   };
   EXPECT_EQ(kind(nullptr), kind("0"));
   EXPECT_NE(kind(nullptr), kind("1"));
+}
+
+// Rows as the metric takes them; bad ones are left to the check of rows.
+TEST(VerifyNoOracle, RowsOfTheMetric) {
+  const Matrix x(3, 2, {3, 0, std::numeric_limits<float>::quiet_NaN(), 1, 0, 0.5f}), centroids(2, 2, {1, 0, 0, 1});
+  EXPECT_NO_THROW(verify(HostArray(x.view()), spherical(), centroids, {0, 0, 1}, {0, 0, 0}));
 }
 
 TEST(Verify, EveryPathIsRight) {
