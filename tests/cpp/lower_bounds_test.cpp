@@ -163,6 +163,15 @@ double center_shift(const float* a, const float* b, std::int64_t d) {
   return static_cast<double>(std::sqrt(sum));
 }
 
+TEST(LowerBoundsNoOracle, FitTheirTilesAndCentroids) {
+  Workers workers(1, {});
+  const Matrix centroids(40, 3), fewer(39, 3);
+  const cpu::LowerBounds bounds(100, 32, centroids.centroids(), 8, workers);
+  EXPECT_TRUE(bounds.fits(32, centroids.centroids()));
+  EXPECT_FALSE(bounds.fits(16, centroids.centroids())) << "another filter has other tiles";
+  EXPECT_FALSE(bounds.fits(32, fewer.centroids()));
+}
+
 // What fastkmeans.hpp promises, for short tiles too: they are filled up to whole vectors.
 TEST(LowerBoundsNoOracle, BytesOfARow) {
   Random random(95);

@@ -165,6 +165,14 @@ TEST(WeightsNoOracle, InertiaIsExact) {
       doubled.add(once);
       EXPECT_EQ(twice.value(), doubled.value());
     }
+  // Weights that carry from digit to digit, beside their bits, which do not.
+  for (const float distance : {0x1.fffffep127f, 0x1.fffffep0f, 0x1.fffffep7f, 0x1.fffffcp-127f})
+    for (const std::uint64_t weight : {(std::uint64_t{1} << 40) - 1, (std::uint64_t{1} << 32) - 1}) {
+      ExactSum at_once, bit_by_bit;
+      at_once.add(distance, weight);
+      for (std::uint64_t rest = weight; rest; rest &= rest - 1) bit_by_bit.add(distance, rest & -rest);
+      EXPECT_EQ(at_once.value(), bit_by_bit.value()) << distance << ' ' << weight;
+    }
   ExactSum by_weight, one_by_one;
   for (int i = 0; i < 1000; ++i) one_by_one.add(0x1.fffffep100f);
   by_weight.add(0x1.fffffep100f, 1000);
