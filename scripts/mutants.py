@@ -203,7 +203,7 @@ MUTANTS = [
     Mutant("stopped_runs", "= run.stopped", "= false"),
     Mutant("minus_zero", " + 0.0f", ""),
     Mutant("distinct_rows", "taken))", "taken) || true)"),
-    Mutant("smallest_keys", "digit(row) < last", "digit(row) > last"),
+    Mutant("smallest_keys", "<= last", ">= last"),
     # Threads.
     Mutant("our_fp_mode", "set(kOurs);", ""),
     Mutant("callers_fp_mode", "set(callers_);", ""),

@@ -6,8 +6,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "numeric/centroids_view.hpp"
 #include "numeric/random.hpp"
@@ -28,6 +28,10 @@ struct KeyedRow {
   std::int64_t index;
 };
 
+// (key, number) as one integer.
+__extension__ typedef unsigned __int128 Order;
+Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
+
 // A row of any shard.
 struct Candidate {
   std::uint64_t key;
@@ -46,54 +50,56 @@ std::uint64_t key_limit(double expected, std::int64_t n) {
 // With a limit for this many, fewer than m rows are a 6 sigma event.
 double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64; }
 
-// This shard's rows of weight with low <= key <= high, in no order.
+// This shard's rows of weight with low <= key <= high, in the order of the source.
 template <class Key>
 std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers,
                                    const Key& key) {
-  std::vector<KeyedRow> found;
-  std::mutex mutex;
+  std::vector<std::vector<KeyedRow>> parts(static_cast<std::size_t>((rows.rows() + kRowsPerTask - 1) / kRowsPerTask));
   const auto look = [&](std::int64_t first, std::int64_t count, int) {
     std::vector<KeyedRow> part;
     for (std::int64_t i = first; i < first + count; ++i)
       if (const std::uint64_t k = key(rows.number(i)); low <= k && k <= high && rows.weight(i) > 0)
         part.push_back({k, i});
-    const std::lock_guard lock(mutex);
-    found.insert(found.end(), part.begin(), part.end());
+    parts[static_cast<std::size_t>(first / kRowsPerTask)] = std::move(part);
   };
   workers.for_blocks(rows.rows(), kRowsPerTask, kOperationsPerKey * static_cast<double>(rows.rows()), look);
+  std::size_t count = 0;
+  for (const auto& part : parts) count += part.size();
+  std::vector<KeyedRow> found;
+  found.reserve(count);
+  for (auto& part : parts) {
+    workers.checkpoint(0);
+    found.insert(found.end(), part.begin(), part.end());
+    part = {};  // not all of it twice
+  }
   return found;
 }
 
-// Cuts this shard's candidates down to those among the m smallest by (key, number) of all shards' together (there are
-// at least m): digit by digit, by how many candidates have each.
-void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint64_t largest_key, const Source& rows,
-                   Reducer& reducer) {
-  constexpr int kDigit = 16;
-  constexpr std::uint64_t kMask = (1u << kDigit) - 1;
-  auto undecided = candidates.begin();  // those before are chosen
-  bool by_key = true;
-  for (int shift = static_cast<int>(std::bit_width(largest_key));
-       sum_over_shards(candidates.end() - undecided, reducer) > m;) {
-    if (by_key && shift == 0) {  // equal keys: the lowest numbers
-      by_key = false;
-      shift = 64;
+// The m-th smallest of all shards' candidates by (key, number); there are at least m. Digit by digit, by how many
+// candidates have each: all shards add up their counts, and none needs to sort.
+Order mth_smallest(const std::vector<KeyedRow>& candidates, std::int64_t m, std::uint64_t largest_key,
+                   const Source& rows, Reducer& reducer, Workers& workers) {
+  // Few candidates need few digits; the counts stay in the second cache.
+  const std::int64_t all = sum_over_shards(static_cast<std::int64_t>(candidates.size()), reducer);
+  const int digit = std::min(16, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(all))));
+  std::vector<std::uint64_t> counts(std::size_t{1} << digit);
+  Order least = 0, most = order_of(largest_key, ~std::uint64_t{0});  // it lies between
+  for (int shift = 64 + static_cast<int>(std::bit_width(largest_key)); least < most;) {
+    shift = std::max(0, shift - digit);
+    std::fill(counts.begin(), counts.end(), 0);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (i % kRowsPerTask == 0) workers.checkpoint(0);
+      const Order order = order_of(candidates[i].key, static_cast<std::uint64_t>(rows.number(candidates[i].index)));
+      if (least <= order && order <= most) ++counts[static_cast<std::size_t>((order - least) >> shift)];
     }
-    shift = std::max(0, shift - kDigit);
-    const auto digit = [&, shift](const KeyedRow& row) {
-      return (by_key ? row.key : static_cast<std::uint64_t>(rows.number(row.index))) >> shift & kMask;
-    };
-    std::vector<std::uint64_t> counts(kMask + 1);
-    for (auto row = undecided; row != candidates.end(); ++row) ++counts[digit(*row)];
     reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
-    std::size_t last = 0;  // the digit of the m-th
-    for (; counts[last] < static_cast<std::uint64_t>(m); ++last) m -= static_cast<std::int64_t>(counts[last]);
-    const auto equal = std::partition(undecided, candidates.end(),
-                                      [&](const KeyedRow& row) { return digit(row) < last; });  // mutant: smallest_keys
-    const auto end = std::partition(equal, candidates.end(), [&](const KeyedRow& row) { return digit(row) == last; });
-    const auto place = equal - candidates.begin();
-    candidates.erase(end, candidates.end());
-    undecided = candidates.begin() + place;
+    std::size_t at = 0;  // its digit
+    for (; counts[at] < static_cast<std::uint64_t>(m); ++at) m -= static_cast<std::int64_t>(counts[at]);
+    least += Order{at} << shift;
+    most = least + ((Order{1} << shift) - 1);
+    if (counts[at] == static_cast<std::uint64_t>(m)) break;  // all that begin so are among the m
   }
+  return most;
 }
 
 // All shards' candidates in order.
@@ -189,10 +195,15 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
     high = key_limit(expected, n);
     chosen = rows_between(0, high, rows, workers, key);
   }
-  keep_smallest(chosen, m, high, rows, reducer);
-  std::vector<std::int64_t> indices(chosen.size());
-  std::transform(chosen.begin(), chosen.end(), indices.begin(), [](const KeyedRow& row) { return row.index; });
-  std::sort(indices.begin(), indices.end());
+  const Order last = mth_smallest(chosen, m, high, rows, reducer, workers);
+  std::vector<std::int64_t> indices;
+  indices.reserve(chosen.size());
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    if (i % kRowsPerTask == 0) workers.checkpoint(0);
+    const auto [key_of_row, index] = chosen[i];
+    if (order_of(key_of_row, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
+      indices.push_back(index);
+  }
   return indices;
 }
 
