@@ -28,6 +28,9 @@ struct KeyedRow {
   std::int64_t index;
 };
 
+// In the order of their source, as the tasks found them: not together, which would take the memory twice.
+using KeyedRows = std::vector<std::vector<KeyedRow>>;
+
 // (key, number) as one integer.
 __extension__ typedef unsigned __int128 Order;
 Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
@@ -52,9 +55,8 @@ double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(st
 
 // This shard's rows of weight with low <= key <= high, in the order of the source.
 template <class Key>
-std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers,
-                                   const Key& key) {
-  std::vector<std::vector<KeyedRow>> parts(static_cast<std::size_t>((rows.rows() + kRowsPerTask - 1) / kRowsPerTask));
+KeyedRows rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers, const Key& key) {
+  KeyedRows parts(static_cast<std::size_t>((rows.rows() + kRowsPerTask - 1) / kRowsPerTask));
   const auto look = [&](std::int64_t first, std::int64_t count, int) {
     std::vector<KeyedRow> part;
     for (std::int64_t i = first; i < first + count; ++i)
@@ -63,34 +65,33 @@ std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const 
     parts[static_cast<std::size_t>(first / kRowsPerTask)] = std::move(part);
   };
   workers.for_blocks(rows.rows(), kRowsPerTask, kOperationsPerKey * static_cast<double>(rows.rows()), look);
-  std::size_t count = 0;
-  for (const auto& part : parts) count += part.size();
-  std::vector<KeyedRow> found;
-  found.reserve(count);
-  for (auto& part : parts) {
-    workers.checkpoint(0);
-    found.insert(found.end(), part.begin(), part.end());
-    part = {};  // not all of it twice
-  }
-  return found;
+  return parts;
+}
+
+std::int64_t size_of(const KeyedRows& rows) {
+  std::int64_t size = 0;
+  for (const auto& part : rows) size += static_cast<std::int64_t>(part.size());
+  return size;
 }
 
 // The m-th smallest of all shards' candidates by (key, number); there are at least m. Digit by digit, by how many
 // candidates have each: all shards add up their counts, and none needs to sort.
-Order mth_smallest(const std::vector<KeyedRow>& candidates, std::int64_t m, std::uint64_t largest_key,
-                   const Source& rows, Reducer& reducer, Workers& workers) {
+Order mth_smallest(const KeyedRows& candidates, std::int64_t m, std::uint64_t largest_key, const Source& rows,
+                   Reducer& reducer, Workers& workers) {
   // Few candidates need few digits; the counts stay in the second cache.
-  const std::int64_t all = sum_over_shards(static_cast<std::int64_t>(candidates.size()), reducer);
+  const std::int64_t all = sum_over_shards(size_of(candidates), reducer);
   const int digit = std::min(16, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(all))));
   std::vector<std::uint64_t> counts(std::size_t{1} << digit);
   Order least = 0, most = order_of(largest_key, ~std::uint64_t{0});  // it lies between
   for (int shift = 64 + static_cast<int>(std::bit_width(largest_key)); least < most;) {
     shift = std::max(0, shift - digit);
     std::fill(counts.begin(), counts.end(), 0);
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      if (i % kRowsPerTask == 0) workers.checkpoint(0);
-      const Order order = order_of(candidates[i].key, static_cast<std::uint64_t>(rows.number(candidates[i].index)));
-      if (least <= order && order <= most) ++counts[static_cast<std::size_t>((order - least) >> shift)];
+    for (const auto& part : candidates) {
+      workers.checkpoint(0);
+      for (const auto& [key, index] : part) {
+        const Order order = order_of(key, static_cast<std::uint64_t>(rows.number(index)));
+        if (least <= order && order <= most) ++counts[static_cast<std::size_t>((order - least) >> shift)];
+      }
     }
     reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
     std::size_t at = 0;  // its digit
@@ -103,15 +104,17 @@ Order mth_smallest(const std::vector<KeyedRow>& candidates, std::int64_t m, std:
 }
 
 // All shards' candidates in order.
-std::vector<Candidate> all_in_order(const std::vector<KeyedRow>& own, const Source& rows, Reducer& reducer) {
+std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Reducer& reducer) {
   std::vector<Candidate> order;
   if (reducer.size() == 1) {
-    for (const KeyedRow& row : own) order.push_back({row.key, rows.number(row.index), row.index, 0});
+    for (const auto& part : own)
+      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), index, 0});
   } else {
     std::vector<std::uint64_t> packed;
-    for (const KeyedRow& row : own)
-      packed.insert(packed.end(), {row.key, static_cast<std::uint64_t>(rows.number(row.index)),
-                                   static_cast<std::uint64_t>(row.index), static_cast<std::uint64_t>(reducer.rank())});
+    for (const auto& part : own)
+      for (const auto& [key, index] : part)
+        packed.insert(packed.end(), {key, static_cast<std::uint64_t>(rows.number(index)),
+                                     static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(reducer.rank())});
     packed = gather_over_shards(packed, reducer);
     for (std::size_t i = 0; i < packed.size(); i += 4)
       order.push_back({packed[i], static_cast<std::int64_t>(packed[i + 1]), static_cast<std::int64_t>(packed[i + 2]),
@@ -188,21 +191,20 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
   const auto key = [seed](std::int64_t number) {
     return row_key(seed, static_cast<std::uint64_t>(number), Purpose::sample, 0);
   };
-  std::vector<KeyedRow> chosen;
+  KeyedRows candidates;
   std::uint64_t high = 0;
-  for (double expected = surely(m); sum_over_shards(static_cast<std::int64_t>(chosen.size()), reducer) < m;
-       expected *= 2) {
+  for (double expected = surely(m); sum_over_shards(size_of(candidates), reducer) < m; expected *= 2) {
     high = key_limit(expected, n);
-    chosen = rows_between(0, high, rows, workers, key);
+    candidates = rows_between(0, high, rows, workers, key);
   }
-  const Order last = mth_smallest(chosen, m, high, rows, reducer, workers);
+  const Order last = mth_smallest(candidates, m, high, rows, reducer, workers);
   std::vector<std::int64_t> indices;
-  indices.reserve(chosen.size());
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    if (i % kRowsPerTask == 0) workers.checkpoint(0);
-    const auto [key_of_row, index] = chosen[i];
-    if (order_of(key_of_row, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
-      indices.push_back(index);
+  indices.reserve(static_cast<std::size_t>(std::min(m, size_of(candidates))));
+  for (const auto& part : candidates) {
+    workers.checkpoint(0);
+    for (const auto& [its_key, index] : part)
+      if (order_of(its_key, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
+        indices.push_back(index);
   }
   return indices;
 }
