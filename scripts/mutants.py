@@ -270,12 +270,11 @@ MUTANTS = [
     Mutant("best_run_assigned", "best.settled = false", "static_cast<void>(0)"),
     Mutant("minus_zero", " + 0.0f", ""),
     Mutant("distinct_rows", "taken))", "taken) || true)"),
-    Mutant("smallest_keys", "digit(row) < last", "digit(row) > last"),
+    Mutant("smallest_keys", "<= last", ">= last"),
     Mutant("candidates_of_weight", " && rows.weight(i) > 0", ""),
     Mutant("rows_of_weight", "w > 0", "w >= 0"),
     Mutant("sampled_weights", "from.weight(row)", "1"),
     Mutant("equal_keys", "number < other.number", "number > other.number", EQUAL_KEYS),
-    Mutant("smallest_of_equal_keys", "by_key && shift == 0", "false", EQUAL_KEYS),
     # What initialisations need.
     Mutant("lowered_distance", "first_of_all || ", ""),
     Mutant("lowered_distance", "true_distance(distance) < true_distance(kept)", "distance < kept"),

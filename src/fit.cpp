@@ -38,10 +38,11 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   source.gather(rows.data(), given.rows, centroids.data(), workers);
   RowCheck check;
   const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); };
-  for (std::int64_t c = 0; c < given.rows; ++c)
-    if (std::any_of(&centroids[static_cast<std::size_t>(c * given.cols)],
-                    &centroids[static_cast<std::size_t>(c * given.cols)] + given.cols, bad))
-      check.note(c);
+  for (std::int64_t c = 0; c < given.rows; ++c) {
+    workers.checkpoint(0);
+    const float* row = &centroids[static_cast<std::size_t>(c * given.cols)];
+    if (std::any_of(row, row + given.cols, bad)) check.note(c);
+  }
   NoReducer reducer;
   require_valid_rows(check, source, name, reducer, workers);
   return centroids;

@@ -25,7 +25,7 @@ class CpuShard final : public HostShard {
         kernels_(*isa.kernels),
         assigner_(x_, metric, kernels_, execution, workers) {}
 
-  Statistics statistics() override { return statistics_of(x_, metric_, kernels_, workers_); }
+  Statistics statistics() override { return statistics_of(rows_, metric_, kernels_, workers_); }
 
  protected:
   void forget() override { assigner_.forget(); }

@@ -22,7 +22,8 @@ struct Found {
 
 }  // namespace
 
-Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernels& kernels, Workers& workers) {
+Statistics statistics_of(const Source& source, const Metric& metric, const Kernels& kernels, Workers& workers) {
+  const MatrixView x = source.batch(0, source.rows());
   std::vector<Found> parts(static_cast<std::size_t>(workers.count()));
   const std::int64_t rows = tile_rows(x.cols), d = x.cols;
   const auto read_tile = [&](std::int64_t first, std::int64_t count, int worker) {
@@ -39,6 +40,7 @@ Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernel
         found.check.note(first + i);
         continue;
       }
+      if (source.weight(first + i) == 0) continue;
       // mutant: zero_rows_have_no_largest
       if (largest > 0) found.least_row_bits = std::min(found.least_row_bits, largest);
       kernels.raise_bits(row, d, found.column_bits.data());

@@ -8,7 +8,7 @@
 
 namespace fastkmeans::cpu {
 
-// As Shard::statistics, of the rows of x.
-Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernels& kernels, Workers& workers);
+// As Shard::statistics.
+Statistics statistics_of(const Source& rows, const Metric& metric, const Kernels& kernels, Workers& workers);
 
 }  // namespace fastkmeans::cpu

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
@@ -14,6 +15,9 @@ namespace fastkmeans {
 namespace {
 
 constexpr std::int64_t kRowsPerTask = 1 << 14;
+// Up to so many clusters (1 MiB) each thread has a table of its own: at one for all, 16 threads that wanted the same 8
+// clusters took 20 times as long. With many clusters they seldom want the same.
+constexpr std::size_t kPrivateClusters = (1 << 20) / 24;
 constexpr std::uint64_t kNoRow = std::numeric_limits<std::uint64_t>::max();
 
 void raise(std::uint64_t& most, std::uint64_t value) {
@@ -38,6 +42,14 @@ struct Donors {
   std::vector<std::uint64_t> row;       // the lowest number of a row that has it
 
   explicit Donors(std::size_t k) : inertia(k), farthest(k), row(k, kNoRow) {}
+
+  void merge(const Donors& other) {
+    for (std::size_t c = 0; c < inertia.size(); ++c) {
+      inertia[c] += other.inertia[c];
+      raise(farthest[c], other.farthest[c]);
+      lower(row[c], other.row[c]);
+    }
+  }
 };
 
 }  // namespace
@@ -45,19 +57,26 @@ struct Donors {
 std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
                                             std::int64_t total_weight, Reducer& reducer, Workers& workers) {
   const std::int64_t n = own.rows.rows();
-  // For every row of weight: its number, cluster and distance.
-  const auto each_row = [&](const auto& call) {
-    workers.for_blocks(n, kRowsPerTask, 10.0 * static_cast<double>(n),
-                       [&](std::int64_t first, std::int64_t count, int) {
-                         for (std::int64_t i = first; i < first + count; ++i)
-                           if (own.rows.weight(i) > 0)  // mutant: donor_rows
-                             call(i, static_cast<std::size_t>(own.labels[i]), true_distance(own.distances[i]));
-                       });
-  };
   const auto count = static_cast<std::int64_t>(members.size());
   Donors donors(members.size());
-  each_row([&](std::int64_t, std::size_t c, double distance) {
-    raise(donors.farthest[c], std::bit_cast<std::uint64_t>(distance));
+  // For every row of weight: where it is noted, its place, cluster and distance. Then all is in donors.
+  const auto each_row = [&](const auto& call) {
+    std::vector<std::optional<Donors>> parts(static_cast<std::size_t>(workers.count()));
+    workers.for_blocks(n, kRowsPerTask, 10.0 * static_cast<double>(n),
+                       [&](std::int64_t first, std::int64_t rows, int worker) {
+                         auto& part = parts[static_cast<std::size_t>(worker)];
+                         const bool is_private = worker > 0 && members.size() <= kPrivateClusters;
+                         if (is_private && !part) part.emplace(members.size());
+                         for (std::int64_t i = first; i < first + rows; ++i)
+                           if (own.rows.weight(i) > 0)  // mutant: donor_rows
+                             call(is_private ? *part : donors, i, static_cast<std::size_t>(own.labels[i]),
+                                  true_distance(own.distances[i]));
+                       });
+    for (const auto& part : parts)
+      if (part) donors.merge(*part);
+  };
+  each_row([](Donors& mine, std::int64_t, std::size_t c, double distance) {
+    raise(mine.farthest[c], std::bit_cast<std::uint64_t>(distance));
   });
   reducer.max(donors.farthest.data(), count);  // mutant: farthest_of_all_shards
   const double largest = std::bit_cast<double>(*std::max_element(donors.farthest.begin(), donors.farthest.end()));
@@ -69,12 +88,12 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
   const int s = 63 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))) - exponent;
   const double factor = std::ldexp(1.0, s);
 
-  each_row([&](std::int64_t i, std::size_t c, double distance) {
+  each_row([&](Donors& mine, std::int64_t i, std::size_t c, double distance) {
     // mutant: donor_weights
     const auto share = static_cast<std::uint64_t>(distance * factor) * static_cast<std::uint64_t>(own.rows.weight(i));
-    std::atomic_ref<std::uint64_t>(donors.inertia[c]).fetch_add(share, std::memory_order_relaxed);
+    std::atomic_ref<std::uint64_t>(mine.inertia[c]).fetch_add(share, std::memory_order_relaxed);
     if (std::bit_cast<std::uint64_t>(distance) == donors.farthest[c])  // mutant: donor_row
-      lower(donors.row[c], static_cast<std::uint64_t>(own.rows.number(i)));
+      lower(mine.row[c], static_cast<std::uint64_t>(own.rows.number(i)));
   });
   reducer.sum(donors.inertia.data(), count);  // mutant: inertia_of_all_shards
   reducer.min(donors.row.data(), count);      // mutant: lowest_row_of_all_shards

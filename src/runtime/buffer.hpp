@@ -20,6 +20,7 @@ class Buffer {
   void resize(std::int64_t size) {
     if (size <= size_) return;
     values_.reset();  // first: both at once need not fit
+    size_ = 0;        // until there is memory
     values_.reset(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), kLine)));
     size_ = size;
   }

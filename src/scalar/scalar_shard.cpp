@@ -26,6 +26,7 @@ class ScalarShard final : public HostShard {
         result.check.note(i);
         continue;
       }
+      if (rows_.weight(i) == 0) continue;
       for (std::size_t j = 0; j < row_.size(); ++j)
         result.column_max[j] = std::max(result.column_max[j], std::abs(row_[j]));
       const float row_max = largest_magnitude(row_.data(), x_.cols);

@@ -6,8 +6,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "numeric/centroids_view.hpp"
 #include "numeric/random.hpp"
@@ -28,6 +28,13 @@ struct KeyedRow {
   std::int64_t index;
 };
 
+// In the order of their source, as the tasks found them: not together, which would take the memory twice.
+using KeyedRows = std::vector<std::vector<KeyedRow>>;
+
+// (key, number) as one integer.
+__extension__ typedef unsigned __int128 Order;
+Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
+
 // A row of any shard.
 struct Candidate {
   std::uint64_t key;
@@ -47,69 +54,69 @@ std::uint64_t key_limit(double expected, std::int64_t n) {
 // With a limit for this many, fewer than m rows are a 6 sigma event.
 double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64; }
 
-// This shard's rows of weight with low <= key <= high, in no order.
+// This shard's rows of weight with low <= key <= high, in the order of the source.
 template <class Key>
-std::vector<KeyedRow> rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers,
-                                   const Key& key) {
-  std::vector<KeyedRow> found;
-  std::mutex mutex;
+KeyedRows rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers, const Key& key) {
+  KeyedRows parts(static_cast<std::size_t>((rows.rows() + kRowsPerTask - 1) / kRowsPerTask));
   const auto look = [&](std::int64_t first, std::int64_t count, int) {
     std::vector<KeyedRow> part;
     for (std::int64_t i = first; i < first + count; ++i)
       // mutant: candidates_of_weight
       if (const std::uint64_t k = key(rows.number(i)); low <= k && k <= high && rows.weight(i) > 0)
         part.push_back({k, i});
-    const std::lock_guard lock(mutex);
-    found.insert(found.end(), part.begin(), part.end());
+    parts[static_cast<std::size_t>(first / kRowsPerTask)] = std::move(part);
   };
   workers.for_blocks(rows.rows(), kRowsPerTask, kOperationsPerKey * static_cast<double>(rows.rows()), look);
-  return found;
+  return parts;
 }
 
-// Cuts this shard's candidates down to those among the m smallest by (key, number) of all shards' together (there are
-// at least m): digit by digit, by how many candidates have each.
-void keep_smallest(std::vector<KeyedRow>& candidates, std::int64_t m, std::uint64_t largest_key, const Source& rows,
-                   Reducer& reducer) {
-  constexpr int kDigit = 16;
-  constexpr std::uint64_t kMask = (1u << kDigit) - 1;
-  auto undecided = candidates.begin();  // those before are chosen
-  bool by_key = true;
-  for (int shift = static_cast<int>(std::bit_width(largest_key));
-       sum_over_shards(candidates.end() - undecided, reducer) > m;) {
-    // mutant: smallest_of_equal_keys
-    if (by_key && shift == 0) {  // equal keys: the lowest numbers
-      by_key = false;
-      shift = 64;
+std::int64_t size_of(const KeyedRows& rows) {
+  std::int64_t size = 0;
+  for (const auto& part : rows) size += static_cast<std::int64_t>(part.size());
+  return size;
+}
+
+// The m-th smallest of all shards' candidates by (key, number); there are at least m. Digit by digit, by how many
+// candidates have each: all shards add up their counts, and none needs to sort.
+Order mth_smallest(const KeyedRows& candidates, std::int64_t m, std::uint64_t largest_key, const Source& rows,
+                   Reducer& reducer, Workers& workers) {
+  // Few candidates need few digits; the counts stay in the second cache.
+  const std::int64_t all = sum_over_shards(size_of(candidates), reducer);
+  const int digit = std::min(16, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(all))));
+  std::vector<std::uint64_t> counts(std::size_t{1} << digit);
+  Order least = 0, most = order_of(largest_key, ~std::uint64_t{0});  // it lies between
+  for (int shift = 64 + static_cast<int>(std::bit_width(largest_key)); least < most;) {
+    shift = std::max(0, shift - digit);
+    std::fill(counts.begin(), counts.end(), 0);
+    for (const auto& part : candidates) {
+      workers.checkpoint(0);
+      for (const auto& [key, index] : part) {
+        const Order order = order_of(key, static_cast<std::uint64_t>(rows.number(index)));
+        if (least <= order && order <= most) ++counts[static_cast<std::size_t>((order - least) >> shift)];
+      }
     }
-    shift = std::max(0, shift - kDigit);
-    const auto digit = [&, shift](const KeyedRow& row) {
-      return (by_key ? row.key : static_cast<std::uint64_t>(rows.number(row.index))) >> shift & kMask;
-    };
-    std::vector<std::uint64_t> counts(kMask + 1);
-    for (auto row = undecided; row != candidates.end(); ++row) ++counts[digit(*row)];
-    // mutant: digits_of_all_shards
-    reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
-    std::size_t last = 0;  // the digit of the m-th
-    for (; counts[last] < static_cast<std::uint64_t>(m); ++last) m -= static_cast<std::int64_t>(counts[last]);
-    const auto equal = std::partition(undecided, candidates.end(),
-                                      [&](const KeyedRow& row) { return digit(row) < last; });  // mutant: smallest_keys
-    const auto end = std::partition(equal, candidates.end(), [&](const KeyedRow& row) { return digit(row) == last; });
-    const auto place = equal - candidates.begin();
-    candidates.erase(end, candidates.end());
-    undecided = candidates.begin() + place;
+    reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));  // mutant: digits_of_all_shards
+    std::size_t at = 0;                                                    // its digit
+    for (; counts[at] < static_cast<std::uint64_t>(m); ++at) m -= static_cast<std::int64_t>(counts[at]);
+    least += Order{at} << shift;
+    most = least + ((Order{1} << shift) - 1);
+    if (counts[at] == static_cast<std::uint64_t>(m)) break;  // all that begin so are among the m
   }
+  return most;
 }
 
 // All shards' candidates in order.
-std::vector<Candidate> all_in_order(const std::vector<KeyedRow>& own, const Source& rows, Reducer& reducer) {
+std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Reducer& reducer) {
   std::vector<Candidate> order;
   if (reducer.size() == 1) {
-    for (const KeyedRow& row : own) order.push_back({row.key, rows.number(row.index), row.index, 0});
+    for (const auto& part : own)
+      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), index, 0});
   } else {
     std::vector<std::uint64_t> packed;
-    for (const KeyedRow& row : own)
-      packed.insert(packed.end(), {row.key, static_cast<std::uint64_t>(rows.number(row.index)),
-                                   static_cast<std::uint64_t>(row.index), static_cast<std::uint64_t>(reducer.rank())});
+    for (const auto& part : own)
+      for (const auto& [key, index] : part)
+        packed.insert(packed.end(), {key, static_cast<std::uint64_t>(rows.number(index)),
+                                     static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(reducer.rank())});
     packed = gather_over_shards(packed, reducer);
     for (std::size_t i = 0; i < packed.size(); i += 4)
       order.push_back({packed[i], static_cast<std::int64_t>(packed[i + 1]), static_cast<std::int64_t>(packed[i + 2]),
@@ -188,17 +195,21 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
   const auto key = [seed](std::int64_t number) {
     return row_key(seed, static_cast<std::uint64_t>(number), Purpose::sample, 0);
   };
-  std::vector<KeyedRow> chosen;
+  KeyedRows candidates;
   std::uint64_t high = 0;
-  for (double expected = surely(m); sum_over_shards(static_cast<std::int64_t>(chosen.size()), reducer) < m;
-       expected *= 2) {
+  for (double expected = surely(m); sum_over_shards(size_of(candidates), reducer) < m; expected *= 2) {
     high = key_limit(expected, n);
-    chosen = rows_between(0, high, rows, workers, key);
+    candidates = rows_between(0, high, rows, workers, key);
   }
-  keep_smallest(chosen, m, high, rows, reducer);
-  std::vector<std::int64_t> indices(chosen.size());
-  std::transform(chosen.begin(), chosen.end(), indices.begin(), [](const KeyedRow& row) { return row.index; });
-  std::sort(indices.begin(), indices.end());
+  const Order last = mth_smallest(candidates, m, high, rows, reducer, workers);
+  std::vector<std::int64_t> indices;
+  indices.reserve(static_cast<std::size_t>(std::min(m, size_of(candidates))));
+  for (const auto& part : candidates) {
+    workers.checkpoint(0);
+    for (const auto& [its_key, index] : part)
+      if (order_of(its_key, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
+        indices.push_back(index);
+  }
   return indices;
 }
 

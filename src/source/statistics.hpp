@@ -31,9 +31,9 @@ struct RowCheck {
 };
 
 struct Statistics {
-  std::vector<float> column_max;  // (d) max_i |x_ij|
-  float least_row_max = 0;        // least nonzero max_j |x_ij|; 0 if all rows are zero
-  RowCheck check;
+  std::vector<float> column_max;  // (d) max_i |x_ij| of the rows of weight
+  float least_row_max = 0;        // least nonzero max_j |x_ij| of them; 0 if all are zero
+  RowCheck check;                 // of all rows
 
   // Those of all shards' rows; the check stays that of the shard's own.
   void merge_over_shards(Reducer& reducer);

@@ -2,6 +2,8 @@
 // Empty clusters and shift, computed by hand.
 #include "host/empty_clusters.hpp"
 
+#include <algorithm>
+
 #include "host/host_shard.hpp"
 #include "testing.hpp"
 
@@ -37,6 +39,36 @@ struct Clusters {
     return static_cast<int>(relocations.size());
   }
 };
+
+// Enough rows for several threads; few clusters, of which each thread has its own table, and many, which share one.
+TEST(EmptyClustersNoOracle, OnThreadsAsByPlainLoops) {
+  Random random(45);
+  for (const std::size_t k : {5u, 50'000u}) {
+    constexpr std::size_t n = 300'000;
+    std::vector<float> distances(n);
+    std::vector<std::int32_t> labels(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      distances[i] = static_cast<float>(draw(random, 0, 100));  // many ties
+      labels[i] = static_cast<std::int32_t>(2 * draw(random, 0, static_cast<std::int64_t>(k - 1) / 2));
+    }
+    Clusters c(k, std::vector<float>(n), labels, distances);
+    std::vector<double> inertia(k);
+    std::vector<std::size_t> farthest(k), donors;
+    for (std::size_t i = n; i-- > 0;) {
+      const auto at = static_cast<std::size_t>(labels[i]);
+      inertia[at] += static_cast<double>(distances[i]);
+      if (inertia[at] == static_cast<double>(distances[i]) || distances[i] >= distances[farthest[at]]) farthest[at] = i;
+    }
+    for (std::size_t at = 0; at < k; ++at)
+      if (c.members[at] >= 2 && inertia[at] > 0) donors.push_back(at);
+    std::stable_sort(donors.begin(), donors.end(),
+                     [&](std::size_t a, std::size_t b) { return inertia[a] > inertia[b]; });
+    for (std::size_t at = 0, next = 0; at < k && next < donors.size(); ++at)
+      if (c.members[at] == 0) labels[farthest[donors[next++]]] = static_cast<std::int32_t>(at);
+    EXPECT_GT(c.fill(), 0);
+    EXPECT_EQ(c.labels, labels) << k;
+  }
+}
 
 TEST(EmptyClustersNoOracle, TheFarthestRowOfTheLargestDonor) {
   //               cluster 0: inertia 1 + 9, cluster 2: inertia 4 + 4 + 4 (larger), cluster 1: empty

@@ -139,6 +139,26 @@ TEST(Weights, AWeightIsThatManyRows) {
   }
 }
 
+// Whatever is in it: the scale of the sums is that of the rows that count.
+TEST(Weights, ARowOfWeightZeroChangesNoBit) {
+  Random random(211);
+  Matrix x = random_rows(Kind::normal, 80, 6, random);
+  for (float& value : x.values) value *= 0x1p-24f;  // beside 2^55 two limbs are not enough
+  std::vector<std::int64_t> weights(80, 1);
+  weights[79] = 0;
+  Params params = params_of(7, 5, 0);
+  const Matrix start = centroids_near(x, 7, random);
+  params.init = start.view();
+  params.execution = on("scalar");
+  const Result expected = fit({x.values.data(), 79, 6}, params);
+  for (const float value : {0x1p55f, 0x1p-120f}) {
+    std::fill_n(x.row(79), 6, value);
+    const Result got = fit_on_shards(x.view(), {80}, params, euclidean(), weights.data())[0];
+    EXPECT_TRUE(same_bits(got.centroids, expected.centroids)) << value;
+    compare(x.view(), params, euclidean(), weights.data());
+  }
+}
+
 TEST(Weights, OnAllPathsAndShards) {
   Random random(206);
   const Matrix x = random_rows(Kind::integers, 150, 4, random);
