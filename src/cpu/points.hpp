@@ -17,10 +17,10 @@ namespace fastkmeans::cpu {
 
 class CentredPoints {
  public:
-  using Panels = FloatPanels;
-  // What the points of all tiles share.
-  struct Source {
+  // What the tiles of all threads share.
+  struct Shared {
     const CentroidRows& centroids;
+    const FloatPanels& panels;
     const FilterBound& bound;
     const Kernels& kernels;
     std::int64_t row_group() const { return kernels.row_group; }
@@ -32,7 +32,7 @@ class CentredPoints {
     const float *sq_norms, *errors;
   };
 
-  CentredPoints(const Source& source, std::int64_t capacity);
+  CentredPoints(const Shared& shared, std::int64_t capacity);
 
   // The tile begins with this row of the shard.
   void begin(std::int64_t) {}
@@ -42,30 +42,32 @@ class CentredPoints {
   // A point that takes no part: zeros.
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
-    const auto s = static_cast<std::size_t>(slot);
-    return {.sq_norm = sq_norms_[s], .error = errors_[s]};
+    return {.sq_norm = own_.sq_norms[slot], .error = own_.errors[slot]};
   }
-  View view(std::int64_t rows) const;
+  View view(std::int64_t rows) const { return view_of(own_, rows); }
   // Copies of the chosen ones, side by side.
   View gather(const std::int32_t* chosen, std::int64_t count);
   // As Kernels::scan.
-  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
-                    const ScanOut& out) const;
+  std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
-  Source source_;
+  struct Points {
+    Buffer<float> values;            // (capacity, ld)
+    Buffer<float> sq_norms, errors;  // (capacity) FilterBound::Point of each
+    void resize(std::int64_t capacity, std::int64_t ld);
+  };
+  View view_of(const Points& points, std::int64_t rows) const;
+
+  const Shared& shared_;
   std::int64_t capacity_, ld_;
-  std::vector<float> values_;             // (capacity, ld)
-  std::vector<float> sq_norms_, errors_;  // (capacity)
-  Buffer<float> gathered_;                // as values_
-  std::vector<float> gathered_sq_norms_, gathered_errors_;
+  Points own_, gathered_;
 };
 
 class SketchedPoints {
  public:
-  using Panels = SketchPanels;
-  struct Source {
+  struct Shared {
     const CentroidRows& centroids;
+    const SketchPanels& panels;
     const FilterBound& bound;
     const Kernels& kernels;
     const Sketcher& sketcher;
@@ -80,27 +82,26 @@ class SketchedPoints {
     const std::int32_t* sums;
   };
 
-  SketchedPoints(const Source& source, std::int64_t capacity);
+  SketchedPoints(const Shared& shared, std::int64_t capacity);
   SketchedPoints(const SketchedPoints&) = delete;  // sketches_ may point into it
   SketchedPoints& operator=(const SketchedPoints&) = delete;
 
-  void begin(std::int64_t first) { offset_ = source_.kept ? first : 0; }
-  bool described() const { return source_.complete; }
+  void begin(std::int64_t first) { offset_ = shared_.kept ? first : 0; }
+  bool described() const { return shared_.complete; }
   void describe(const float* row, std::int64_t slot);
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
-    return {.sq_norm = sketches_->sq_norms.data()[offset_ + slot], .error = sketches_->errors.data()[offset_ + slot]};
+    return {.sq_norm = sketches_->sq_norms[offset_ + slot], .error = sketches_->errors[offset_ + slot]};
   }
   View view(std::int64_t rows) const { return view_of(*sketches_, offset_, rows); }
   View gather(const std::int32_t* chosen, std::int64_t count);
-  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
-                    const ScanOut& out) const;
+  std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
   View view_of(const Sketches& sketches, std::int64_t first, std::int64_t rows) const;
 
-  Source source_;
-  std::int64_t capacity_, ld_, size_;
+  const Shared& shared_;
+  std::int64_t capacity_, size_;
   Sketches own_, gathered_;  // (capacity) each, if they are needed
   Sketches* sketches_;       // the kept ones or own_
   std::int64_t offset_ = 0;  // of slot 0 in them

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "cpu/kernels.hpp"
-#include "numeric/metric.hpp"
-#include "runtime/workers.hpp"
+#include "cpu/rows.hpp"
 #include "source/statistics.hpp"
 
 namespace fastkmeans::cpu {
 
-// As Shard::statistics, of the rows of x.
-Statistics statistics_of(const MatrixView& x, const Metric& metric, const Kernels& kernels, Workers& workers);
+// As Shard::statistics.
+Statistics statistics_of(const Context& context);
 
 }  // namespace fastkmeans::cpu
