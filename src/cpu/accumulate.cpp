@@ -2,8 +2,6 @@
 #include "cpu/accumulate.hpp"
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -24,12 +22,11 @@ void accumulate(const Context& context, const Source& rows, const std::int32_t* 
   const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
   std::vector<RowTile> tiles(static_cast<std::size_t>(context.workers.count()), RowTile(context, most, d));
   std::vector<std::optional<Sums>> parts(tiles.size());  // a worker's own
-  std::unique_ptr<std::array<std::mutex, kLocks>> locks;
-  if (!is_private) locks = std::make_unique<std::array<std::mutex, kLocks>>();
+  std::vector<std::mutex> locks(is_private ? 0 : kLocks);
 
   const auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
     std::unique_lock<std::mutex> lock;
-    if (locks) lock = std::unique_lock((*locks)[static_cast<std::size_t>(c) % kLocks]);
+    if (!is_private) lock = std::unique_lock(locks[static_cast<std::size_t>(c) % kLocks]);
     if (times == 1 || times == -1)
       context.kernels.add_row(row, d, times, scale.inverse.data(), scale.grain.data(),
                               scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));

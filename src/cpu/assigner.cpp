@@ -185,7 +185,7 @@ AssignCounts Assigner::run_fp32(const Call& call) {
 AssignCounts Assigner::run_int8(const Call& call) {
   const FilterBound bound = FilterBound::of_sketches(x_.cols, split(call.centroids));
   if (call.keeps_sketches && !sketches_complete_)
-    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->shape());
+    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->size());
   const SketchedPoints::Shared shared = {.centroids = centroids_,
                                          .panels = sketch_panels_,
                                          .bound = bound,

@@ -19,7 +19,7 @@ namespace fastkmeans::cpu {
 
 class Assigner {
  public:
-  // The rows, which must stay as they are, may be none. Both must outlive the assigner.
+  // The rows, which must stay as they are, may be none. All that is referred to must outlive the assigner.
   Assigner(const Context& context, const Execution& execution);
 
   // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
@@ -46,10 +46,10 @@ class Assigner {
   // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
   double split(CentroidsView centroids) const;
 
-  const Context& context_;
-  const MatrixView& x_;     // of the context
+  const Context context_;
+  const MatrixView x_;      // the context's
   const Kernels& kernels_;  // likewise
-  Workers& workers_;
+  Workers& workers_;        // likewise
   const Execution& execution_;
   std::optional<Choice> forced_;
   History history_;

@@ -88,21 +88,18 @@ void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bou
   resize(centroids, kernels.panel_width);
   const std::int64_t size = sketcher.size();
   values.resize(count * width * size);
-  scales.assign(starts.size(), 0.0f);
+  scales.resize(starts.size());
   fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
     std::vector<std::int8_t> q(static_cast<std::size_t>(size));
-    SketchSize known = {};
-    if (row) {
-      std::vector<float> work(static_cast<std::size_t>(size));
-      const RowSketch sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
-      scales[static_cast<std::size_t>(place)] = sketch.scale;
-      known = sketcher.bound(sketch);
-    }
+    std::vector<float> work(q.size());
+    RowSketch sketch = {};
+    if (row) sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
+    scales[static_cast<std::size_t>(place)] = sketch.scale;
     std::uint8_t* out = values.data() + place / width * width * size + place % width * 4;
     for (std::int64_t j = 0; j < size; j += 4, out += width * 4)
       for (std::int64_t e = 0; e < 4; ++e)
         out[e] = static_cast<std::uint8_t>(q[static_cast<std::size_t>(j + e)] + kernels.sketch->panel_offset);
-    return known;
+    return sketcher.bound(sketch);
   });
 }
 

@@ -14,9 +14,8 @@ class AllPanels {
 
   bool assign(std::int64_t first, std::int64_t count, int worker, AssignCounts& counts) {
     tile_.load(first, count, counts.check);
-    const auto nothing = [](std::int64_t) {};
-    if (tile_.taken() > 0 && !tile_.scan(tile_.all(), 0, panels_, nullptr, nothing, worker, counts.effort))
-      return false;
+    NoBounds none;
+    if (tile_.taken() > 0 && !tile_.scan(tile_.all(), 0, panels_, none, worker, counts.effort)) return false;
     tile_.answer(counts);
     return true;
   }
@@ -31,8 +30,8 @@ class BoundedPanels {
  public:
   BoundedPanels(const AssignTask& task, const typename Points::Shared& shared, LowerBounds& bounds)
       : tile_(task, shared),
-        panels_(shared.panels),
         workers_(task.context.workers),
+        panels_(shared.panels.count),
         panels_per_group_(bounds.panels_per_group()),
         groups_(bounds.groups().count()),
         known_(bounds.known()),
@@ -48,11 +47,11 @@ class BoundedPanels {
       if (!known_ || static_cast<double>(chosen) > kDense * static_cast<double>(count)) {
         const auto points = tile_.all();
         if (!scan(group, points, worker, counts.effort)) return false;
-        bounds_.learn_all(group, points.view.sq_norms, points.view.errors);
+        bounds_.learn_all(group, points.view.sq_norms(), points.view.errors());
       } else {
         const auto points = tile_.gather(bounds_.chosen(), chosen);
         if (!scan(group, points, worker, counts.effort)) return false;
-        bounds_.learn_chosen(group, chosen, points.view.sq_norms, points.view.errors);
+        bounds_.learn_chosen(group, chosen, points.view.sq_norms(), points.view.errors());
       }
     }
     tile_.answer(counts);
@@ -67,18 +66,14 @@ class BoundedPanels {
 
   template <class SomePoints>
   bool scan(std::int64_t group, const SomePoints& points, int worker, Effort& effort) {
-    const std::int64_t begin = group * panels_per_group_, end = std::min(begin + panels_per_group_, panels_.count);
+    const std::int64_t begin = group * panels_per_group_, end = std::min(begin + panels_per_group_, panels_);
     bounds_.begin_group();
-    const auto note = [&](std::int64_t panel) {
-      bounds_.add_panel(points.view.count, panels_.has_copy[static_cast<std::size_t>(panel)]);
-    };
-    return tile_.scan(points, begin, end, bounds_.best(), note, worker, effort);
+    return tile_.scan(points, begin, end, bounds_, worker, effort);
   }
 
   FilterTile<Points, AllRows> tile_;
-  const Panels& panels_;
   Workers& workers_;
-  std::int64_t panels_per_group_, groups_;
+  std::int64_t panels_, panels_per_group_, groups_;
   bool known_;
   TileBounds bounds_;
 };

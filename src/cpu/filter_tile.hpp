@@ -59,6 +59,12 @@ struct ChosenPoints {
   std::int64_t slot(std::int32_t i) const { return chosen[i]; }
 };
 
+// In place of TileBounds where nobody wants the best scores.
+struct NoBounds {
+  static float* best() { return nullptr; }
+  static void add_panel(std::int64_t, bool) {}
+};
+
 template <class Points, class Selection>
 class FilterTile {
  public:
@@ -72,7 +78,7 @@ class FilterTile {
         rows_(task.context, task.tile_rows, shared.centroids.ld),
         points_(shared, capacity_),
         argmin_(capacity_, shared.bound),
-        refine_(shared.centroids, rows_, task.context.kernels, argmin_),
+        refine_{shared.centroids, rows_, task.context.kernels, argmin_},
         hits_(static_cast<std::size_t>(capacity_)),
         scores_(capacity_ * shared.panels.width),
         gathered_thresholds_(capacity_) {}
@@ -110,17 +116,16 @@ class FilterTile {
     return {view, count, argmin_, chosen, thresholds};
   }
 
-  // Scores of the points against panels [begin, end), and D where they pass. note(panel) is called after each; best:
-  // (points.view.count), then has the best score of each point in that panel; null: nobody wants them. False: the tile
-  // has cost so much that it is given up.
-  template <class SomePoints, class Note>
-  bool scan(const SomePoints& points, std::int64_t begin, std::int64_t end, float* best, const Note& note, int worker,
+  // Scores of the points against panels [begin, end), and D where they pass. bounds: a TileBounds, which learns the
+  // best scores, or NoBounds. False: the tile has cost so much that it is given up.
+  template <class SomePoints, class Bounds>
+  bool scan(const SomePoints& points, std::int64_t begin, std::int64_t end, Bounds& bounds, int worker,
             Effort& effort) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
       effort.scored += points.count * members(panel);
       if (!may_go_on(panel, worker, effort)) return false;
-      effort.refined += scan(points, panel, best);
-      note(panel);
+      effort.refined += scan(points, panel, bounds.best());
+      bounds.add_panel(points.view.count, shared_.panels.has_copy[static_cast<std::size_t>(panel)]);
     }
     return true;
   }
@@ -195,7 +200,7 @@ class FilterTile {
 
   const AssignTask& task_;
   const Shared& shared_;
-  std::int64_t capacity_;
+  std::int64_t capacity_;                          // whole groups of rows
   std::int64_t first_ = 0, size_ = 0, taken_ = 0;  // of the tile: its first row, all of them, those that take part
   RowTile rows_;
   Points points_;

@@ -6,7 +6,7 @@
 
 namespace fastkmeans::cpu {
 
-void CentredPoints::Points::resize(std::int64_t capacity, std::int64_t ld) {
+void CentredPoints::Arrays::resize(std::int64_t capacity, std::int64_t ld) {
   values.resize(capacity * ld);
   sq_norms.resize(padded(capacity));  // kernels read whole vectors
   errors.resize(padded(capacity));
@@ -29,13 +29,6 @@ void CentredPoints::clear(std::int64_t slot) {
   own_.sq_norms[slot] = own_.errors[slot] = 0;
 }
 
-CentredPoints::View CentredPoints::view_of(const Points& points, std::int64_t rows) const {
-  return {.count = whole_groups(rows, shared_.row_group()),
-          .values = points.values.data(),
-          .sq_norms = points.sq_norms.data(),
-          .errors = points.errors.data()};
-}
-
 CentredPoints::View CentredPoints::gather(const std::int32_t* chosen, std::int64_t count) {
   gathered_.resize(capacity_, ld_);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -43,13 +36,13 @@ CentredPoints::View CentredPoints::gather(const std::int32_t* chosen, std::int64
     gathered_.sq_norms[i] = own_.sq_norms[chosen[i]];
     gathered_.errors[i] = own_.errors[chosen[i]];
   }
-  return view_of(gathered_, count);
+  return {gathered_, 0, whole_groups(count, shared_.row_group())};
 }
 
 std::int64_t CentredPoints::scan(const View& view, std::int64_t panel, const float* thresholds,
                                  const ScanOut& out) const {
   const std::int64_t d = shared_.centroids.d;
-  return shared_.kernels.scan({.points = view.values,
+  return shared_.kernels.scan({.points = &view.arrays.values[view.first * ld_],
                                .ld = ld_,
                                .rows = view.count,
                                .d = d,
@@ -65,7 +58,7 @@ SketchedPoints::SketchedPoints(const Shared& shared, std::int64_t capacity)
       size_(shared.sketcher.size()),
       sketches_(shared.kept ? shared.kept : &own_),
       work_(static_cast<std::size_t>(size_)) {
-  if (!shared.kept) own_.resize(capacity_, shared.sketcher.shape());
+  if (!shared.kept) own_.resize(capacity_, size_);
 }
 
 void SketchedPoints::describe(const float* row, std::int64_t slot) {
@@ -87,17 +80,8 @@ void SketchedPoints::clear(std::int64_t slot) {
   sketches_->scales[at] = sketches_->sq_norms[at] = sketches_->errors[at] = 0;
 }
 
-SketchedPoints::View SketchedPoints::view_of(const Sketches& sketches, std::int64_t first, std::int64_t rows) const {
-  return {.count = whole_groups(rows, shared_.row_group()),
-          .values = &sketches.q[first * size_],
-          .sq_norms = &sketches.sq_norms[first],
-          .errors = &sketches.errors[first],
-          .scales = &sketches.scales[first],
-          .sums = &sketches.sums[first]};
-}
-
 SketchedPoints::View SketchedPoints::gather(const std::int32_t* chosen, std::int64_t count) {
-  gathered_.resize(capacity_, shared_.sketcher.shape());
+  gathered_.resize(capacity_, size_);
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t from = offset_ + chosen[i];
     std::copy_n(&sketches_->q[from * size_], size_, &gathered_.q[i * size_]);
@@ -106,17 +90,17 @@ SketchedPoints::View SketchedPoints::gather(const std::int32_t* chosen, std::int
     gathered_.sq_norms[i] = sketches_->sq_norms[from];
     gathered_.errors[i] = sketches_->errors[from];
   }
-  return view_of(gathered_, 0, count);
+  return {gathered_, 0, whole_groups(count, shared_.row_group())};
 }
 
 std::int64_t SketchedPoints::scan(const View& view, std::int64_t panel, const float* thresholds,
                                   const ScanOut& out) const {
   const SketchPanels& panels = shared_.panels;
-  return shared_.kernels.sketch->scan({.points = view.values,
+  return shared_.kernels.sketch->scan({.points = &view.arrays.q[view.first * size_],
                                        .size = size_,
                                        .rows = view.count,
-                                       .scales = view.scales,
-                                       .sums = view.sums,
+                                       .scales = &view.arrays.scales[view.first],
+                                       .sums = &view.arrays.sums[view.first],
                                        .panel = panels.panel(panel, size_),
                                        .panel_scales = panels.scales.data() + panel * panels.width,
                                        .starts = panels.starts_of(panel),

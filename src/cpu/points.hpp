@@ -15,8 +15,25 @@
 
 namespace fastkmeans::cpu {
 
+// What a scan reads, from one point of the arrays on; count: whole groups of rows.
+template <class Arrays>
+struct PointsView {
+  const Arrays& arrays;
+  std::int64_t first, count;
+
+  const float* sq_norms() const { return &arrays.sq_norms[first]; }
+  const float* errors() const { return &arrays.errors[first]; }
+};
+
 class CentredPoints {
+  struct Arrays {
+    Buffer<float> values;            // (capacity, ld)
+    Buffer<float> sq_norms, errors;  // (capacity) FilterBound::Point of each
+    void resize(std::int64_t capacity, std::int64_t ld);
+  };
+
  public:
+  using View = PointsView<Arrays>;
   // What the tiles of all threads share.
   struct Shared {
     const CentroidRows& centroids;
@@ -24,12 +41,6 @@ class CentredPoints {
     const FilterBound& bound;
     const Kernels& kernels;
     std::int64_t row_group() const { return kernels.row_group; }
-  };
-  // What a scan reads; count: whole groups of rows.
-  struct View {
-    std::int64_t count;
-    const float* values;  // (count, ld)
-    const float *sq_norms, *errors;
   };
 
   CentredPoints(const Shared& shared, std::int64_t capacity);
@@ -44,27 +55,21 @@ class CentredPoints {
   FilterBound::Point known(std::int64_t slot) const {
     return {.sq_norm = own_.sq_norms[slot], .error = own_.errors[slot]};
   }
-  View view(std::int64_t rows) const { return view_of(own_, rows); }
+  View view(std::int64_t rows) const { return {own_, 0, whole_groups(rows, shared_.row_group())}; }
   // Copies of the chosen ones, side by side.
   View gather(const std::int32_t* chosen, std::int64_t count);
   // As Kernels::scan.
   std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
-  struct Points {
-    Buffer<float> values;            // (capacity, ld)
-    Buffer<float> sq_norms, errors;  // (capacity) FilterBound::Point of each
-    void resize(std::int64_t capacity, std::int64_t ld);
-  };
-  View view_of(const Points& points, std::int64_t rows) const;
-
   const Shared& shared_;
   std::int64_t capacity_, ld_;
-  Points own_, gathered_;
+  Arrays own_, gathered_;
 };
 
 class SketchedPoints {
  public:
+  using View = PointsView<Sketches>;
   struct Shared {
     const CentroidRows& centroids;
     const SketchPanels& panels;
@@ -74,12 +79,6 @@ class SketchedPoints {
     Sketches* kept;  // of all rows of the shard; null: each tile makes its own, which the next overwrites
     bool complete;   // kept, and made by an earlier assignment
     std::int64_t row_group() const { return kernels.sketch->row_group; }
-  };
-  struct View {
-    std::int64_t count;
-    const std::int8_t* values;  // (count, size)
-    const float *sq_norms, *errors, *scales;
-    const std::int32_t* sums;
   };
 
   SketchedPoints(const Shared& shared, std::int64_t capacity);
@@ -93,13 +92,11 @@ class SketchedPoints {
   FilterBound::Point known(std::int64_t slot) const {
     return {.sq_norm = sketches_->sq_norms[offset_ + slot], .error = sketches_->errors[offset_ + slot]};
   }
-  View view(std::int64_t rows) const { return view_of(*sketches_, offset_, rows); }
+  View view(std::int64_t rows) const { return {*sketches_, offset_, whole_groups(rows, shared_.row_group())}; }
   View gather(const std::int32_t* chosen, std::int64_t count);
   std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
-  View view_of(const Sketches& sketches, std::int64_t first, std::int64_t rows) const;
-
   const Shared& shared_;
   std::int64_t capacity_, size_;
   Sketches own_, gathered_;  // (capacity) each, if they are needed

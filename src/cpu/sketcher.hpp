@@ -15,8 +15,7 @@ class Sketcher {
  public:
   Sketcher(std::int64_t d, const SketchKernels& kernels);
 
-  SketchShape shape() const { return {.head = rotation_.size, .tail = 0}; }
-  std::int64_t size() const { return shape().size(); }
+  std::int64_t size() const { return rotation_.size; }  // of a sketch
   // The sketch of a row (padded to ld, zero-filled); work: (size) floats; q: (size) out.
   RowSketch sketch(const float* row, const float* mu, std::int64_t ld, float* work, std::int8_t* q) const {
     return kernels_.sketch_row(row, mu, ld, view_, work, q);

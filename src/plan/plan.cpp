@@ -2,8 +2,6 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <limits>
 
 namespace fastkmeans {
@@ -84,12 +82,6 @@ void choose_bounds(const Problem& problem, const History& history, const Costs& 
   plan.most_scored = cost / (cost + keeping + gathering);
 }
 
-void append(std::string& line, const char* before, double value) {
-  char digits[32];
-  std::snprintf(digits, sizeof digits, "%.4g", value);
-  line.append(before).append(digits);
-}
-
 }  // namespace
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs) {
@@ -105,17 +97,6 @@ Plan make_plan(const Problem& problem, const History& history, const Costs& cost
   const double cost = choose_filter(problem, history, costs, plan);
   if (plan.filter != Filter::low_dim) choose_bounds(problem, history, costs, cost, plan);  // it has none
   return plan;
-}
-
-std::string to_string(const Plan& plan) {
-  std::string line(name_of(plan.filter));
-  if (plan.bounds) line += " with bounds";
-  if (plan.most_refined > 0) append(line, ", distances a row at most ", plan.most_refined);
-  if (plan.most_scored < 1) append(line, ", share of pairs scored at most ", plan.most_scored);
-  append(line, "; ns a row: fp32 ", plan.expected.fp32);
-  if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim);
-  if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8);
-  return line;
 }
 
 }  // namespace fastkmeans

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "plan/costs.hpp"
 #include "plan/filter.hpp"
@@ -39,8 +38,5 @@ struct Plan {
 };
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs);
-
-// One line.
-std::string to_string(const Plan& plan);
 
 }  // namespace fastkmeans

@@ -14,7 +14,6 @@ namespace {
 struct Shard {
   Execution execution;
   Workers workers;
-  cpu::Context context;
   cpu::Assigner assigner;
   std::vector<std::int32_t> labels;
   std::vector<float> distances;
@@ -22,8 +21,7 @@ struct Shard {
   Shard(const Path& path, const MatrixView& x, const Metric& metric = euclidean(), int threads = 2)
       : execution(on(path, threads)),
         workers(threads, {}),
-        context{x, metric, *cpu::choose(path.isa).kernels, workers},
-        assigner(context, execution),
+        assigner({x, metric, *cpu::choose(path.isa).kernels, workers}, execution),
         labels(static_cast<std::size_t>(x.rows), -7),
         distances(labels.size(), -7) {}
 

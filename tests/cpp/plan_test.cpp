@@ -207,17 +207,5 @@ TEST_F(PlanNoOracle, BoundsThatExcludeNothingRest) {
   }
 }
 
-TEST_F(PlanNoOracle, PlansAreALine) {
-  EXPECT_EQ(to_string(planned(problem(3, 2, "fp32"), kNoInt8)), "fp32; ns a row: fp32 60.08, low_dim 20.17, int8 60");
-  EXPECT_EQ(to_string(planned(problem(4, 100))),
-            "low_dim, distances a row at most 5.446; ns a row: fp32 65, low_dim 29.6, int8 73.2");
-  EXPECT_EQ(to_string(planned(problem(384, 1000))),
-            "int8 with bounds, distances a row at most 98.58, share of pairs scored at most 0.5933; "
-            "ns a row: fp32 3910, int8 928");
-  Problem tiny = problem(4, 100, "int8_bounds");
-  tiny.tiny = true;
-  EXPECT_EQ(to_string(planned(tiny)), "fp32; ns a row: fp32 65") << "no other filter takes these rows";
-}
-
 }  // namespace
 }  // namespace fastkmeans::testing
