@@ -76,8 +76,12 @@ void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& boun
   values.resize(count * width * centroids.d);
   fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
     float* out = values.data() + place / together * together * centroids.d + place % together;
+    if (!row) {
+      for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = 0;
+      return SketchSize{};
+    }
     std::vector<float> centred(static_cast<std::size_t>(centroids.ld));
-    const double sq_norm = row ? kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data()) : 0;
+    const double sq_norm = kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data());
     for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = centred[static_cast<std::size_t>(j)];
     return SketchSize{.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
   });

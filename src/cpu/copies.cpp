@@ -20,6 +20,7 @@ std::vector<Partition> partition(const std::vector<std::uint64_t>& hashes) {
   int bits = 1;
   while (static_cast<std::int64_t>(hashes.size()) >> bits > kPerPartition) ++bits;
   std::vector<Partition> partitions(std::size_t{1} << bits);
+  for (Partition& rows : partitions) rows.reserve(std::min(hashes.size(), std::size_t{kPerPartition}));
   for (std::size_t c = 0; c < hashes.size(); ++c)
     partitions[static_cast<std::size_t>(hashes[c] >> (64 - bits))].emplace_back(hashes[c],
                                                                                 static_cast<std::int32_t>(c));
