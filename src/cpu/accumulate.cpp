@@ -2,13 +2,9 @@
 #include "cpu/accumulate.hpp"
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
-
-#include "cpu/rows.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -18,57 +14,49 @@ namespace {
 constexpr std::int64_t kPrivateBytes = 1 << 20;
 constexpr std::size_t kLocks = 1024;  // many times the threads there are
 
-struct Worker {
-  std::optional<RowTile> tile;
-  std::optional<Sums> sums;  // its own
-};
-
 }  // namespace
 
-void accumulate(const Source& rows, const Metric& metric, const std::int32_t* from, const std::int32_t* to,
-                const FixedPoint& scale, const Kernels& kernels, Workers& workers, Sums& sums) {
-  const MatrixView x = rows.batch(0, rows.rows());
+void accumulate(const Context& context, const Source& rows, const std::int32_t* from, const std::int32_t* to,
+                const FixedPoint& scale, Sums& sums) {
+  const std::int64_t n = context.x.rows, d = context.x.cols, most = tile_rows(d);
   const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
-  std::vector<Worker> parts(static_cast<std::size_t>(workers.count()));
-  std::unique_ptr<std::array<std::mutex, kLocks>> locks;
-  if (!is_private) locks = std::make_unique<std::array<std::mutex, kLocks>>();
+  std::vector<RowTile> tiles(static_cast<std::size_t>(context.workers.count()), RowTile(context, most, d));
+  std::vector<std::optional<Sums>> parts(tiles.size());  // a worker's own
+  std::vector<std::mutex> locks(is_private ? 0 : kLocks);
 
   const auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
     std::unique_lock<std::mutex> lock;
-    if (locks) lock = std::unique_lock((*locks)[static_cast<std::size_t>(c) % kLocks]);
+    if (!is_private) lock = std::unique_lock(locks[static_cast<std::size_t>(c) % kLocks]);
     if (times == 1 || times == -1)
-      kernels.add_row(row, x.cols, times, scale.inverse.data(), scale.grain.data(),
-                      scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));
+      context.kernels.add_row(row, d, times, scale.inverse.data(), scale.grain.data(),
+                              scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));
     else
       add_row(scale, row, times, into.hi_row(c), into.lo_row(c));
     into.count(c, times);
   };
   // mutant: summed_rows
   const auto changed = [&](std::int64_t i) { return (!from || from[i] != to[i]) && rows.weight(i) > 0; };
-  const std::int64_t most = tile_rows(x.cols);
   const auto add_tile = [&](std::int64_t first, std::int64_t count, int worker) {
-    Worker& mine = parts[static_cast<std::size_t>(worker)];
-    if (!mine.tile) {
-      mine.tile.emplace(x, metric, kernels, most, x.cols);
-      if (is_private) mine.sums.emplace(sums.k, sums.d, scale.two_limbs(), rows.weights() != nullptr);
-    }
-    Sums& into = is_private ? *mine.sums : sums;
+    RowTile& tile = tiles[static_cast<std::size_t>(worker)];
+    std::optional<Sums>& part = parts[static_cast<std::size_t>(worker)];
+    if (is_private && !part) part.emplace(sums.k, sums.d, scale.two_limbs(), rows.weights() != nullptr);
+    Sums& into = is_private ? *part : sums;
     const std::int64_t end = first + count;
     for (std::int64_t i = first; i < end;) {
       std::int64_t run = i;  // rows that changed and stand together are read together
       while (run < end && changed(run)) ++run;
-      if (run > i) mine.tile->load(i, run - i);
+      if (run > i) tile.load(i, run - i);
       for (std::int64_t r = 0; i < run; ++i, ++r) {
-        if (from) move(into, mine.tile->row(r), from[i], -rows.weight(i));  // mutant: moved_out
-        move(into, mine.tile->row(r), to[i], rows.weight(i));
+        if (from) move(into, tile.row(r), from[i], -rows.weight(i));  // mutant: moved_out
+        move(into, tile.row(r), to[i], rows.weight(i));
       }
       while (i < end && !changed(i)) ++i;
     }
   };
-  const double operations = 4.0 * static_cast<double>(x.rows) * static_cast<double>(x.cols);
-  workers.for_blocks(x.rows, most, operations, add_tile, most * padded(x.cols) * 4);
-  for (const Worker& part : parts)
-    if (part.sums) sums.add(*part.sums);  // mutant: sums_of_all_workers
+  const double operations = 4.0 * static_cast<double>(n) * static_cast<double>(d);
+  context.workers.for_blocks(n, most, operations, add_tile, most * padded(d) * 4);
+  for (const auto& part : parts)
+    if (part) sums.add(*part);  // mutant: sums_of_all_workers
 }
 
 }  // namespace fastkmeans::cpu

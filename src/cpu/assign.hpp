@@ -3,13 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cpu/give_up.hpp"
-#include "cpu/kernels.hpp"
+#include "cpu/rows.hpp"
 #include "numeric/exact_sum.hpp"
-#include "numeric/metric.hpp"
-#include "runtime/workers.hpp"
 #include "shard.hpp"
 #include "source/statistics.hpp"
 
@@ -25,18 +24,22 @@ struct AssignCounts {
   TileSet undone;  // tiles left to others
 
   // Another part of the same assignment; undone is the whole's.
-  void add(const AssignCounts& part);
+  void add(const AssignCounts& part) {
+    check.merge(part.check);
+    effort += part.effort;
+    abandoned += part.abandoned;
+    changed += part.changed;
+    inertia.add(part.inertia);
+  }
 };
 
 struct AssignTask {
-  const MatrixView& x;
-  const Metric& metric;
-  const Kernels& kernels;
-  std::int64_t tile_rows;         // rows a thread works on at a time
-  std::int64_t panels_at_a_time;  // between two checkpoints
-  double most_refined;            // give up where more distances a row than this must be computed; 0: never
-  const TileSet* only;            // the tiles to do; null: all
-  const std::int32_t* previous;   // as in Assigner::assign
+  const Context& context;
+  std::int64_t tile_rows = 0;         // rows a thread works on at a time
+  std::int64_t panels_at_a_time = 0;  // between two checkpoints
+  double most_refined = 0;            // give up where more distances a row than this must be computed; 0: never
+  const TileSet* only = nullptr;      // the tiles to do; null: all
+  const std::int32_t* previous;       // labels that were good before, or null
   std::int32_t* labels;
   float* distances;
 
@@ -50,18 +53,19 @@ struct AssignTask {
   }
 };
 
-// Hands out the tiles of a task. make() gives a thread a tile of its own, whose assign(first, count, worker, counts) is
-// called for one block of rows after the other: false if it gave up.
-template <class Make>
-AssignCounts assign_tiles(const AssignTask& task, double operations, std::int64_t scratch_bytes, Workers& workers,
-                          const Make& make) {
-  std::vector<decltype(make())> tiles(static_cast<std::size_t>(workers.count()));
+// Hands out the tiles of a task. A thread has a Tile(task, args...) of its own, whose assign(first, count, worker,
+// counts) is called for one block of rows after the other: false if it gave up. scratch_bytes: of a Tile.
+template <class Tile, class... Args>
+AssignCounts assign_tiles(const AssignTask& task, std::int64_t k, std::int64_t scratch_bytes, Args&... args) {
+  const MatrixView& x = task.context.x;
+  Workers& workers = task.context.workers;
+  std::vector<std::unique_ptr<Tile>> tiles(static_cast<std::size_t>(workers.count()));
   std::vector<AssignCounts> counts(tiles.size());
-  GiveUp give_up(task.x.rows, task.tile_rows, task.most_refined, task.only);
+  GiveUp give_up(x.rows, task.tile_rows, task.most_refined, task.only);
   const auto assign_tile = [&](std::int64_t first, std::int64_t count, int worker) {
     if (give_up.refuses(first)) return;
     auto& mine = tiles[static_cast<std::size_t>(worker)];
-    if (!mine) mine = make();
+    if (!mine) mine = std::make_unique<Tile>(task, args...);
     AssignCounts tile;
     const bool finished = mine->assign(first, count, worker, tile);
     give_up.note(first, count, tile.effort.refined, finished);
@@ -71,7 +75,10 @@ AssignCounts assign_tiles(const AssignTask& task, double operations, std::int64_
     else
       my_counts.abandoned += tile.effort;
   };
-  workers.for_blocks(task.x.rows, task.tile_rows, operations, assign_tile, scratch_bytes);
+  // What else is done for a row costs about as much as a few centroids more.
+  const double operations =
+      2.0 * static_cast<double>(x.rows) * static_cast<double>(k + 8) * static_cast<double>(x.cols);
+  workers.for_blocks(x.rows, task.tile_rows, operations, assign_tile, scratch_bytes);
   AssignCounts total;
   for (const AssignCounts& part : counts) total.add(part);
   total.undone = give_up.undone();

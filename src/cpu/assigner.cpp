@@ -44,24 +44,19 @@ double typical(std::int64_t n, Value value) {
 
 struct Assigner::Call {
   CentroidsView centroids;
-  const std::int32_t* previous;
-  bool more;
-  std::int32_t* labels;
-  float* distances;
-  bool tiny;               // all centroids are below kTinyBelow
-  std::int64_t tile_rows;  // of the plan's filter, also where another one finishes
+  bool more, tiny;
+  AssignTask task;
   bool keeps_sketches;
 };
 
-Assigner::Assigner(const MatrixView& x, const Metric& metric, const Kernels& kernels, const Execution& execution,
-                   Workers& workers)
-    : x_(x),
-      metric_(metric),
-      kernels_(kernels),
+Assigner::Assigner(const Context& context, const Execution& execution)
+    : context_(context),
+      x_(context.x),
+      kernels_(context.kernels),
+      workers_(context.workers),
       execution_(execution),
-      workers_(workers),
-      forced_(forced_choice(execution.filter, kernels.costs)) {
-  if (kernels_.sketch) sketcher_.emplace(x.cols, *kernels_.sketch);
+      forced_(forced_choice(execution.filter, kernels_.costs)) {
+  if (kernels_.sketch) sketcher_.emplace(x_.cols, *kernels_.sketch);
 }
 
 Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
@@ -69,40 +64,34 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   if (x_.rows == 0) return {};  // mutant: no_rows
   if (centre_.empty()) find_centre();
   Call call = {.centroids = centroids,
-               .previous = previous,
                .more = more,
-               .labels = labels,
-               .distances = distances,
-               // mutant: tiny_limit
-               .tiny = kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow),
-               .tile_rows = 0,
+               .tiny = is_tiny(centroids, kernels_),
+               .task = {.context = context_, .previous = previous, .labels = labels, .distances = distances},
                .keeps_sketches = false};
-  const Problem problem = {.d = x_.cols,
-                           .k = centroids.k,
-                           .size = sketcher_ ? sketcher_->size() : 0,
-                           .panel_width = kernels_.panel_width,
-                           .first = previous == nullptr,
-                           .more = more,
-                           .sketched = sketches_complete_,
-                           .tiny = call.tiny,
-                           .forced = forced_};
-  const Plan plan = make_plan(problem, history_, kernels_.costs);
-  call.tile_rows = rows_per_tile(plan.filter);
+  const Plan plan = this->plan(call);
+  AssignTask& task = call.task;
+  task.most_refined = plan.most_refined;
+  task.tile_rows = rows_per_tile(plan.filter);  // also where another one finishes
+  const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
+  task.panels_at_a_time =
+      std::min(by_chunk, kMultiplyAddsPerCheckpoint / (task.tile_rows * kernels_.panel_width * x_.cols) + 1);
   keep_bounds(call, plan.bounds);
   const bool bounds_known = bounds_ && bounds_->known();
   // Tiles of less than a group would write into each other's places.
   call.keeps_sketches = plan.filter == Filter::int8 && (more || sketches_complete_) &&
-                        call.tile_rows % sketched_group(*kernels_.sketch) == 0;  // mutant: whole_groups_kept
+                        task.tile_rows % sketched_group(*kernels_.sketch) == 0;  // mutant: whole_groups_kept
 
-  AssignCounts counts = run(call, plan.filter, plan.most_refined, nullptr);
+  AssignCounts counts = run(call, plan.filter);
   const auto rows = static_cast<double>(x_.rows);
   const double scored =
       bounds_known ? static_cast<double>(counts.effort.scored) / rows / static_cast<double>(centroids.k) : 1;
-  const bool gave_up = !counts.undone.empty();
+  const TileSet undone = counts.undone;
+  const bool gave_up = !undone.empty();
   if (gave_up) {
     bounds_.reset();
-    const TileSet undone = counts.undone;
-    counts.add(run(call, Filter::fp32, 0, &undone));
+    task.most_refined = 0;
+    task.only = &undone;
+    counts.add(run(call, Filter::fp32));
   }
   history_.note({.changed = static_cast<double>(counts.changed) / rows,
                  .scored = scored,
@@ -124,6 +113,19 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
           .abandoned = counts.abandoned};
 }
 
+Plan Assigner::plan(const Call& call) const {
+  return make_plan({.d = x_.cols,
+                    .k = call.centroids.k,
+                    .size = sketcher_ ? sketcher_->size() : 0,
+                    .panel_width = kernels_.panel_width,
+                    .first = call.task.previous == nullptr,
+                    .more = call.more,
+                    .sketched = sketches_complete_,
+                    .tiny = call.tiny,
+                    .forced = forced_},
+                   history_, kernels_.costs);
+}
+
 void Assigner::forget() {
   follows_ = false;
   bounds_.reset();
@@ -135,7 +137,7 @@ void Assigner::find_centre() {
   std::vector<float> rows(static_cast<std::size_t>(count * d));
   const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(d);
   workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
-    RowTile tile(x_, metric_, kernels_, 1, d);
+    RowTile tile(context_, 1, d);
     for (std::int64_t i = first; i < first + block; ++i) {
       tile.load(x_.rows * i / count, 1);
       std::copy_n(tile.row(0), d, rows.begin() + i * d);
@@ -145,74 +147,57 @@ void Assigner::find_centre() {
 }
 
 void Assigner::keep_bounds(const Call& call, bool wanted) {
-  // mutant: old_bounds
-  if (!follows_ || !wanted || !call.previous || (bounds_ && !bounds_->fits(call.tile_rows, call.centroids)))
-    bounds_.reset();
+  const std::int64_t tile_rows = call.task.tile_rows;
+  const bool usable = follows_ && wanted && call.task.previous;  // mutant: old_bounds
+  if (!usable || (bounds_ && !bounds_->fits(tile_rows, call.centroids))) bounds_.reset();
   if (bounds_)
     bounds_->move_to(call.centroids, workers_);  // mutant: bounds_moved
-  else if (follows_ && wanted && call.previous && call.more)
-    bounds_ = std::make_unique<LowerBounds>(x_.rows, call.tile_rows, call.centroids, kernels_.panel_width, workers_);
+  else if (usable && call.more)
+    bounds_ = std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, workers_);
 }
 
-const std::vector<std::int32_t>& Assigner::order() const {
-  static const std::vector<std::int32_t> own;
-  return bounds_ ? bounds_->groups().order : own;
-}
-
-AssignCounts Assigner::run(const Call& call, Filter filter, double most_refined, const TileSet* only) {
-  centroids_.prepare(call.centroids, centre_, 1.0f, order(), workers_);
-  const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
-  const AssignTask task = {
-      .x = x_,
-      .metric = metric_,
-      .kernels = kernels_,
-      .tile_rows = call.tile_rows,
-      .panels_at_a_time =
-          std::min(by_chunk, kMultiplyAddsPerCheckpoint / (call.tile_rows * kernels_.panel_width * x_.cols) + 1),
-      .most_refined = most_refined,
-      .only = only,
-      .previous = call.previous,
-      .labels = call.labels,
-      .distances = call.distances};
+AssignCounts Assigner::run(const Call& call, Filter filter) {
+  centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &bounds_->groups().order : nullptr, workers_);
   switch (filter) {
-    case Filter::int8: return run_int8(call, task);
+    case Filter::int8: return run_int8(call);
     case Filter::low_dim:
-      low_dim_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), kernels_, workers_);
-      return assign_low_dim(task, centroids_, low_dim_panels_, workers_);
+      float_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), 1, kernels_, workers_);
+      return assign_low_dim(call.task, centroids_, float_panels_);
     case Filter::fp32: break;
   }
-  return run_fp32(call, task);
+  return run_fp32(call);
 }
 
-AssignCounts Assigner::run_fp32(const Call& call, const AssignTask& task) {
+AssignCounts Assigner::run_fp32(const Call& call) {
   const FilterBound bound = FilterBound::of_rows(x_.cols);
-  const CentredPoints::Source source = {.centroids = centroids_, .bound = bound, .kernels = kernels_};
-  float_panels_.prepare(centroids_, bound, kernels_, workers_);
-  if (bounds_) return assign_bounded<CentredPoints>(task, source, float_panels_, *bounds_, workers_);
+  const CentredPoints::Shared shared = {centroids_, float_panels_, bound, kernels_};
+  float_panels_.prepare(centroids_, bound, kernels_.panel_width, kernels_, workers_);
+  if (bounds_) return assign_bounded<CentredPoints>(call.task, shared, *bounds_);
   // mutant: tiny_scaled
-  if (!call.tiny) return assign_all<CentredPoints, AllRows>(task, source, float_panels_, workers_);
+  if (!call.tiny) return assign_all<CentredPoints, AllRows>(call.task, shared);
   // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
-  tiny_centroids_.prepare(call.centroids, {}, kTinyScale, {}, workers_);
-  tiny_panels_.prepare(tiny_centroids_, bound, kernels_, workers_);
-  const CentredPoints::Source scaled = {.centroids = tiny_centroids_, .bound = bound, .kernels = kernels_};
-  AssignCounts counts = assign_all<CentredPoints, OtherRows>(task, source, float_panels_, workers_);
-  counts.add(assign_all<CentredPoints, TinyRows>(task, scaled, tiny_panels_, workers_));
+  tiny_centroids_.prepare(call.centroids, {}, kTinyScale, nullptr, workers_);
+  tiny_panels_.prepare(tiny_centroids_, bound, kernels_.panel_width, kernels_, workers_);
+  const CentredPoints::Shared scaled = {tiny_centroids_, tiny_panels_, bound, kernels_};
+  AssignCounts counts = assign_all<CentredPoints, OtherRows>(call.task, shared);
+  counts.add(assign_all<CentredPoints, TinyRows>(call.task, scaled));
   return counts;
 }
 
-AssignCounts Assigner::run_int8(const Call& call, const AssignTask& task) {
+AssignCounts Assigner::run_int8(const Call& call) {
   const FilterBound bound = FilterBound::of_sketches(x_.cols, split(call.centroids));
   if (call.keeps_sketches && !sketches_complete_)
     sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->shape());
-  const SketchedPoints::Source source = {.centroids = centroids_,
+  const SketchedPoints::Shared shared = {.centroids = centroids_,
+                                         .panels = sketch_panels_,
                                          .bound = bound,
                                          .kernels = kernels_,
                                          .sketcher = *sketcher_,
                                          .kept = call.keeps_sketches ? &sketches_ : nullptr,
                                          .complete = call.keeps_sketches && sketches_complete_};
   sketch_panels_.prepare(centroids_, bound, *sketcher_, kernels_, workers_);
-  if (bounds_) return assign_bounded<SketchedPoints>(task, source, sketch_panels_, *bounds_, workers_);
-  return assign_all<SketchedPoints, AllRows>(task, source, sketch_panels_, workers_);
+  if (bounds_) return assign_bounded<SketchedPoints>(call.task, shared, *bounds_);
+  return assign_all<SketchedPoints, AllRows>(call.task, shared);
 }
 
 std::int64_t Assigner::rows_per_tile(Filter filter) const {

@@ -19,9 +19,8 @@ namespace fastkmeans::cpu {
 
 class Assigner {
  public:
-  // x, which must stay as it is, may have no rows; everything else must outlive the assigner.
-  Assigner(const MatrixView& x, const Metric& metric, const Kernels& kernels, const Execution& execution,
-           Workers& workers);
+  // The rows, which must stay as they are, may be none. All that is referred to must outlive the assigner.
+  Assigner(const Context& context, const Execution& execution);
 
   // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
   // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get
@@ -37,21 +36,21 @@ class Assigner {
   struct Call;  // what one assignment was asked for
 
   void find_centre();
+  Plan plan(const Call& call) const;
   // Bounds moved to these centroids, or new ones, or none.
   void keep_bounds(const Call& call, bool wanted);
-  AssignCounts run(const Call& call, Filter filter, double most_refined, const TileSet* only);
-  AssignCounts run_fp32(const Call& call, const AssignTask& task);
-  AssignCounts run_int8(const Call& call, const AssignTask& task);
+  AssignCounts run(const Call& call, Filter filter);
+  AssignCounts run_fp32(const Call& call);
+  AssignCounts run_int8(const Call& call);
   std::int64_t rows_per_tile(Filter filter) const;
   // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
   double split(CentroidsView centroids) const;
-  const std::vector<std::int32_t>& order() const;
 
-  MatrixView x_;
-  const Metric& metric_;
-  const Kernels& kernels_;
+  const Context context_;
+  const MatrixView x_;      // the context's
+  const Kernels& kernels_;  // likewise
+  Workers& workers_;        // likewise
   const Execution& execution_;
-  Workers& workers_;
   std::optional<Choice> forced_;
   History history_;
 
@@ -69,7 +68,6 @@ class Assigner {
   // Made anew by each, kept for their memory.
   CentroidRows centroids_, tiny_centroids_;
   FloatPanels float_panels_, tiny_panels_;
-  LowDimPanels low_dim_panels_;
   SketchPanels sketch_panels_;
 };
 

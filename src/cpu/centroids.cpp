@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "cpu/copies.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -15,30 +16,23 @@ double operations_on(const CentroidRows& centroids) {
   return 4.0 * static_cast<double>(centroids.k) * static_cast<double>(centroids.d);
 }
 
-// b = row - mu into out[0], out[step], ...; zeros for null. Returns its size.
-SketchSize write_centred(const float* row, const CentroidRows& centroids, const Kernels& kernels, float* out,
-                         std::int64_t step) {
-  if (!row) {
-    for (std::int64_t j = 0; j < centroids.d; ++j) out[j * step] = 0;
-    return {};
-  }
-  std::vector<float> centred(static_cast<std::size_t>(centroids.ld));
-  const double sq_norm = kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data());
-  for (std::int64_t j = 0; j < centroids.d; ++j) out[j * step] = centred[static_cast<std::size_t>(j)];
-  return {.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
-}
-
 }  // namespace
 
+bool is_tiny(CentroidsView centroids, const Kernels& kernels) {
+  // mutant: tiny_limit
+  return kernels.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
+}
+
 void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
-                           const std::vector<std::int32_t>& with_order, Workers& workers) {
+                           const std::vector<std::int32_t>* with_order, Workers& workers) {
   k = centroids.k;
   d = centroids.d;
   ld = padded(d);
   mu.assign(static_cast<std::size_t>(ld), 0.0f);
   std::copy(centre.begin(), centre.end(), mu.begin());
-  order = with_order;
-  if (order.empty()) {
+  if (with_order) {
+    order = *with_order;
+  } else {
     order.resize(static_cast<std::size_t>(k));
     std::iota(order.begin(), order.end(), 0);
   }
@@ -77,22 +71,20 @@ void Panels::fill(const CentroidRows& centroids, const FilterBound& bound, Worke
   });
 }
 
-void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels,
-                          Workers& workers) {
+void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, std::int64_t together,
+                          const Kernels& kernels, Workers& workers) {
   resize(centroids, kernels.panel_width);
   values.resize(count * width * centroids.d);
   fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
-    float* out = values.data() + place / width * width * centroids.d + place % width;
-    return write_centred(row, centroids, kernels, out, width);
-  });
-}
-
-void LowDimPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels,
-                           Workers& workers) {
-  resize(centroids, kernels.panel_width);
-  values.resize(count * width * centroids.d);
-  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
-    return write_centred(row, centroids, kernels, values.data() + place * centroids.d, 1);
+    float* out = values.data() + place / together * together * centroids.d + place % together;
+    if (!row) {
+      for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = 0;
+      return SketchSize{};
+    }
+    std::vector<float> centred(static_cast<std::size_t>(centroids.ld));
+    const double sq_norm = kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data());
+    for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = centred[static_cast<std::size_t>(j)];
+    return SketchSize{.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
   });
 }
 
@@ -101,21 +93,18 @@ void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bou
   resize(centroids, kernels.panel_width);
   const std::int64_t size = sketcher.size();
   values.resize(count * width * size);
-  scales.assign(starts.size(), 0.0f);
+  scales.resize(starts.size());
   fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
     std::vector<std::int8_t> q(static_cast<std::size_t>(size));
-    SketchSize known = {};
-    if (row) {
-      std::vector<float> work(static_cast<std::size_t>(size));
-      const RowSketch sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
-      scales[static_cast<std::size_t>(place)] = sketch.scale;
-      known = sketcher.bound(sketch);
-    }
+    std::vector<float> work(q.size());
+    RowSketch sketch = {};
+    if (row) sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
+    scales[static_cast<std::size_t>(place)] = sketch.scale;
     std::uint8_t* out = values.data() + place / width * width * size + place % width * 4;
     for (std::int64_t j = 0; j < size; j += 4, out += width * 4)
       for (std::int64_t e = 0; e < 4; ++e)
         out[e] = static_cast<std::uint8_t>(q[static_cast<std::size_t>(j + e)] + kernels.sketch->panel_offset);
-    return known;
+    return sketcher.bound(sketch);
   });
 }
 

@@ -14,6 +14,9 @@
 
 namespace fastkmeans::cpu {
 
+// All below kTinyBelow: rows that are too are multiplied by kTinyScale, and so are they.
+bool is_tiny(CentroidsView centroids, const Kernels& kernels);
+
 // Plain, for D; and where each stands among those that the filter scans.
 struct CentroidRows {
   std::int64_t k = 0, d = 0, ld = 0;
@@ -26,9 +29,9 @@ struct CentroidRows {
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
 
   // centre: (d), or empty for zero. factor: kTinyScale where rows and centroids are multiplied by it first, else 1.
-  // with_order: (k), or empty for their own order.
+  // with_order: (k), or null for their own order.
   void prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
-               const std::vector<std::int32_t>& with_order, Workers& workers);
+               const std::vector<std::int32_t>* with_order, Workers& workers);
 };
 
 // What is the same in all forms that a filter scans: places in panels of `width`, the last one filled up.
@@ -46,17 +49,13 @@ struct Panels {
   void fill(const CentroidRows& centroids, const FilterBound& bound, Workers& workers, const Write& write);
 };
 
-// The fp32 filter's: (panels, d, width) of b = row - mu.
+// b = row - mu in fp32, the elements of `together` places beside each other: (places / together, d, together). A
+// panel's width for the fp32 filter, 1 for rows of few dimensions.
 struct FloatPanels : Panels {
   Buffer<float> values;
   const float* panel(std::int64_t index, std::int64_t d) const { return values.data() + index * width * d; }
-  void prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels, Workers& workers);
-};
-
-// The same for rows of few dimensions: (places, d).
-struct LowDimPanels : Panels {
-  Buffer<float> values;
-  void prepare(const CentroidRows& centroids, const FilterBound& bound, const Kernels& kernels, Workers& workers);
+  void prepare(const CentroidRows& centroids, const FilterBound& bound, std::int64_t together, const Kernels& kernels,
+               Workers& workers);
 };
 
 // The int8 filter's: (panels, size / 4, width, 4).

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "numeric/centroids_view.hpp"
 #include "numeric/row_hash.hpp"
@@ -13,31 +14,18 @@ namespace {
 // Rows of a partition, about: they are sorted within L1.
 constexpr std::int64_t kPerPartition = 1024;
 
-struct Hashed {
-  std::uint64_t hash;
-  std::int32_t c;
-  // mutant: copy_of_lowest
-  bool operator<(const Hashed& other) const { return hash != other.hash ? hash < other.hash : c < other.c; }
-};
-
-// The rows by the leading bits of their hashes: partition p is [starts[p], starts[p + 1]).
-struct Partitions {
-  std::vector<Hashed> rows;
-  std::vector<std::int64_t> starts;
-
-  explicit Partitions(const std::vector<std::uint64_t>& hashes) : rows(hashes.size()) {
-    int bits = 1;
-    while (static_cast<std::int64_t>(hashes.size()) >> bits > kPerPartition) ++bits;
-    const auto partition = [bits](std::uint64_t hash) { return static_cast<std::size_t>(hash >> (64 - bits)); };
-    starts.resize((std::size_t{1} << bits) + 1);
-    for (const std::uint64_t hash : hashes) ++starts[partition(hash) + 1];
-    for (std::size_t p = 1; p < starts.size(); ++p) starts[p] += starts[p - 1];
-    std::vector<std::int64_t> next(starts.begin(), starts.end() - 1);
-    for (std::size_t c = 0; c < hashes.size(); ++c)
-      rows[static_cast<std::size_t>(next[partition(hashes[c])]++)] = {hashes[c], static_cast<std::int32_t>(c)};
-  }
-  std::int64_t count() const { return static_cast<std::int64_t>(starts.size()) - 1; }
-};
+// Rows with their hashes, by the leading bits of these; within a partition in the order of the rows.
+using Partition = std::vector<std::pair<std::uint64_t, std::int32_t>>;
+std::vector<Partition> partition(const std::vector<std::uint64_t>& hashes) {
+  int bits = 1;
+  while (static_cast<std::int64_t>(hashes.size()) >> bits > kPerPartition) ++bits;
+  std::vector<Partition> partitions(std::size_t{1} << bits);
+  for (Partition& rows : partitions) rows.reserve(std::min(hashes.size(), std::size_t{kPerPartition}));
+  for (std::size_t c = 0; c < hashes.size(); ++c)
+    partitions[static_cast<std::size_t>(hashes[c] >> (64 - bits))].emplace_back(hashes[c],
+                                                                                static_cast<std::int32_t>(c));
+  return partitions;
+}
 
 }  // namespace
 
@@ -50,18 +38,19 @@ std::vector<std::uint8_t> find_copies(const float* rows, std::int64_t k, std::in
     for (std::int64_t c = first; c < first + count; ++c)
       hashes[static_cast<std::size_t>(c)] = row_hash(rows + c * ld, d);
   });
-  Partitions partitions(hashes);
+  std::vector<Partition> partitions = partition(hashes);
   const double sorting = 50.0 * static_cast<double>(k);
-  workers.for_each(partitions.count(), sorting, [&](std::int64_t p, int) {
-    const auto begin = partitions.rows.begin() + partitions.starts[static_cast<std::size_t>(p)],
-               end = partitions.rows.begin() + partitions.starts[static_cast<std::size_t>(p) + 1];
-    std::sort(begin, end);
-    for (auto lowest = begin, at = begin; at != end; ++at) {
-      if (at->hash != lowest->hash) lowest = at;  // mutant: copies_by_hash
-      copies[static_cast<std::size_t>(at->c)] =
-          at != lowest &&  // mutant: lowest_is_no_copy
-          // mutant: copies_by_value
-          std::memcmp(rows + lowest->c * ld, rows + at->c * ld, static_cast<std::size_t>(d) * sizeof(float)) == 0;
+  workers.for_each(static_cast<std::int64_t>(partitions.size()), sorting, [&](std::int64_t p, int) {
+    Partition& rows_of = partitions[static_cast<std::size_t>(p)];
+    std::sort(rows_of.begin(), rows_of.end());  // by hash, then by c
+    auto lowest = rows_of.begin();
+    for (auto at = lowest; at != rows_of.end(); ++at) {
+      if (at->first != lowest->first) lowest = at;  // mutant: copies_by_hash
+      copies[static_cast<std::size_t>(at->second)] =
+          // mutant: lowest_is_no_copy
+          at != lowest && std::memcmp(rows + lowest->second * ld, rows + at->second * ld,
+                                      // mutant: copies_by_value
+                                      static_cast<std::size_t>(d) * sizeof(float)) == 0;
     }
   });
   return copies;

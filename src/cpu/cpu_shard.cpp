@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <vector>
 
 #include "cpu/accumulate.hpp"
@@ -23,9 +22,10 @@ class CpuShard final : public HostShard {
       : HostShard(rows, metric, workers),
         isa_(isa),
         kernels_(*isa.kernels),
-        assigner_(x_, metric, kernels_, execution, workers) {}
+        context_{x_, metric, kernels_, workers},
+        assigner_(context_, execution) {}
 
-  Statistics statistics() override { return statistics_of(rows_, metric_, kernels_, workers_); }
+  Statistics statistics() override { return statistics_of(context_, rows_); }
 
  protected:
   void forget() override { assigner_.forget(); }
@@ -38,17 +38,17 @@ class CpuShard final : public HostShard {
   }
 
   void accumulate_rows(const std::int32_t* from, const std::int32_t* to, const FixedPoint& scale, Sums& sums) override {
-    cpu::accumulate(rows_, metric_, from, to, scale, kernels_, workers_, sums);
+    cpu::accumulate(context_, rows_, from, to, scale, sums);
   }
 
   void center_shifts(CentroidsView a, CentroidsView b, float* distances) override {
     const std::int64_t ld = padded(a.d);
-    const bool tiny = is_tiny(b);
+    const bool tiny = is_tiny(b, kernels_);
     const double operations = 8.0 * static_cast<double>(a.k) * static_cast<double>(a.d);
     workers_.for_blocks(a.k, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t count, int) {
       std::vector<float> pair(static_cast<std::size_t>(2 * ld));
       for (std::int64_t c = first; c < first + count; ++c) {
-        const bool scaled = tiny && is_tiny({a.row(c), 1, a.d});
+        const bool scaled = tiny && is_tiny({a.row(c), 1, a.d}, kernels_);
         const auto times = [factor = scaled ? kTinyScale : 1.0f](float v) { return v * factor; };
         std::transform(a.row(c), a.row(c) + a.d, pair.begin(), times);
         std::transform(b.row(c), b.row(c) + b.d, pair.begin() + ld, times);
@@ -60,23 +60,22 @@ class CpuShard final : public HostShard {
   void lower_rows(CentroidsView added, bool first_of_all, float* distances) override {
     const std::int64_t ld = padded(added.d), most = tile_rows(added.d);
     // The centroids, padded; then the same times kTinyScale, where rows may need it.
-    const bool tiny = is_tiny(added);
+    const bool tiny = is_tiny(added, kernels_);
     std::vector<float> plain(static_cast<std::size_t>(added.k * ld)), scaled(tiny ? plain.size() : 0);
     for (std::int64_t c = 0; c < added.k; ++c) std::copy_n(added.row(c), added.d, plain.begin() + c * ld);
     if (tiny) std::transform(plain.begin(), plain.end(), scaled.begin(), [](float v) { return v * kTinyScale; });
-    std::vector<std::optional<RowTile>> tiles(static_cast<std::size_t>(workers_.count()));
+    std::vector<RowTile> tiles(static_cast<std::size_t>(workers_.count()), RowTile(context_, most, ld));
     const auto lower_tile = [&](std::int64_t first, std::int64_t count, int worker) {
-      auto& tile = tiles[static_cast<std::size_t>(worker)];
-      if (!tile) tile.emplace(x_, metric_, kernels_, most, ld);
-      tile->load_copy(first, count);
+      RowTile& tile = tiles[static_cast<std::size_t>(worker)];
+      tile.load_copy(first, count);
       for (std::int64_t i = 0; i < count; ++i) {
-        const bool scale = tiny && is_tiny({tile->row(i), 1, added.d});
-        if (scale) tile->scale(i);
+        const bool scale = tiny && is_tiny({tile.row(i), 1, added.d}, kernels_);
+        if (scale) tile.scale(i);
         const float* centroid = scale ? scaled.data() : plain.data();
         float least = std::numeric_limits<float>::infinity();
         for (std::int64_t c = 0; c < added.k; ++c, centroid += ld) {
           if (c % kCentroidsPerTask == 0) workers_.checkpoint(worker);
-          least = std::min(least, kernels_.distance(tile->row(i), centroid, ld));
+          least = std::min(least, kernels_.distance(tile.row(i), centroid, ld));
         }
         float& kept = distances[first + i];
         const float distance = store_distance(least, scale);
@@ -89,12 +88,9 @@ class CpuShard final : public HostShard {
   }
 
  private:
-  bool is_tiny(CentroidsView centroids) const {
-    return kernels_.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
-  }
-
   const Isa& isa_;
   const Kernels& kernels_;
+  Context context_;
   Assigner assigner_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "cpu/argmin.hpp"
@@ -12,6 +13,7 @@
 #include "cpu/refine.hpp"
 #include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
+#include "runtime/buffer.hpp"
 
 namespace fastkmeans::cpu {
 
@@ -30,71 +32,102 @@ struct OtherRows {
   static bool takes(std::uint32_t largest) { return !TinyRows::takes(largest); }
 };
 
+// Points to scan: all of a tile, in their slots.
+template <class View>
+struct AllPoints {
+  View view;
+  std::int64_t count;  // those that take part
+  const Argmin& argmin;
+
+  const float* thresholds() const { return argmin.thresholds(); }
+  std::int64_t slot(std::int32_t i) const { return i; }
+};
+
+// Or some, side by side.
+template <class View>
+struct ChosenPoints {
+  View view;
+  std::int64_t count;
+  const Argmin& argmin;
+  const std::int32_t* chosen;  // their slots
+  float* gathered;             // (view.count) thresholds, NaN from count on
+
+  const float* thresholds() const {
+    for (std::int64_t i = 0; i < count; ++i) gathered[i] = argmin.threshold(chosen[i]);  // mutant: thresholds_gathered
+    return gathered;
+  }
+  std::int64_t slot(std::int32_t i) const { return chosen[i]; }  // mutant: hits_scattered
+};
+
+// In place of TileBounds where nobody wants the best scores.
+struct NoBounds {
+  static float* best() { return nullptr; }
+  static void add_panel(std::int64_t, bool) {}
+};
+
 template <class Points, class Selection>
 class FilterTile {
  public:
-  using Panels = typename Points::Panels;
   using View = typename Points::View;
+  using Shared = typename Points::Shared;
 
-  // capacity: the rows of a tile, rounded up to whole groups.
-  FilterTile(const AssignTask& task, const typename Points::Source& source, const Panels& panels, Workers& workers,
-             std::int64_t capacity)
+  FilterTile(const AssignTask& task, const Shared& shared)
       : task_(task),
-        panels_(panels),
-        workers_(workers),
-        row_group_(source.row_group()),
-        k_(source.centroids.k),
-        rows_(task.x, task.metric, task.kernels, task.tile_rows, source.centroids.ld),
-        points_(source, capacity),
-        argmin_(capacity, source.bound),
-        refine_(source.centroids, rows_, task.kernels, argmin_),
-        hits_(static_cast<std::size_t>(capacity)),
-        scores_(static_cast<std::size_t>(capacity * panels.width)) {}
+        shared_(shared),
+        capacity_(whole_groups(task.tile_rows, shared.row_group())),
+        rows_(task.context, task.tile_rows, shared.centroids.ld),
+        points_(shared, capacity_),
+        argmin_(capacity_, shared.bound),
+        refine_{shared.centroids, rows_, task.context.kernels, argmin_},
+        hits_(static_cast<std::size_t>(capacity_)),
+        scores_(capacity_ * shared.panels.width),
+        gathered_thresholds_(capacity_) {}
   FilterTile(const FilterTile&) = delete;  // refine_ points into it
   FilterTile& operator=(const FilterTile&) = delete;
 
-  // Reads rows and finds what is known of those that the pass answers; returns how many these are.
-  std::int64_t load(std::int64_t first, std::int64_t count, RowCheck& check) {
+  // Reads rows and finds what is known of those that the pass answers.
+  void load(std::int64_t first, std::int64_t count, RowCheck& check) {
     first_ = first;
     size_ = count;
+    taken_ = 0;
     points_.begin(first);
     if constexpr (Selection::kScaled)
       rows_.load_copy(first, count);
     else
       rows_.load(first, count);
-    const std::int64_t whole = whole_groups(count, row_group_);
+    const std::int64_t whole = whole_groups(count, shared_.row_group());
     argmin_.fill_up(count, whole);
     if (points_.described()) {
       for (std::int64_t i = 0; i < count; ++i) start(i);
-      return count;
+      taken_ = count;
+      return;
     }
-    std::int64_t taken = 0;
-    for (std::int64_t i = 0; i < count; ++i) taken += describe(i, check);
+    for (std::int64_t i = 0; i < count; ++i) taken_ += describe(i, check);
     for (std::int64_t i = count; i < whole; ++i) points_.clear(i);
-    return taken;
   }
 
-  // Called before a panel is scanned: a checkpoint now and then. False: the tile has cost so much that it is given up.
-  bool may_go_on(std::int64_t panel, int worker, const Effort& effort) {
-    if (panel % task_.panels_at_a_time == 0) workers_.checkpoint(worker);
-    return task_.most_refined == 0 ||
-           static_cast<double>(effort.refined) <= kTileExcess * task_.most_refined * static_cast<double>(size_);
+  // Rows that take part.
+  std::int64_t taken() const { return taken_; }
+  AllPoints<View> all() const { return {points_.view(size_), taken_, argmin_}; }
+  ChosenPoints<View> gather(const std::int32_t* chosen, std::int64_t count) {
+    const View view = points_.gather(chosen, count);
+    float* thresholds = gathered_thresholds_.data();
+    std::fill(thresholds + count, thresholds + view.count, std::numeric_limits<float>::quiet_NaN());
+    return {view, count, argmin_, chosen, thresholds};
   }
 
-  // Scores of the points in view against a panel, and D where they pass. slot_of: of the i-th point in view. best:
-  // (view.count) out, the best score of each point, or null. Returns how many D were computed.
-  template <class SlotOf>
-  std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const SlotOf& slot_of, float* best) {
-    const std::int64_t hits =
-        points_.scan(view, panels_, panel, thresholds, {.scores = scores_.data(), .hits = hits_.data(), .best = best});
-    std::int64_t computed = 0;
-    for (std::int64_t h = 0; h < hits; ++h) {
-      const Hit hit = hits_[static_cast<std::size_t>(h)];
-      const std::int64_t slot = slot_of(hit.row);
-      computed += refine_.panel(slot, hit.passed, panel * panels_.width,
-                                &scores_[static_cast<std::size_t>(h * panels_.width)], points_.known(slot));
+  // Scores of the points against panels [begin, end), and D where they pass. bounds: a TileBounds, which learns the
+  // best scores, or NoBounds. False: the tile has cost so much that it is given up.
+  template <class SomePoints, class Bounds>
+  bool scan(const SomePoints& points, std::int64_t begin, std::int64_t end, Bounds& bounds, int worker,
+            Effort& effort) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      effort.scored += points.count * members(panel);  // mutant: counted_rows
+      if (!may_go_on(panel, worker, effort)) return false;
+      effort.refined += scan(points, panel, bounds.best());
+      bounds.add_panel(points.view.count, shared_.panels.has_copy[static_cast<std::size_t>(panel)]);
     }
-    return computed;
+    return true;
   }
 
   void answer(AssignCounts& counts) const {
@@ -104,28 +137,50 @@ class FilterTile {
         task_.answer(first_ + i, argmin_.label(i), store_distance(argmin_.distance(i), Selection::kScaled), counts);
   }
 
-  // Centroids in panels [begin, end): the last panel may be filled up.
-  std::int64_t members(std::int64_t begin, std::int64_t end) const {
-    return std::min(end * panels_.width, k_) - begin * panels_.width;  // mutant: counted_centroids
-  }
-  std::int64_t size() const { return size_; }
-  const Panels& panels() const { return panels_; }
-  Points& points() { return points_; }
-  const Argmin& argmin() const { return argmin_; }
+  // As LowerBounds takes them.
+  const float* radii() const { return argmin_.radii(); }
 
  private:
   // One tile may need this many times the distances that all may need on average.
   static constexpr double kTileExcess = 4;
 
+  // Centroids in a panel: the last one may be filled up.
+  std::int64_t members(std::int64_t panel) const {
+    const std::int64_t width = shared_.panels.width;
+    return std::min(width, shared_.centroids.k - panel * width);  // mutant: counted_centroids
+  }
+
+  // A checkpoint now and then. False: given up.
+  bool may_go_on(std::int64_t panel, int worker, const Effort& effort) {
+    if (panel % task_.panels_at_a_time == 0) task_.context.workers.checkpoint(worker);
+    return task_.most_refined == 0 ||
+           static_cast<double>(effort.refined) <= kTileExcess * task_.most_refined * static_cast<double>(size_);
+  }
+
+  // Returns how many D were computed.
+  template <class SomePoints>
+  std::int64_t scan(const SomePoints& points, std::int64_t panel, float* best) {
+    const std::int64_t width = shared_.panels.width;
+    const std::int64_t hits = points_.scan(points.view, panel, points.thresholds(),
+                                           {.scores = scores_.data(), .hits = hits_.data(), .best = best});
+    std::int64_t computed = 0;
+    for (std::int64_t h = 0; h < hits; ++h) {
+      const Hit hit = hits_[static_cast<std::size_t>(h)];
+      const std::int64_t slot = points.slot(hit.row);
+      computed += refine_.panel(slot, hit.passed, panel * width, &scores_[h * width], points_.known(slot));
+    }
+    return computed;
+  }
+
   // Whether the row takes part.
   bool describe(std::int64_t slot, RowCheck& check) {
-    const std::uint32_t largest = task_.kernels.largest_bits(rows_.row(slot), rows_.ld());
+    const std::uint32_t largest = task_.context.kernels.largest_bits(rows_.row(slot), rows_.ld());
     if (!Selection::takes(largest)) {
       argmin_.exclude(slot);
       points_.clear(slot);
       return false;
     }
-    if (largest >= magnitude_limit_bits(task_.x.cols)) {
+    if (largest >= magnitude_limit_bits(task_.context.x.cols)) {
       check.note(first_ + slot);
       argmin_.settle(slot, 0, 0);
       points_.clear(slot);
@@ -145,15 +200,16 @@ class FilterTile {
   }
 
   const AssignTask& task_;
-  const Panels& panels_;
-  Workers& workers_;
-  std::int64_t row_group_, k_, first_ = 0, size_ = 0;
+  const Shared& shared_;
+  std::int64_t capacity_;                          // whole groups of rows
+  std::int64_t first_ = 0, size_ = 0, taken_ = 0;  // of the tile: its first row, all of them, those that take part
   RowTile rows_;
   Points points_;
   Argmin argmin_;
   Refine refine_;
   std::vector<Hit> hits_;
-  std::vector<float> scores_;  // (capacity, panel width)
+  Buffer<float> scores_;               // (capacity, panel width)
+  Buffer<float> gathered_thresholds_;  // (capacity)
 };
 
 }  // namespace fastkmeans::cpu

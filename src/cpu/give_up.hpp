@@ -2,6 +2,7 @@
 // Watches whether more distances a row are computed than the plan allows, and which tiles are done.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -24,9 +25,18 @@ class GiveUp {
   // mutant: refused_tiles
   bool refuses(std::int64_t first) const { return only_ ? !(*only_)[tile(first)] : given_up_.load(); }
   // A tile was worked on. Only what is finished is done: a tile that was refused, for whatever reason, is not.
-  void note(std::int64_t first, std::int64_t rows, std::int64_t refined, bool finished);
+  void note(std::int64_t first, std::int64_t rows, std::int64_t refined, bool finished) {
+    if (finished) done_[tile(first)] = 1;  // mutant: tile_done
+    const auto all = static_cast<double>(refined_ += refined), begun = static_cast<double>(rows_ += rows);
+    if (most_refined_ > 0 && all > most_refined_ * begun) given_up_ = true;  // mutant: given_up
+  }
   // The tiles that were not done, or empty if all were.
-  TileSet undone() const;
+  TileSet undone() const {
+    TileSet undone;
+    if (std::find(done_.begin(), done_.end(), 0) == done_.end()) return undone;  // mutant: all_done
+    for (const std::uint8_t done : done_) undone.push_back(!done);
+    return undone;
+  }
 
  private:
   std::size_t tile(std::int64_t first) const { return static_cast<std::size_t>(first / tile_rows_); }

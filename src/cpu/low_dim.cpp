@@ -2,7 +2,6 @@
 #include "cpu/low_dim.hpp"
 
 #include <array>
-#include <memory>
 
 #include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
@@ -12,27 +11,27 @@ namespace {
 
 class LowDimTile {
  public:
-  LowDimTile(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels)
+  LowDimTile(const AssignTask& task, const CentroidRows& centroids, const FloatPanels& panels)
       : task_(task),
+        kernels_(task.context.kernels),
         centroids_(centroids),
         panels_(panels),
         bound_(FilterBound::low_dim(centroids.d)),
-        rows_(task.x, task.metric, task.kernels, kLowDimRows, centroids.ld),
+        rows_(task.context, kLowDimRows, centroids.ld),
         columns_(kLowDimRows * centroids.d) {}
 
   bool assign(std::int64_t first, std::int64_t count, int, AssignCounts& counts) {
-    const Kernels& kernels = task_.kernels;
     const std::int64_t ld = centroids_.ld;
     const std::uint32_t limit = magnitude_limit_bits(centroids_.d);
     rows_.load_copy(first, count);  // the kernel reads up to kLowDimRows
     score(count);
     for (std::int64_t i = 0; i < count; ++i)
       distances_[static_cast<std::size_t>(i)] = distance(i, who_[static_cast<std::size_t>(i)]);
-    kernels.thresholds(distances_.data(), sq_norms_.data(), kLowDimRows, bound_, thresholds_.data());
-    const bool all_good = kernels.largest_bits(rows_.row(0), count * ld) < limit;
+    kernels_.thresholds(distances_.data(), sq_norms_.data(), kLowDimRows, bound_, thresholds_.data());
+    const bool all_good = kernels_.largest_bits(rows_.row(0), count * ld) < limit;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto s = static_cast<std::size_t>(i);
-      if (!all_good && kernels.largest_bits(rows_.row(i), ld) >= limit) {
+      if (!all_good && kernels_.largest_bits(rows_.row(i), ld) >= limit) {
         counts.check.note(first + i);
         who_[s] = 0;
         distances_[s] = 0;
@@ -47,20 +46,20 @@ class LowDimTile {
 
  private:
   float distance(std::int64_t i, std::int64_t c) const {
-    return task_.kernels.distance(rows_.row(i), centroids_.row(c), centroids_.ld);
+    return kernels_.distance(rows_.row(i), centroids_.row(c), centroids_.ld);
   }
 
   void score(std::int64_t count) {
-    task_.kernels.to_columns(rows_.row(0), rows_.ld(), kLowDimRows, centroids_.d, centroids_.mu.data(), columns_.data(),
-                             sq_norms_.data());
-    task_.kernels.nearest_two({.columns = columns_.data(),
-                               .rows = whole_groups(count, kLowDimGroup),
-                               .d = centroids_.d,
-                               .k = whole_groups(centroids_.k, kLowDimPadding),
-                               .centroids = panels_.values.data(),
-                               .starts = panels_.starts.data(),
-                               .second = second_.data(),
-                               .who = who_.data()});
+    kernels_.to_columns(rows_.row(0), rows_.ld(), kLowDimRows, centroids_.d, centroids_.mu.data(), columns_.data(),
+                        sq_norms_.data());
+    kernels_.nearest_two({.columns = columns_.data(),
+                          .rows = whole_groups(count, kLowDimGroup),
+                          .d = centroids_.d,
+                          .k = whole_groups(centroids_.k, kLowDimPadding),
+                          .centroids = panels_.values.data(),
+                          .starts = panels_.starts.data(),
+                          .second = second_.data(),
+                          .who = who_.data()});
   }
 
   // Two scores too near to tell: all distances.
@@ -77,8 +76,9 @@ class LowDimTile {
   }
 
   const AssignTask& task_;
+  const Kernels& kernels_;
   const CentroidRows& centroids_;
-  const LowDimPanels& panels_;
+  const FloatPanels& panels_;
   FilterBound::LowDim bound_;
   RowTile rows_;
   Buffer<float> columns_;  // (d, kLowDimRows) less the centre
@@ -88,14 +88,10 @@ class LowDimTile {
 
 }  // namespace
 
-AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels,
-                            Workers& workers) {
-  const double operations =
-      2.0 * static_cast<double>(task.x.rows) * static_cast<double>(centroids.k + 8) * static_cast<double>(centroids.d);
+AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const FloatPanels& panels) {
   const std::int64_t scratch_bytes =
       kLowDimRows * (centroids.ld + centroids.d) * static_cast<std::int64_t>(sizeof(float));
-  return assign_tiles(task, operations, scratch_bytes, workers,
-                      [&] { return std::make_unique<LowDimTile>(task, centroids, panels); });
+  return assign_tiles<LowDimTile>(task, centroids.k, scratch_bytes, centroids, panels);
 }
 
 }  // namespace fastkmeans::cpu

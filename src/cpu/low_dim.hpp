@@ -8,7 +8,7 @@
 
 namespace fastkmeans::cpu {
 
-AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const LowDimPanels& panels,
-                            Workers& workers);
+// panels: of places one by one.
+AssignCounts assign_low_dim(const AssignTask& task, const CentroidRows& centroids, const FloatPanels& panels);
 
 }  // namespace fastkmeans::cpu

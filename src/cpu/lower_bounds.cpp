@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "numeric/distance.hpp"
 
@@ -58,9 +59,13 @@ std::int64_t TileBounds::choose(std::int64_t group, const float* radii) {
   return kernels_.choose(bounds_.values(first_, group), bounds_.drift(group), radii, rows_, chosen_.data());
 }
 
-void TileBounds::begin_group(std::int64_t rows) { std::copy_n(best_.begin(), rows, group_best_.begin()); }
+void TileBounds::begin_group() {
+  std::fill(group_best_.begin(), group_best_.end(), -std::numeric_limits<float>::infinity());
+}
 
-void TileBounds::add_panel(std::int64_t rows) {
+void TileBounds::add_panel(std::int64_t rows, bool has_copy) {
+  // mutant: copies_have_no_bound
+  if (has_copy) std::fill(best_.begin(), best_.end(), std::numeric_limits<float>::infinity());
   // mutant: group_best
   for (std::size_t i = 0; i < static_cast<std::size_t>(rows); ++i) group_best_[i] = std::max(group_best_[i], best_[i]);
 }
@@ -80,14 +85,6 @@ void TileBounds::learn_chosen(std::int64_t group, std::int64_t count, const floa
   float* values = bounds_.values(first_, group);
   // mutant: bounds_scattered
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) values[chosen_[i]] = lower_[i];
-}
-
-void TileBounds::forget_all(std::int64_t group) { std::fill_n(bounds_.values(first_, group), rows_, 0.0f); }
-
-void TileBounds::forget_chosen(std::int64_t group, std::int64_t count) {
-  float* values = bounds_.values(first_, group);
-  // mutant: forgotten_scattered
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) values[chosen_[i]] = 0.0f;
 }
 
 }  // namespace fastkmeans::cpu

@@ -74,19 +74,17 @@ class TileBounds {
   std::int64_t choose(std::int64_t group, const float* radii);
   const std::int32_t* chosen() const { return chosen_.data(); }
 
-  // Where a scan of a panel puts the best score of each row. Then add_panel(), or for a group's first panel
-  // begin_group(), for so many rows.
+  // Before the panels of a group are scanned.
+  void begin_group();
+  // Where a scan puts the best score of each of so many rows in a panel; then add_panel(). A centroid that is left out
+  // as a copy was not scored, and may part from its twin: nothing is known of the group.
   float* best() { return best_.data(); }
-  void begin_group(std::int64_t rows);
-  void add_panel(std::int64_t rows);
+  void add_panel(std::int64_t rows, bool has_copy);
 
   // The best scores of the group say how near its centroids can be to the scanned rows, whose norms and errors these
   // are: all rows of the tile, or the first `count` of chosen().
   void learn_all(std::int64_t group, const float* sq_norms, const float* errors);
   void learn_chosen(std::int64_t group, std::int64_t count, const float* sq_norms, const float* errors);
-  // Nothing is known of a group with a copy: it was not scored, and may part from its twin.
-  void forget_all(std::int64_t group);
-  void forget_chosen(std::int64_t group, std::int64_t count);
 
  private:
   void lower(std::int64_t group, std::int64_t count, const float* sq_norms, const float* errors, float* out) const;

@@ -15,24 +15,35 @@
 
 namespace fastkmeans::cpu {
 
+// What a scan reads, from one point of the arrays on; count: whole groups of rows.
+template <class Arrays>
+struct PointsView {
+  const Arrays& arrays;
+  std::int64_t first, count;
+
+  const float* sq_norms() const { return &arrays.sq_norms[first]; }
+  const float* errors() const { return &arrays.errors[first]; }
+};
+
 class CentredPoints {
+  struct Arrays {
+    Buffer<float> values;            // (capacity, ld)
+    Buffer<float> sq_norms, errors;  // (capacity) FilterBound::Point of each
+    void resize(std::int64_t capacity, std::int64_t ld);
+  };
+
  public:
-  using Panels = FloatPanels;
-  // What the points of all tiles share.
-  struct Source {
+  using View = PointsView<Arrays>;
+  // What the tiles of all threads share.
+  struct Shared {
     const CentroidRows& centroids;
+    const FloatPanels& panels;
     const FilterBound& bound;
     const Kernels& kernels;
     std::int64_t row_group() const { return kernels.row_group; }
   };
-  // What a scan reads; count: whole groups of rows.
-  struct View {
-    std::int64_t count;
-    const float* values;  // (count, ld)
-    const float *sq_norms, *errors;
-  };
 
-  CentredPoints(const Source& source, std::int64_t capacity);
+  CentredPoints(const Shared& shared, std::int64_t capacity);
 
   // The tile begins with this row of the shard.
   void begin(std::int64_t) {}
@@ -42,30 +53,26 @@ class CentredPoints {
   // A point that takes no part: zeros.
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
-    const auto s = static_cast<std::size_t>(slot);
-    return {.sq_norm = sq_norms_[s], .error = errors_[s]};
+    return {.sq_norm = own_.sq_norms[slot], .error = own_.errors[slot]};
   }
-  View view(std::int64_t rows) const;
+  View view(std::int64_t rows) const { return {own_, 0, whole_groups(rows, shared_.row_group())}; }
   // Copies of the chosen ones, side by side.
   View gather(const std::int32_t* chosen, std::int64_t count);
   // As Kernels::scan.
-  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
-                    const ScanOut& out) const;
+  std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
-  Source source_;
+  const Shared& shared_;
   std::int64_t capacity_, ld_;
-  std::vector<float> values_;             // (capacity, ld)
-  std::vector<float> sq_norms_, errors_;  // (capacity)
-  Buffer<float> gathered_;                // as values_
-  std::vector<float> gathered_sq_norms_, gathered_errors_;
+  Arrays own_, gathered_;
 };
 
 class SketchedPoints {
  public:
-  using Panels = SketchPanels;
-  struct Source {
+  using View = PointsView<Sketches>;
+  struct Shared {
     const CentroidRows& centroids;
+    const SketchPanels& panels;
     const FilterBound& bound;
     const Kernels& kernels;
     const Sketcher& sketcher;
@@ -73,34 +80,25 @@ class SketchedPoints {
     bool complete;   // kept, and made by an earlier assignment
     std::int64_t row_group() const { return kernels.sketch->row_group; }
   };
-  struct View {
-    std::int64_t count;
-    const std::int8_t* values;  // (count, size)
-    const float *sq_norms, *errors, *scales;
-    const std::int32_t* sums;
-  };
 
-  SketchedPoints(const Source& source, std::int64_t capacity);
+  SketchedPoints(const Shared& shared, std::int64_t capacity);
   SketchedPoints(const SketchedPoints&) = delete;  // sketches_ may point into it
   SketchedPoints& operator=(const SketchedPoints&) = delete;
 
-  void begin(std::int64_t first) { offset_ = source_.kept ? first : 0; }
-  bool described() const { return source_.complete; }
+  void begin(std::int64_t first) { offset_ = shared_.kept ? first : 0; }
+  bool described() const { return shared_.complete; }
   void describe(const float* row, std::int64_t slot);
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
-    return {.sq_norm = sketches_->sq_norms.data()[offset_ + slot], .error = sketches_->errors.data()[offset_ + slot]};
+    return {.sq_norm = sketches_->sq_norms[offset_ + slot], .error = sketches_->errors[offset_ + slot]};
   }
-  View view(std::int64_t rows) const { return view_of(*sketches_, offset_, rows); }
+  View view(std::int64_t rows) const { return {*sketches_, offset_, whole_groups(rows, shared_.row_group())}; }
   View gather(const std::int32_t* chosen, std::int64_t count);
-  std::int64_t scan(const View& view, const Panels& panels, std::int64_t panel, const float* thresholds,
-                    const ScanOut& out) const;
+  std::int64_t scan(const View& view, std::int64_t panel, const float* thresholds, const ScanOut& out) const;
 
  private:
-  View view_of(const Sketches& sketches, std::int64_t first, std::int64_t rows) const;
-
-  Source source_;
-  std::int64_t capacity_, ld_, size_;
+  const Shared& shared_;
+  std::int64_t capacity_, size_;
   Sketches own_, gathered_;  // (capacity) each, if they are needed
   Sketches* sketches_;       // the kept ones or own_
   std::int64_t offset_ = 0;  // of slot 0 in them

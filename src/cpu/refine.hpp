@@ -11,25 +11,20 @@
 
 namespace fastkmeans::cpu {
 
-class Refine {
- public:
-  Refine(const CentroidRows& centroids, const RowTile& rows, const Kernels& kernels, Argmin& argmin)
-      : centroids_(centroids), rows_(rows), kernels_(kernels), argmin_(argmin) {}
+struct Refine {
+  const CentroidRows& centroids;
+  const RowTile& rows;
+  const Kernels& kernels;
+  Argmin& argmin;
 
   float distance(std::int64_t slot, std::int64_t c) const {
-    return kernels_.distance(rows_.row(slot), centroids_.row(c), centroids_.ld);
+    return kernels.distance(rows.row(slot), centroids.row(c), centroids.ld);
   }
 
   // The centroids of a panel, which begins at place `first`, whose bit in `passed` is set, the best score first: each
   // better D raises the threshold for the rest. Returns how many D were computed.
   std::int64_t panel(std::int64_t slot, std::uint32_t passed, std::int64_t first, const float* scores,
-                     const FilterBound::Point& known);
-
- private:
-  const CentroidRows& centroids_;
-  const RowTile& rows_;
-  const Kernels& kernels_;
-  Argmin& argmin_;
+                     const FilterBound::Point& known) const;
 };
 
 }  // namespace fastkmeans::cpu

@@ -8,14 +8,23 @@
 
 #include "cpu/kernels.hpp"
 #include "numeric/metric.hpp"
+#include "runtime/workers.hpp"
 
 namespace fastkmeans::cpu {
+
+// What every pass over the rows of a shard works with; all of it outlives the pass.
+struct Context {
+  MatrixView x;
+  const Metric& metric;
+  const Kernels& kernels;
+  Workers& workers;
+};
 
 class RowTile {
  public:
   // capacity: rows of a tile, at most. width: elements of a row that its reader takes, x.cols or padded(x.cols); those
   // beyond x.cols are zeros.
-  RowTile(const MatrixView& x, const Metric& metric, const Kernels& kernels, std::int64_t capacity, std::int64_t width);
+  RowTile(const Context& context, std::int64_t capacity, std::int64_t width);
 
   // Rows [first, first + count) of x. Bad ones, with an element of magnitude_limit or more, stay as they are.
   void load(std::int64_t first, std::int64_t count);
@@ -30,9 +39,7 @@ class RowTile {
  private:
   float* copied(std::int64_t i) { return copy_.data() + i * ld_; }
 
-  MatrixView x_;
-  const Metric& metric_;
-  const Kernels& kernels_;
+  const Context& context_;
   std::int64_t capacity_, ld_;
   bool in_place_;
   std::vector<float> copy_;  // (capacity, ld), from zeros: kernels read beyond the last row

@@ -15,6 +15,7 @@ class Sketcher {
  public:
   Sketcher(std::int64_t d, const SketchKernels& kernels);
 
+  // All of the rotated row, and no tail.
   SketchShape shape() const { return {.head = rotation_.size, .tail = 0}; }
   std::int64_t size() const { return shape().size(); }
   // The sketch of a row (padded to ld, zero-filled); work: (size) floats; q: (size) out.

@@ -3,10 +3,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <optional>
 #include <vector>
 
-#include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
@@ -14,7 +12,6 @@ namespace {
 
 // What a worker found in its tiles.
 struct Found {
-  std::optional<RowTile> tile;
   std::vector<std::uint32_t> column_bits;
   std::uint32_t least_row_bits = ~0u;
   RowCheck check;
@@ -22,19 +19,18 @@ struct Found {
 
 }  // namespace
 
-Statistics statistics_of(const Source& source, const Metric& metric, const Kernels& kernels, Workers& workers) {
-  const MatrixView x = source.batch(0, source.rows());
-  std::vector<Found> parts(static_cast<std::size_t>(workers.count()));
-  const std::int64_t rows = tile_rows(x.cols), d = x.cols;
+Statistics statistics_of(const Context& context, const Source& source) {
+  const Kernels& kernels = context.kernels;
+  const std::int64_t n = context.x.rows, d = context.x.cols, rows = tile_rows(d);
+  std::vector<Found> parts(static_cast<std::size_t>(context.workers.count()));
+  std::vector<RowTile> tiles(parts.size(), RowTile(context, rows, d));
   const auto read_tile = [&](std::int64_t first, std::int64_t count, int worker) {
     Found& found = parts[static_cast<std::size_t>(worker)];
-    if (!found.tile) {
-      found.tile.emplace(x, metric, kernels, rows, d);
-      found.column_bits.resize(static_cast<std::size_t>(d));
-    }
-    found.tile->load(first, count);
+    RowTile& tile = tiles[static_cast<std::size_t>(worker)];
+    found.column_bits.resize(static_cast<std::size_t>(d));
+    tile.load(first, count);
     for (std::int64_t i = 0; i < count; ++i) {
-      const float* row = found.tile->row(i);
+      const float* row = tile.row(i);
       const std::uint32_t largest = kernels.largest_bits(row, d);
       if (largest >= magnitude_limit_bits(d)) {
         found.check.note(first + i);
@@ -46,8 +42,8 @@ Statistics statistics_of(const Source& source, const Metric& metric, const Kerne
       kernels.raise_bits(row, d, found.column_bits.data());
     }
   };
-  const double operations = 2.0 * static_cast<double>(x.rows) * static_cast<double>(d);
-  workers.for_blocks(x.rows, rows, operations, read_tile, (rows + 1) * padded(d) * 4);
+  const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(d);
+  context.workers.for_blocks(n, rows, operations, read_tile, (rows + 1) * padded(d) * 4);
 
   Statistics result;
   std::vector<std::uint32_t> column_bits(static_cast<std::size_t>(d));

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "cpu/kernels.hpp"
-#include "numeric/metric.hpp"
-#include "runtime/workers.hpp"
+#include "cpu/rows.hpp"
 #include "source/statistics.hpp"
 
 namespace fastkmeans::cpu {
 
-// As Shard::statistics.
-Statistics statistics_of(const Source& rows, const Metric& metric, const Kernels& kernels, Workers& workers);
+// As Shard::statistics. source: of the rows of context.x.
+Statistics statistics_of(const Context& context, const Source& source);
 
 }  // namespace fastkmeans::cpu

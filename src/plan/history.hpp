@@ -14,7 +14,12 @@ struct Outcome {
 
 class History {
  public:
-  void note(const Outcome& outcome);
+  void note(const Outcome& outcome) {
+    ++calls_;
+    changed_ = outcome.changed;
+    if (outcome.gave_up) filters_.begin(calls_);  // mutant: rest_after_giving_up
+    if (outcome.scored < 1 && outcome.scored > outcome.most_scored) bounds_.begin(calls_);  // mutant: rest_of_bounds
+  }
 
   // Share of the rows whose label changed last; 1 before the first assignment.
   double changed() const { return changed_; }

@@ -24,6 +24,8 @@ class Buffer {
     values_.reset(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), kLine)));
     size_ = size;
   }
+  T& operator[](std::int64_t i) { return values_.get()[i]; }
+  const T& operator[](std::int64_t i) const { return values_.get()[i]; }
   T* data() { return values_.get(); }
   const T* data() const { return values_.get(); }
   std::int64_t size() const { return size_; }

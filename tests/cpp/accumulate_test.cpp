@@ -68,8 +68,9 @@ Sums sums_of(const Execution& execution, const Moves& moves) {
   const HostArray rows(moves.x.view());
   Sums sums(moves.k, moves.x.cols, scale.two_limbs(), false);
   if (const cpu::Kernels* kernels = cpu::choose(execution.isa).kernels) {
-    cpu::accumulate(rows, euclidean(), nullptr, moves.from.data(), scale, *kernels, workers, sums);
-    cpu::accumulate(rows, euclidean(), moves.from.data(), moves.to.data(), scale, *kernels, workers, sums);
+    const cpu::Context context = {moves.x.view(), euclidean(), *kernels, workers};
+    cpu::accumulate(context, rows, nullptr, moves.from.data(), scale, sums);
+    cpu::accumulate(context, rows, moves.from.data(), moves.to.data(), scale, sums);
   } else {
     for (std::int64_t i = 0; i < moves.x.rows; ++i) {
       const std::int32_t c = moves.to[static_cast<std::size_t>(i)];

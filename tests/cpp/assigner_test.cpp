@@ -21,7 +21,7 @@ struct Shard {
   Shard(const Path& path, const MatrixView& x, const Metric& metric = euclidean(), int threads = 2)
       : execution(on(path, threads)),
         workers(threads, {}),
-        assigner(x, metric, *cpu::choose(path.isa).kernels, execution, workers),
+        assigner({x, metric, *cpu::choose(path.isa).kernels, workers}, execution),
         labels(static_cast<std::size_t>(x.rows), -7),
         distances(labels.size(), -7) {}
 

@@ -18,6 +18,7 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 // Where they lie only if nothing is to be done to them and as many elements are there as the reader takes.
 TEST(RowTileNoOracle, InPlaceWhereTheyCanBeReadThere) {
   Random random(140);
+  Workers workers(1, {});
   for (const cpu::Isa* isa : kernel_isas())
     for (const std::int64_t d : {1, 16, 20, 32}) {
       const Matrix x = random_rows(Kind::normal, 50, d, random);
@@ -26,7 +27,8 @@ TEST(RowTileNoOracle, InPlaceWhereTheyCanBeReadThere) {
       const MatrixView doubles(wide.data(), 50, d, DType::f64);
       for (const MatrixView& view : {x.view(), doubles})
         for (const std::int64_t width : {d, ld}) {
-          cpu::RowTile tile(view, euclidean(), *isa->kernels, 8, width);
+          const cpu::Context context = {view, euclidean(), *isa->kernels, workers};
+          cpu::RowTile tile(context, 8, width);
           EXPECT_EQ(tile.ld(), ld);
           for (const auto& [first, count] : {std::pair{0, 8}, {7, 3}, {42, 8}}) {
             const auto expect_rows = [&, first = first, count = count](bool in_place) {
@@ -54,8 +56,10 @@ TEST(RowTileNoOracle, InPlaceWhereTheyCanBeReadThere) {
 TEST(RowTileNoOracle, TheMetricTransformsGoodRows) {
   Matrix x(3, 16, std::vector<float>(48, 2.0f));
   x.row(1)[15] = 0x1p56f;  // as large as no row may be
+  Workers workers(1, {});
   for (const cpu::Isa* isa : kernel_isas()) {
-    cpu::RowTile tile(x.view(), spherical(), *isa->kernels, 3, 16);
+    const cpu::Context context = {x.view(), spherical(), *isa->kernels, workers};
+    cpu::RowTile tile(context, 3, 16);
     tile.load(0, 3);
     for (std::int64_t j = 0; j < 16; ++j) {
       EXPECT_EQ(tile.row(0)[j], 0.25f) << isa->name;

@@ -194,7 +194,7 @@ class Assigner {
         rows_(x),
         x_(x) {
     if (isa_.kernels)
-      cpu_.emplace(x, euclidean(), *isa_.kernels, execution_, workers_);
+      cpu_.emplace(cpu::Context{x, euclidean(), *isa_.kernels, workers_}, execution_);
     else
       scalar_ = make_shard(rows_, euclidean(), execution_, workers_);
   }
