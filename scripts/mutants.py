@@ -256,6 +256,7 @@ MUTANTS = [
     Mutant("rows_of_weight", "w > 0", "w >= 0"),
     Mutant("sampled_weights", "from.weight(row)", "1"),
     Mutant("equal_keys", "number < other.number", "number > other.number", EQUAL_KEYS),
+    Mutant("smallest_of_equal_keys", " | number", "", EQUAL_KEYS),
     # What initialisations need.
     Mutant("lowered_distance", "first_of_all || ", ""),
     Mutant("lowered_distance", "true_distance(distance) < true_distance(kept)", "distance < kept"),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Joins what the shards of one fit found: GPUs of a process, or ranks. Every shard runs the same code and calls the
 // same functions in the same order; afterwards all have the same values. All values are integers (or the bits of
-// non-negative floats, for max and min), so the order in which they are joined changes no bit of a result. Where a shard
-// fails (out of memory, Ctrl-C) it comes to no further call: whoever runs the shards makes those of the others throw.
+// non-negative floats, for max and min), so the order in which they are joined changes no bit of a result. Where a
+// shard fails (out of memory, Ctrl-C) it comes to no further call: whoever runs the shards makes those of the others
+// throw.
 #pragma once
 
 #include <cstdint>

@@ -33,6 +33,7 @@ using KeyedRows = std::vector<std::vector<KeyedRow>>;
 
 // (key, number) as one integer.
 __extension__ typedef unsigned __int128 Order;
+// mutant: smallest_of_equal_keys
 Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
 
 // A row of any shard.
@@ -95,8 +96,9 @@ Order mth_smallest(const KeyedRows& candidates, std::int64_t m, std::uint64_t la
         if (least <= order && order <= most) ++counts[static_cast<std::size_t>((order - least) >> shift)];
       }
     }
-    reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));  // mutant: digits_of_all_shards
-    std::size_t at = 0;                                                    // its digit
+    // mutant: digits_of_all_shards
+    reducer.sum(counts.data(), static_cast<std::int64_t>(counts.size()));
+    std::size_t at = 0;  // its digit
     for (; counts[at] < static_cast<std::uint64_t>(m); ++at) m -= static_cast<std::int64_t>(counts[at]);
     least += Order{at} << shift;
     most = least + ((Order{1} << shift) - 1);
