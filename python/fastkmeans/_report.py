@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import sys
 import warnings
 from collections.abc import Iterable
@@ -49,9 +50,12 @@ class IterationStats(NamedTuple):
     isa: str
 
 
+_fields_of = operator.attrgetter(*IterationStats._fields)
+
+
 def iteration_stats(found: _core.IterationStats) -> IterationStats:
     """The core's, whose fields have the same names."""
-    return IterationStats._make(getattr(found, name) for name in IterationStats._fields)
+    return IterationStats._make(_fields_of(found))
 
 
 class SubsampledWarning(UserWarning):
