@@ -90,7 +90,9 @@ SketchedPoints::View SketchedPoints::gather(const std::int32_t* chosen, std::int
     gathered_.sq_norms[i] = sketches_->sq_norms[from];
     gathered_.errors[i] = sketches_->errors[from];
   }
-  return {gathered_, 0, whole_groups(count, shared_.row_group())};
+  const std::int64_t whole = whole_groups(count, shared_.row_group());
+  std::fill_n(&gathered_.sums[count], whole - count, 0);  // kernels multiply them: what lay there would overflow
+  return {gathered_, 0, whole};
 }
 
 std::int64_t SketchedPoints::scan(const View& view, std::int64_t panel, const float* thresholds,
