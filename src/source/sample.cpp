@@ -227,7 +227,7 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   std::vector<Candidate> skipped;
   std::size_t taken = 0;
   // Rows looked at together: as many as fit.
-  const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 4 / (4 * d), 1, 4 * k);
+  const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 16 / (4 * d), 1, 4 * k);
   std::vector<float> some(static_cast<std::size_t>(together) * row_length);
   std::vector<std::uint64_t> hashes(static_cast<std::size_t>(together));
   const auto take = [&](const std::vector<Candidate>& order) {

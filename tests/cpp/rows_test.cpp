@@ -89,7 +89,7 @@ TEST(CentreNoOracle, AnEighthOfTheRows) {
   EXPECT_EQ(centre_rows(15, 5), 1);
   EXPECT_EQ(centre_rows(160, 5), 20);
   EXPECT_EQ(centre_rows(1'000'000, 5), 128);
-  EXPECT_EQ(centre_rows(1'000'000, 1 << 19), 6);  // 12 MiB
+  EXPECT_EQ(centre_rows(1'000'000, 1 << 19), 1);  // 3 MiB
 }
 
 TEST(CopiesNoOracle, OfALowerRow) {
