@@ -19,21 +19,6 @@ Params params_of(std::int64_t k, const Execution& execution) {
   return params;
 }
 
-void expect_same(const Result& got, const Result& expected) {
-  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
-  EXPECT_EQ(got.labels, expected.labels);
-  EXPECT_EQ(got.inertia, expected.inertia);
-  EXPECT_EQ(got.converged, expected.converged);
-  EXPECT_EQ(got.n_empty, expected.n_empty);
-  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
-  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
-    EXPECT_EQ(got.iterations[i].inertia, expected.iterations[i].inertia);
-    EXPECT_EQ(got.iterations[i].shift, expected.iterations[i].shift);
-    EXPECT_EQ(got.iterations[i].changed, expected.iterations[i].changed);
-    EXPECT_EQ(got.iterations[i].relocated, expected.iterations[i].relocated);
-  }
-}
-
 TEST(Fit, EqualsTheOracleOnEveryInstructionSet) {
   Random random(60);
   for (int repeat = 0; repeat < 3; ++repeat)

@@ -8,24 +8,6 @@
 namespace fastkmeans::testing {
 namespace {
 
-void expect_same(const Result& got, const Result& expected) {
-  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
-  EXPECT_EQ(got.labels, expected.labels);
-  EXPECT_EQ(got.inertia, expected.inertia);
-  EXPECT_EQ(got.n_iter, expected.n_iter);
-  EXPECT_EQ(got.n_empty, expected.n_empty);
-  EXPECT_EQ(got.converged, expected.converged);
-  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
-  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
-    const IterationStats &mine = got.iterations[i], &theirs = expected.iterations[i];
-    EXPECT_EQ(mine.inertia, theirs.inertia) << "iteration " << i;
-    EXPECT_EQ(mine.shift, theirs.shift) << "iteration " << i;
-    EXPECT_EQ(mine.changed, theirs.changed) << "iteration " << i;
-    EXPECT_EQ(mine.empty, theirs.empty) << "iteration " << i;
-    EXPECT_EQ(mine.relocated, theirs.relocated) << "iteration " << i;
-  }
-}
-
 // Fits by all paths, with threads and chunks drawn; the planner's own choice is one of them.
 void compare_fits(const Matrix& x, Params params, Random& random) {
   const Environment none("FASTKMEANS_FILTER", nullptr);

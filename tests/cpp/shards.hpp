@@ -129,30 +129,6 @@ inline std::vector<Result> fit_on_shards(const MatrixView& x, const Ends& ends, 
   return results;
 }
 
-inline void expect_same(const Result& got, const Result& expected, bool with_labels = true) {
-  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
-  if (with_labels) {
-    EXPECT_EQ(got.labels, expected.labels);
-  }
-  EXPECT_EQ(got.inertia, expected.inertia);
-  EXPECT_EQ(got.n_empty, expected.n_empty);
-  EXPECT_EQ(got.n_used, expected.n_used);
-  EXPECT_EQ(got.converged, expected.converged);
-  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
-  for (std::size_t i = 0; i < got.warnings.size(); ++i)
-    EXPECT_EQ(got.warnings[i].message, expected.warnings[i].message);
-  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
-  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
-    const IterationStats &mine = got.iterations[i], &theirs = expected.iterations[i];
-    EXPECT_EQ(mine.redo, theirs.redo);
-    EXPECT_EQ(mine.inertia, theirs.inertia) << "iteration " << i;
-    EXPECT_EQ(mine.shift, theirs.shift) << "iteration " << i;
-    EXPECT_EQ(mine.changed, theirs.changed) << "iteration " << i;
-    EXPECT_EQ(mine.empty, theirs.empty) << "iteration " << i;
-    EXPECT_EQ(mine.relocated, theirs.relocated) << "iteration " << i;
-  }
-}
-
 // Two, three and seven shards of n rows: uneven, some smaller than k, some empty.
 inline std::vector<Ends> spreads(std::int64_t n) {
   return {{n / 3, n}, {0, n - 3, n}, {n / 9, n / 9, n / 9 + 1, n / 2, n - n / 4, n - n / 4, n}};

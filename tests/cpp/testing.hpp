@@ -277,6 +277,32 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
+// All of a fit but its times and how it was computed. with_labels: a shard has its own rows' alone.
+inline void expect_same(const Result& got, const Result& expected, bool with_labels = true) {
+  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
+  if (with_labels) {
+    EXPECT_EQ(got.labels, expected.labels);
+  }
+  EXPECT_EQ(got.inertia, expected.inertia);
+  EXPECT_EQ(got.n_iter, expected.n_iter);
+  EXPECT_EQ(got.n_empty, expected.n_empty);
+  EXPECT_EQ(got.n_used, expected.n_used);
+  EXPECT_EQ(got.converged, expected.converged);
+  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
+  for (std::size_t i = 0; i < got.warnings.size(); ++i)
+    EXPECT_EQ(got.warnings[i].message, expected.warnings[i].message);
+  ASSERT_EQ(got.iterations.size(), expected.iterations.size());
+  for (std::size_t i = 0; i < got.iterations.size(); ++i) {
+    const IterationStats &mine = got.iterations[i], &theirs = expected.iterations[i];
+    EXPECT_EQ(mine.redo, theirs.redo);
+    EXPECT_EQ(mine.inertia, theirs.inertia) << "iteration " << i;
+    EXPECT_EQ(mine.shift, theirs.shift) << "iteration " << i;
+    EXPECT_EQ(mine.changed, theirs.changed) << "iteration " << i;
+    EXPECT_EQ(mine.empty, theirs.empty) << "iteration " << i;
+    EXPECT_EQ(mine.relocated, theirs.relocated) << "iteration " << i;
+  }
+}
+
 // The text of the exception of type E that `call` must throw.
 template <class E, class Call>
 std::string message_of(const Call& call) {
