@@ -67,7 +67,7 @@ class Verified final : public Shard {
     shard_->look_up(drawn.data(), kChecked, labels.data(), distances.data());
     const std::vector<float> centroids = shard_->centroids();
     const CentroidsView view = {centroids.data(), static_cast<std::int64_t>(centroids.size()) / d, d};
-    const bool tiny = largest_magnitude(centroids.data(), view.k * d) < kTinyBelow;
+    const bool tiny = is_tiny(view);
     const double operations = 4.0 * static_cast<double>(kChecked) * static_cast<double>(view.k * d);
     workers_.for_each(kChecked, operations, [&](std::int64_t i, int worker) {
       const auto at = static_cast<std::size_t>(i);

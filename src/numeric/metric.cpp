@@ -4,20 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "numeric/distance.hpp"
+#include "numeric/lanes.hpp"
 
 namespace fastkmeans {
 namespace {
-
-// |v|^2 in D's order: 32 lanes, then the tree.
-template <class T, class Value>
-T sq_norm(std::int64_t d, const Value& value) {
-  T lane[kLanes] = {};
-  for (std::int64_t j = 0; j < d; ++j) lane[j % kLanes] = std::fma(value(j), value(j), lane[j % kLanes]);
-  for (int half = kLanes / 2; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
-  return lane[0];
-}
 
 class Euclidean final : public Metric {
  public:
@@ -43,14 +33,14 @@ class Spherical final : public Metric {
     // z = x 2^-exponent: the product is exact in fp64 and rounds once.
     const double factor = std::ldexp(1.0, -exponent);  // mutant: row_scaled_first
     for (std::int64_t j = 0; j < d; ++j) row[j] = static_cast<float>(static_cast<double>(row[j]) * factor);
-    const float length = std::sqrt(sq_norm<float>(d, [row](std::int64_t j) { return row[j]; }));
+    const float length = std::sqrt(sum_of_squares<float>(d, [row](std::int64_t j) { return row[j]; }));
     for (std::int64_t j = 0; j < d; ++j) row[j] = row[j] / length;
   }
 
   void update(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t,
               const float* before, float* out) const override {
     const auto sum = [&](std::int64_t j) { return scale.sum(j, hi, lo); };
-    const double length = std::sqrt(sq_norm<double>(scale.d(), sum));
+    const double length = std::sqrt(sum_of_squares<double>(scale.d(), sum));
     // mutant: zero_sum_stays
     for (std::int64_t j = 0; j < scale.d(); ++j) out[j] = length > 0 ? static_cast<float>(sum(j) / length) : before[j];
   }

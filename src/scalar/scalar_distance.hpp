@@ -8,25 +8,24 @@
 
 #include "numeric/centroids_view.hpp"
 #include "numeric/distance.hpp"
+#include "numeric/lanes.hpp"
 
 namespace fastkmeans {
 
 // `factor` is 1, or kTinyScale for scaled pairs.
 inline float scalar_distance(const float* x, const float* c, std::int64_t d, float factor) {
-  float lane[kLanes] = {};
-  for (std::int64_t j = 0; j < d; ++j) {
-    const float t = x[j] * factor - c[j] * factor;
-    lane[j % kLanes] = std::fma(t, t, lane[j % kLanes]);
-  }
-  for (int half = kLanes / 2; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
-  return lane[0];
+  return sum_of_squares<float>(d, [=](std::int64_t j) { return x[j] * factor - c[j] * factor; });
 }
 
 inline float largest_magnitude(const float* values, std::int64_t count) {
   float largest = 0;
   for (std::int64_t j = 0; j < count; ++j) largest = std::max(largest, std::abs(values[j]));
   return largest;
+}
+
+// Whether all are so small that rows as small are scaled.
+inline bool is_tiny(CentroidsView centroids) {
+  return largest_magnitude(centroids.values, centroids.k * centroids.d) < kTinyBelow;
 }
 
 // Whether a distance can be taken of the row (d).
@@ -36,15 +35,15 @@ inline bool is_valid(const float* row, std::int64_t d) {
   });
 }
 
-// The nearest centroid of a row (d), ties to the lowest index, and D as stored. tiny: largest_magnitude of all
-// centroids is below kTinyBelow.
+// The nearest centroid of a row (d), ties to the lowest index, and D as stored. tiny: is_tiny of all
+// centroids.
 struct Nearest {
   std::int32_t label;
   float distance;
 };
 template <class Checkpoint>
 Nearest scalar_nearest(const float* row, CentroidsView centroids, bool tiny, const Checkpoint& checkpoint) {
-  const bool scaled = tiny && largest_magnitude(row, centroids.d) < kTinyBelow;
+  const bool scaled = tiny && is_tiny({row, 1, centroids.d});
   Nearest nearest = {0, 0};
   for (std::int64_t c = 0; c < centroids.k; ++c) {
     checkpoint();

@@ -86,10 +86,6 @@ class ScalarShard final : public HostShard {
   }
 
  private:
-  static bool is_tiny(CentroidsView centroids) {
-    return largest_magnitude(centroids.values, centroids.k * centroids.d) < kTinyBelow;
-  }
-
   // Row i as the metric takes it, in row_; false if no distance can be taken of it.
   bool read(std::int64_t i) {
     workers_.checkpoint(0);

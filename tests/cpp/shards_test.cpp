@@ -247,7 +247,7 @@ TEST(Initialisation, DistancesAndMassesEqualPlainLoops) {
     const Matrix first = centroids_near(x, 1, random), more = centroids_near(x, draw(random, 1, 5), random);
     std::vector<double> expected(static_cast<std::size_t>(n), std::numeric_limits<double>::infinity());
     for (const Matrix* added : {&first, &more}) {
-      const bool tiny = largest_magnitude(added->values.data(), added->rows * d) < kTinyBelow;
+      const bool tiny = is_tiny(added->centroids());
       for (std::int64_t i = 0; i < n; ++i) {
         const Nearest nearest = scalar_nearest(x.row(i), added->centroids(), tiny, [] {});
         auto& distance = expected[static_cast<std::size_t>(i)];
