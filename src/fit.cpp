@@ -180,7 +180,6 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   const HostArray rows(x);
   const auto shard = make_shard(rows, euclidean(), params.execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
-  if (x.rows == 0) return {};
 
   shard->assign(false);
   NoReducer reducer;

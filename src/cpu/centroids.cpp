@@ -23,6 +23,11 @@ bool is_tiny(CentroidsView centroids, const Kernels& kernels) {
   return kernels.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
 }
 
+void write_padded(const float* row, std::int64_t d, float factor, float* out) {
+  for (std::int64_t j = 0; j < d; ++j) out[j] = row[j] * factor;
+  std::fill(out + d, out + padded(d), 0.0f);
+}
+
 void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
                            const std::vector<std::int32_t>* with_order, Workers& workers) {
   k = centroids.k;
@@ -41,11 +46,7 @@ void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& ce
     place_of[static_cast<std::size_t>(order[place])] = static_cast<std::int32_t>(place);
   rows.resize(k * ld);
   workers.for_blocks(k, kCentroidsPerTask, operations_on(*this), [&](std::int64_t first, std::int64_t count, int) {
-    for (std::int64_t c = first; c < first + count; ++c) {
-      float* row = rows.data() + c * ld;
-      for (std::int64_t j = 0; j < d; ++j) row[j] = centroids.row(c)[j] * factor;
-      std::fill(row + d, row + ld, 0.0f);
-    }
+    for (std::int64_t c = first; c < first + count; ++c) write_padded(centroids.row(c), d, factor, &rows[c * ld]);
   });
   is_copy = find_copies(rows.data(), k, d, ld, workers);
 }

@@ -17,6 +17,9 @@ namespace fastkmeans::cpu {
 // All below kTinyBelow: rows that are too are multiplied by kTinyScale, and so are they.
 bool is_tiny(CentroidsView centroids, const Kernels& kernels);
 
+// A row (d) times `factor`, out: (padded(d)), zero-filled: as Kernels::distance takes it.
+void write_padded(const float* row, std::int64_t d, float factor, float* out);
+
 // Plain, for D; and where each stands among those that the filter scans.
 struct CentroidRows {
   std::int64_t k = 0, d = 0, ld = 0;

@@ -49,9 +49,8 @@ class CpuShard final : public HostShard {
       std::vector<float> pair(static_cast<std::size_t>(2 * ld));
       for (std::int64_t c = first; c < first + count; ++c) {
         const bool scaled = tiny && is_tiny({a.row(c), 1, a.d}, kernels_);
-        const auto times = [factor = scaled ? kTinyScale : 1.0f](float v) { return v * factor; };
-        std::transform(a.row(c), a.row(c) + a.d, pair.begin(), times);
-        std::transform(b.row(c), b.row(c) + b.d, pair.begin() + ld, times);
+        write_padded(a.row(c), a.d, scaled ? kTinyScale : 1.0f, pair.data());
+        write_padded(b.row(c), b.d, scaled ? kTinyScale : 1.0f, pair.data() + ld);
         distances[c] = store_distance(kernels_.distance(pair.data(), pair.data() + ld, ld), scaled);
       }
     });
@@ -62,8 +61,10 @@ class CpuShard final : public HostShard {
     // The centroids, padded; then the same times kTinyScale, where rows may need it.
     const bool tiny = is_tiny(added, kernels_);
     std::vector<float> plain(static_cast<std::size_t>(added.k * ld)), scaled(tiny ? plain.size() : 0);
-    for (std::int64_t c = 0; c < added.k; ++c) std::copy_n(added.row(c), added.d, plain.begin() + c * ld);
-    if (tiny) std::transform(plain.begin(), plain.end(), scaled.begin(), [](float v) { return v * kTinyScale; });
+    for (std::int64_t c = 0; c < added.k; ++c) {
+      write_padded(added.row(c), added.d, 1.0f, plain.data() + c * ld);
+      if (tiny) write_padded(added.row(c), added.d, kTinyScale, scaled.data() + c * ld);
+    }
     std::vector<RowTile> tiles(static_cast<std::size_t>(workers_.count()), RowTile(context_, most, ld));
     const auto lower_tile = [&](std::int64_t first, std::int64_t count, int worker) {
       RowTile& tile = tiles[static_cast<std::size_t>(worker)];

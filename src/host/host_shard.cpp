@@ -2,10 +2,10 @@
 #include "host/host_shard.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 
 #include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
@@ -182,25 +182,23 @@ Mass HostShard::mass_of(std::int64_t first, std::int64_t count, double factor) c
   return mass;
 }
 
-Mass HostShard::total_mass(int exponent) {
-  Mass total = 0;
-  std::mutex mutex;
-  const auto add = [&](std::int64_t first, std::int64_t count, int) {
-    const Mass part = mass_of(first, count, std::ldexp(1.0, exponent));
-    const std::lock_guard lock(mutex);
-    total += part;
-  };
-  workers_.for_blocks(x_.rows, kRowsPerPass, 4.0 * static_cast<double>(x_.rows), add);
-  return total;
-}
-
-std::int64_t HostShard::row_at(int exponent, Mass mass) {
-  const double factor = std::ldexp(1.0, exponent);
+std::vector<Mass> HostShard::masses(double factor) const {
   std::vector<Mass> parts(static_cast<std::size_t>((x_.rows + kRowsPerPass - 1) / kRowsPerPass));
   workers_.for_blocks(x_.rows, kRowsPerPass, 4.0 * static_cast<double>(x_.rows),
                       [&](std::int64_t first, std::int64_t count, int) {
                         parts[static_cast<std::size_t>(first / kRowsPerPass)] = mass_of(first, count, factor);
                       });
+  return parts;
+}
+
+Mass HostShard::total_mass(int exponent) {
+  const std::vector<Mass> parts = masses(std::ldexp(1.0, exponent));
+  return std::accumulate(parts.begin(), parts.end(), Mass{0});
+}
+
+std::int64_t HostShard::row_at(int exponent, Mass mass) {
+  const double factor = std::ldexp(1.0, exponent);
+  const std::vector<Mass> parts = masses(factor);
   std::int64_t row = 0;
   for (std::size_t part = 0; mass >= parts[part]; ++part) {
     mass -= parts[part];

@@ -83,13 +83,12 @@ class Pool {
         return;
       }
       const int worker = job->next_worker++;
-      const bool shares = job->shares;
-      ++job->active;
-      sharing_ += shares;
+      ++job->active;  // its caller waits until none is
+      sharing_ += job->shares;
       lock.unlock();
       (*job->body)(worker);
       lock.lock();
-      sharing_ -= shares;
+      sharing_ -= job->shares;
       if (--job->active == 0) done_.notify_all();
     }
   }

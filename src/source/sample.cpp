@@ -262,9 +262,12 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
     expected += band;
   }
   // Too few distinct rows: equal ones fill up.
-  for (std::size_t s = 0; taken < wanted; ++s, ++taken) {
-    rows_of(&skipped[s], 1, rows, metric, reducer, workers, some);
-    std::copy_n(some.begin(), row_length, &centroids[taken * row_length]);
+  for (std::size_t s = 0; taken < wanted;) {
+    const std::size_t count = std::min(static_cast<std::size_t>(together), wanted - taken);
+    rows_of(&skipped[s], static_cast<std::int64_t>(count), rows, metric, reducer, workers, some);
+    std::copy_n(some.begin(), count * row_length, &centroids[taken * row_length]);
+    s += count;
+    taken += count;
   }
   return centroids;
 }
