@@ -2,8 +2,12 @@
 // The one place that knows every kind of hardware.
 #include "make_shard.hpp"
 
+#include <stdexcept>
+#include <string>
+
 #include "cpu/cpu_shard.hpp"
 #include "cpu/dispatch.hpp"
+#include "cuda/driver.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "runtime/os.hpp"
 #include "runtime/workers.hpp"
@@ -12,6 +16,10 @@
 
 #if !defined(FASTKMEANS_BUILD_FLAGS)  // CMakeLists.txt states them
 #define FASTKMEANS_BUILD_FLAGS "flags not recorded"
+#endif
+
+#if !defined(FASTKMEANS_CUDA)  // CMakeLists.txt says 1 where src/cuda/*.cu are built
+#define FASTKMEANS_CUDA 0
 #endif
 
 namespace fastkmeans {
@@ -32,6 +40,37 @@ std::vector<InstructionSet> instruction_sets() {
 }
 
 std::string chosen_isa(const std::string& isa) { return std::string(cpu::choose(isa).name); }
+
+CudaState cuda_state() {
+#if FASTKMEANS_CUDA
+  return cuda::driver_state();
+#else
+  return {.problem = "this build of fastkmeans has no CUDA (FASTKMEANS_CUDA=OFF)"};
+#endif
+}
+
+std::string chosen_device(const std::string& device) {
+  if (device == "cpu") return device;
+  const CudaState state = cuda_state();
+  if (device.empty()) {
+    // A process that was forked must not slow down in silence.
+    if (state.status == CudaStatus::after_fork) throw std::runtime_error(state.problem);
+    for (const CudaDevice& found : state.devices)
+      if (state.status == CudaStatus::ready && found.usable) return "cuda:" + std::to_string(found.number);
+    return "cpu";
+  }
+  if (state.status != CudaStatus::ready) throw std::runtime_error(state.problem);
+  for (const CudaDevice& found : state.devices) {
+    const std::string name = "cuda:" + std::to_string(found.number);
+    if (name != device && !(device == "cuda" && found.usable)) continue;
+    if (found.usable) return name;
+    throw std::runtime_error("the CUDA device " + found.name + " has compute capability " +
+                             std::to_string(found.major) + "." + std::to_string(found.minor) + ", and " +
+                             std::to_string(cuda::kLeastMajor) + ".0 is needed");
+  }
+  throw std::runtime_error("the device is '" + device + "'; CUDA has " + std::to_string(state.devices.size()) +
+                           " devices, the first is 'cuda:0'");
+}
 
 int default_threads() { return default_thread_count(); }
 

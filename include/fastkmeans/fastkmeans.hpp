@@ -4,7 +4,7 @@
 //
 // Thread-safe: any number of fits may run at once. Errors are thrown in the calling thread:
 //   std::invalid_argument  a parameter or the data is wrong (names it, the value and what is allowed)
-//   std::runtime_error     FASTKMEANS_ISA or Execution::isa cannot be had; or, with FASTKMEANS_VERIFY=1 in the
+//   std::runtime_error     FASTKMEANS_ISA, Execution::isa or Execution::device cannot be had; CUDA failed; or, with FASTKMEANS_VERIFY=1 in the
 //   environment,
 //                          an assignment of which 1,000 rows are checked is not that of the scalar oracle
 //   Interrupted            Execution::interrupt returned true
@@ -51,6 +51,37 @@ FASTKMEANS_API std::vector<InstructionSet> instruction_sets();
 FASTKMEANS_API std::string chosen_isa(const std::string& isa = {});
 // The number of threads a call with n_threads = 0 would use.
 FASTKMEANS_API int default_threads();
+
+// What this process can do with CUDA.
+enum class CudaStatus {
+  ready,               // at least one device can be used
+  not_built,           // this library was built without CUDA
+  no_driver,           // no NVIDIA driver
+  old_driver,          // it knows an older CUDA than ours
+  no_device,           // a driver, but no device
+  unsupported_device,  // no device has compute capability 8.0
+  after_fork,          // the process was forked after CUDA had begun; CUDA needs the start method spawn
+  failed,              // the driver reports an error
+};
+struct CudaDevice {
+  int number = 0;
+  std::string name;
+  int major = 0, minor = 0;  // compute capability
+  std::int64_t memory = 0;   // bytes in all
+  bool usable = false;
+};
+struct CudaState {
+  CudaStatus status = CudaStatus::not_built;
+  std::string problem;  // one line for people, with "CUDA" in it, unless ready
+  int driver = 0;       // the CUDA version that the driver knows, 1000 major + 10 minor; 0: no driver
+  std::vector<CudaDevice> devices;
+};
+// Asks the driver once a process; no device is set up for it.
+FASTKMEANS_API CudaState cuda_state();
+// Where a call with this Execution::device would run, "cpu" or "cuda:N", if the work is worth it; throws
+// std::runtime_error if it cannot.
+FASTKMEANS_API std::string chosen_device(const std::string& device = {});
+
 // Version of the library at run time, compiler and flags.
 FASTKMEANS_API std::string version();
 FASTKMEANS_API std::string build_info();

@@ -36,6 +36,9 @@ struct MatrixView {
   DType dtype = DType::f32;
   std::int64_t row_stride = 0;
   std::int64_t col_stride = 0;
+  int cuda_device = kHost;  // the number of the CUDA device whose memory it is, or kHost
+
+  static constexpr int kHost = -1;
 
   MatrixView() = default;
   MatrixView(const void* data_, std::int64_t rows_, std::int64_t cols_, DType dtype_, std::int64_t row_stride_,
