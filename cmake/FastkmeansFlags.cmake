@@ -9,11 +9,12 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 add_library(fastkmeans_flags INTERFACE)
-target_compile_options(fastkmeans_flags INTERFACE -ffp-contract=off -Wall -Wextra
-                                                  $<$<BOOL:${FASTKMEANS_WERROR}>:-Werror>)
+target_compile_options(fastkmeans_flags INTERFACE
+                       $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off -Wall -Wextra
+                       $<$<BOOL:${FASTKMEANS_WERROR}>:-Werror>>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # Warns of ordinary std::string concatenation (GCC bug 105651).
-  target_compile_options(fastkmeans_flags INTERFACE -Wno-restrict)
+  target_compile_options(fastkmeans_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 
 # For the whole build, so that the tests are instrumented as well.

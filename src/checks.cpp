@@ -31,6 +31,7 @@ void require_shape(const char* name, const MatrixView& x, std::int64_t least_row
 
 void require_execution(const Execution& execution) {
   require_at_least("n_threads", execution.n_threads, 0);
+  if (execution.memory_limit < 0) refuse("memory_limit", std::to_string(execution.memory_limit), "at least 0");
   require_at_least("chunk_size_data", execution.chunk_size_data, 1);
   require_at_least("chunk_size_centroids", execution.chunk_size_centroids, 1);
 }

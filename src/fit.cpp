@@ -163,9 +163,10 @@ Result fit(const MatrixView& x, const Params& given) {
   require_params(x, given);
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
+  params.execution.device = device_for(x, params.k, given.execution);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
   NoReducer reducer;
-  return fit_shard(HostArray(x), euclidean(), params, reducer, workers);
+  return fit_shard(*make_source(x, params.execution, workers), euclidean(), params, reducer, workers);
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
@@ -176,9 +177,12 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),
            "that of the centroids, " + std::to_string(centroids.cols));
-  Workers workers(params.execution.n_threads, as_caller(fp_state, params.execution.interrupt));
-  const HostArray rows(x);
-  const auto shard = make_shard(rows, euclidean(), params.execution, workers);
+  Execution execution = params.execution;
+  execution.device = device_for(x, centroids.rows, params.execution);
+  Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
+  const auto source = make_source(x, execution, workers);
+  const Source& rows = *source;
+  const auto shard = make_shard(rows, euclidean(), execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
 
   shard->assign(false);

@@ -2,8 +2,14 @@
 // The one place that knows every kind of hardware.
 #include "make_shard.hpp"
 
+#if !defined(FASTKMEANS_CUDA)  // CMakeLists.txt says 1 where src/cuda/*.cu are built
+#define FASTKMEANS_CUDA 0
+#endif
+
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "cpu/cpu_shard.hpp"
 #include "cpu/dispatch.hpp"
@@ -18,17 +24,63 @@
 #define FASTKMEANS_BUILD_FLAGS "flags not recorded"
 #endif
 
-#if !defined(FASTKMEANS_CUDA)  // CMakeLists.txt says 1 where src/cuda/*.cu are built
-#define FASTKMEANS_CUDA 0
+#if FASTKMEANS_CUDA
+#include "cuda/cuda_shard.hpp"
+#include "cuda/device_array.hpp"
 #endif
 
 namespace fastkmeans {
 
+namespace {
+
+// Multiply-adds of an assignment of host data below which a CUDA device is not worth its start: milliseconds of a CPU.
+constexpr double kFewProducts = 1 << 30;
+
+#if FASTKMEANS_CUDA
+constexpr std::string_view kCuda = "cuda:";
+
+int number_of(const std::string& device) { return std::atoi(device.c_str() + kCuda.size()); }
+#endif
+
+std::unique_ptr<Shard> plain_shard(const Source& rows, const Metric& metric, const Execution& execution,
+                                   Workers& workers) {
+#if FASTKMEANS_CUDA
+  if (rows.place() == Place::device) return cuda::make_shard(rows.batch(0, 0).cuda_device, rows, metric, execution, workers);
+  if (execution.device.starts_with("cuda"))
+    return cuda::make_shard(number_of(chosen_device(execution.device)), rows, metric, execution, workers);
+#endif
+  const cpu::Isa& isa = cpu::choose(execution.isa);
+  return isa.kernels ? cpu::make_shard(isa, rows, metric, execution, workers) : make_scalar_shard(rows, metric, workers);
+}
+
+}  // namespace
+
+std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution) {
+  if (x.cuda_device != MatrixView::kHost) {
+    const std::string its = "cuda:" + std::to_string(x.cuda_device);
+    if (!execution.device.empty() && execution.device != "cuda" && execution.device != its)
+      throw std::invalid_argument("data is on " + its + "; device must be that, given '" + execution.device + "'");
+    return chosen_device(its);
+  }
+  const double products = static_cast<double>(x.rows) * static_cast<double>(k) * static_cast<double>(x.cols);
+  const bool names_isa = !execution.isa.empty() || !os::environment("FASTKMEANS_ISA").empty();
+  if (execution.device.empty() && (names_isa || products < kFewProducts)) return "cpu";
+  return chosen_device(execution.device);
+}
+
+std::unique_ptr<Source> make_source(const MatrixView& x, const Execution& execution, Workers& workers) {
+#if FASTKMEANS_CUDA
+  if (x.cuda_device != MatrixView::kHost) return cuda::device_array(x, execution, workers);
+#else
+  static_cast<void>(execution);
+  static_cast<void>(workers);
+#endif
+  return std::make_unique<HostArray>(x);
+}
+
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                   Workers& workers) {
-  const cpu::Isa& isa = cpu::choose(execution.isa);
-  auto shard =
-      isa.kernels ? cpu::make_shard(isa, rows, metric, execution, workers) : make_scalar_shard(rows, metric, workers);
+  auto shard = plain_shard(rows, metric, execution, workers);
   if (os::environment("FASTKMEANS_VERIFY") == "1") return verified(std::move(shard), rows, metric, workers);
   return shard;
 }
@@ -45,7 +97,9 @@ CudaState cuda_state() {
 #if FASTKMEANS_CUDA
   return cuda::driver_state();
 #else
-  return {.problem = "this build of fastkmeans has no CUDA (FASTKMEANS_CUDA=OFF)"};
+  CudaState state;
+  state.problem = "this build of fastkmeans has no CUDA (FASTKMEANS_CUDA=OFF)";
+  return state;
 #endif
 }
 

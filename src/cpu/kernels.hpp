@@ -9,17 +9,10 @@
 #include "cpu/scan.hpp"
 #include "plan/costs.hpp"
 #include "sketch/bound.hpp"
+#include "sketch/rotation.hpp"
 #include "sketch/sketch.hpp"
 
 namespace fastkmeans::cpu {
-
-// A Rotation (src/sketch) as plain pointers.
-struct RotationView {
-  std::int64_t size;
-  int rounds, block_count;
-  const float* factors[2];        // (size) of each round
-  const std::int64_t* blocks[2];  // (block_count) of each round
-};
 
 // The int8 kernels of an instruction set.
 struct SketchKernels {

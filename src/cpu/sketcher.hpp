@@ -22,7 +22,7 @@ class Sketcher {
   RowSketch sketch(const float* row, const float* mu, std::int64_t ld, float* work, std::int8_t* q) const {
     return kernels_.sketch_row(row, mu, ld, view_, work, q);
   }
-  SketchSize bound(const RowSketch& row) const;
+  SketchSize bound(const RowSketch& row) const { return size_of(row, size(), rounding_); }
 
  private:
   Rotation rotation_;

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "numeric/distance.hpp"
@@ -18,7 +17,6 @@ constexpr std::int64_t kRowsPerTask = 1 << 14;
 // Up to so many clusters (1 MiB) each thread has a table of its own: at one for all, 16 threads that wanted the same 8
 // clusters took 20 times as long. With many clusters they seldom want the same.
 constexpr std::size_t kPrivateClusters = (1 << 20) / 24;
-constexpr std::uint64_t kNoRow = std::numeric_limits<std::uint64_t>::max();
 
 void raise(std::uint64_t& most, std::uint64_t value) {
   const std::atomic_ref<std::uint64_t> at(most);
@@ -35,24 +33,47 @@ void lower(std::uint64_t& least, std::uint64_t value) {
   }
 }
 
-// What each cluster could give, (k). Threads and shards meet in sums, maxima and minima of integers: no order.
-struct Donors {
-  std::vector<std::uint64_t> inertia;   // sum of weight floor(D 2^s)
-  std::vector<std::uint64_t> farthest;  // largest D, as the bits of an fp64
-  std::vector<std::uint64_t> row;       // the lowest number of a row that has it
-
-  explicit Donors(std::size_t k) : inertia(k), farthest(k), row(k, kNoRow) {}
-
-  void merge(const Donors& other) {
-    for (std::size_t c = 0; c < inertia.size(); ++c) {
-      inertia[c] += other.inertia[c];
-      raise(farthest[c], other.farthest[c]);
-      lower(row[c], other.row[c]);
-    }
+void merge(const Donors& from, Donors& to) {
+  for (std::size_t c = 0; c < to.inertia.size(); ++c) {
+    to.inertia[c] += from.inertia[c];
+    raise(to.farthest[c], from.farthest[c]);
+    lower(to.row[c], from.row[c]);
   }
-};
+}
 
 }  // namespace
+
+double Donors::factor(std::int64_t total_weight) const {
+  const double largest = std::bit_cast<double>(*std::max_element(farthest.begin(), farthest.end()));
+  if (largest == 0) return 0;
+  int exponent = 0;  // least with largest < 2^exponent
+  std::frexp(largest, &exponent);
+  // Terms below 2^(exponent + s), as many as the weights say, stay below 2^63.
+  // mutant: donor_inertia_fits
+  const int s = 63 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))) - exponent;
+  return std::ldexp(1.0, s);
+}
+
+std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members) {
+  std::vector<std::int64_t> order, empty;
+  for (std::int64_t c = 0; c < static_cast<std::int64_t>(members.size()); ++c) {
+    const auto at = static_cast<std::size_t>(c);
+    if (members[at] == 0) empty.push_back(c);
+    // mutant: donors
+    if (members[at] >= 2 && donors.farthest[at] > 0) order.push_back(c);
+  }
+  const std::size_t filled = std::min(order.size(), empty.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(filled), order.end(),
+                    [&](std::int64_t a, std::int64_t b) {
+                      const auto ia = donors.inertia[static_cast<std::size_t>(a)];
+                      const auto ib = donors.inertia[static_cast<std::size_t>(b)];
+                      return ia != ib ? ia > ib : a < b;  // mutant: donor_order
+                    });
+  std::vector<Relocation> relocations(filled);
+  for (std::size_t i = 0; i < filled; ++i)
+    relocations[i] = {static_cast<std::int64_t>(donors.row[static_cast<std::size_t>(order[i])]), order[i], empty[i]};
+  return relocations;
+}
 
 std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
                                             std::int64_t total_weight, Reducer& reducer, Workers& workers) {
@@ -73,20 +94,14 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
                                   true_distance(own.distances[i]));
                        });
     for (const auto& part : parts)
-      if (part) donors.merge(*part);
+      if (part) merge(*part, donors);
   };
   each_row([](Donors& mine, std::int64_t, std::size_t c, double distance) {
     raise(mine.farthest[c], std::bit_cast<std::uint64_t>(distance));
   });
   reducer.max(donors.farthest.data(), count);  // mutant: farthest_of_all_shards
-  const double largest = std::bit_cast<double>(*std::max_element(donors.farthest.begin(), donors.farthest.end()));
-  if (largest == 0) return {};
-  int exponent = 0;  // least with largest < 2^exponent
-  std::frexp(largest, &exponent);
-  // Terms below 2^(exponent + s), as many as the weights say, stay below 2^63.
-  // mutant: donor_inertia_fits
-  const int s = 63 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))) - exponent;
-  const double factor = std::ldexp(1.0, s);
+  const double factor = donors.factor(total_weight);
+  if (factor == 0) return {};
 
   each_row([&](Donors& mine, std::int64_t i, std::size_t c, double distance) {
     // mutant: donor_weights
@@ -97,25 +112,7 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
   });
   reducer.sum(donors.inertia.data(), count);  // mutant: inertia_of_all_shards
   reducer.min(donors.row.data(), count);      // mutant: lowest_row_of_all_shards
-
-  std::vector<std::int64_t> order, empty;
-  for (std::int64_t c = 0; c < count; ++c) {
-    const auto at = static_cast<std::size_t>(c);
-    if (members[at] == 0) empty.push_back(c);
-    // mutant: donors
-    if (members[at] >= 2 && donors.farthest[at] > 0) order.push_back(c);
-  }
-  const std::size_t filled = std::min(order.size(), empty.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(filled), order.end(),
-                    [&](std::int64_t a, std::int64_t b) {
-                      const auto ia = donors.inertia[static_cast<std::size_t>(a)];
-                      const auto ib = donors.inertia[static_cast<std::size_t>(b)];
-                      return ia != ib ? ia > ib : a < b;  // mutant: donor_order
-                    });
-  std::vector<Relocation> relocations(filled);
-  for (std::size_t i = 0; i < filled; ++i)
-    relocations[i] = {static_cast<std::int64_t>(donors.row[static_cast<std::size_t>(order[i])]), order[i], empty[i]};
-  return relocations;
+  return choose_relocations(donors, members);
 }
 
 }  // namespace fastkmeans

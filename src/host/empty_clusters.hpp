@@ -19,11 +19,28 @@ struct AssignedRows {
   const float* distances;  // D as stored
 };
 
+// What each of k clusters could give. Threads and shards meet in sums, maxima and minima of integers: no order.
+struct Donors {
+  std::vector<std::uint64_t> inertia;   // sum of weight floor(D 2^s)
+  std::vector<std::uint64_t> farthest;  // largest D, as the bits of an fp64
+  std::vector<std::uint64_t> row;       // the lowest number of a row that has it, or kNoRow
+
+  static constexpr std::uint64_t kNoRow = ~std::uint64_t{0};
+
+  explicit Donors(std::size_t k) : inertia(k), farthest(k), row(k, kNoRow) {}
+
+  // 2^s, once `farthest` is that of all shards: the largest that lets no sum overflow. 0: all distances are 0.
+  double factor(std::int64_t total_weight) const;
+};
+
 // A row that leaves its cluster for an empty one; the clusters of a list are all different.
 struct Relocation {
   std::int64_t row;  // its number among the rows of all shards
   std::int64_t from, to;
 };
+
+// Who gives what to whom, once all of the donors is that of all shards; members as below.
+std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members);
 
 // members: (k) rows of weight in each cluster, over all shards; total_weight: of all shards' rows. Returns the same on
 // every shard.

@@ -5,8 +5,8 @@
 #include <bit>
 #include <cmath>
 #include <mutex>
-#include <numeric>
 
+#include "host/masses.hpp"
 #include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
 #include "source/element.hpp"
@@ -159,56 +159,12 @@ void HostShard::lower_distances(CentroidsView added, bool first) {
   lower_rows(added, first, distances_.data());
 }
 
-double HostShard::largest_distance() {
-  double largest = 0;
-  std::mutex mutex;
-  workers_.for_blocks(x_.rows, kRowsPerPass, 4.0 * static_cast<double>(x_.rows),
-                      [&](std::int64_t first, std::int64_t count, int) {
-                        double part = 0;
-                        for (std::int64_t i = first; i < first + count; ++i)
-                          // mutant: largest_of_weight
-                          if (rows_.weight(i) > 0) part = std::max(part, true_distance(distances_.data()[i]));
-                        const std::lock_guard lock(mutex);
-                        largest = std::max(largest, part);
-                      });
-  return largest;
-}
+double HostShard::largest_distance() { return Masses(distances_.data(), rows_, workers_).largest(); }
 
-Mass HostShard::mass_of(std::int64_t first, std::int64_t count, double factor) const {
-  Mass mass = 0;
-  for (std::int64_t i = first; i < first + count; ++i)
-    // mutant: mass_weights
-    mass += static_cast<Mass>(true_distance(distances_.data()[i]) * factor) * static_cast<Mass>(rows_.weight(i));
-  return mass;
-}
-
-std::vector<Mass> HostShard::masses(double factor) const {
-  std::vector<Mass> parts(static_cast<std::size_t>((x_.rows + kRowsPerPass - 1) / kRowsPerPass));
-  workers_.for_blocks(x_.rows, kRowsPerPass, 4.0 * static_cast<double>(x_.rows),
-                      [&](std::int64_t first, std::int64_t count, int) {
-                        parts[static_cast<std::size_t>(first / kRowsPerPass)] = mass_of(first, count, factor);
-                      });
-  return parts;
-}
-
-Mass HostShard::total_mass(int exponent) {
-  const std::vector<Mass> parts = masses(std::ldexp(1.0, exponent));
-  return std::accumulate(parts.begin(), parts.end(), Mass{0});
-}
+Mass HostShard::total_mass(int exponent) { return Masses(distances_.data(), rows_, workers_).total(exponent); }
 
 std::int64_t HostShard::row_at(int exponent, Mass mass) {
-  const double factor = std::ldexp(1.0, exponent);
-  const std::vector<Mass> parts = masses(factor);
-  std::int64_t row = 0;
-  for (std::size_t part = 0; mass >= parts[part]; ++part) {
-    mass -= parts[part];
-    row += kRowsPerPass;  // mutant: mass_of_parts
-  }
-  for (;; ++row) {
-    const Mass own = mass_of(row, 1, factor);
-    if (mass < own) return row;  // mutant: row_at
-    mass -= own;
-  }
+  return Masses(distances_.data(), rows_, workers_).row_at(exponent, mass);
 }
 
 }  // namespace fastkmeans

@@ -66,9 +66,6 @@ class HostShard : public Shard {
     return {centroids.data(), static_cast<std::int64_t>(centroids.size()) / x_.cols, x_.cols};
   }
   ExactSum weighted_inertia() const;
-  // Of these rows, and of every kRowsPerPass rows; factor: 2^exponent.
-  Mass mass_of(std::int64_t first, std::int64_t count, double factor) const;
-  std::vector<Mass> masses(double factor) const;
   void relocate(const std::vector<Relocation>& relocations);
   // The sums of all shards.
   const Sums& sums_over_shards(Reducer& reducer);

@@ -9,6 +9,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "numeric/both.hpp"
+
 namespace fastkmeans {
 
 inline constexpr int kLanes = 32;
@@ -20,7 +22,7 @@ inline constexpr float kTinyScale = 0x1p64f;
 // The unit roundoff of fp32, and D's own relative rounding g: with Delta the true distance,
 // Delta^2 <= D (1 + g) + d 2^-148 and D <= Delta^2 (1 + g) + d 2^-148.
 inline constexpr double kUnitRoundoff = 0x1p-24;
-inline double distance_rounding(std::int64_t d) {
+FASTKMEANS_BOTH inline double distance_rounding(std::int64_t d) {
   return 1.01 * (static_cast<double>((d + kLanes - 1) / kLanes) + 8) * kUnitRoundoff;
 }
 
@@ -35,8 +37,8 @@ inline double sq_distance(const float* a, const float* b, std::int64_t d) {
 }
 
 // A stored distance is D >= 0; the sign bit says that it was computed from rows multiplied by kTinyScale.
-inline float store_distance(float distance, bool scaled) { return scaled ? -distance : distance; }
-inline double true_distance(float stored) {
+FASTKMEANS_BOTH inline float store_distance(float distance, bool scaled) { return scaled ? -distance : distance; }
+FASTKMEANS_BOTH inline double true_distance(float stored) {
   return std::bit_cast<std::int32_t>(stored) < 0 ? -static_cast<double>(stored) * 0x1p-128
                                                  : static_cast<double>(stored);
 }
@@ -52,6 +54,6 @@ inline float magnitude_limit(std::int64_t d) { return std::bit_cast<float>(magni
 
 // |v| as ordered bits: as unsigned integers they compare like the magnitudes, and NaN and infinity are above all
 // others.
-inline std::uint32_t magnitude_bits(float v) { return std::bit_cast<std::uint32_t>(v) & 0x7fffffffu; }
+FASTKMEANS_BOTH inline std::uint32_t magnitude_bits(float v) { return std::bit_cast<std::uint32_t>(v) & 0x7fffffffu; }
 
 }  // namespace fastkmeans

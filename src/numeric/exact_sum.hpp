@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "numeric/both.hpp"
 #include "numeric/distance.hpp"
 
 namespace fastkmeans {
@@ -17,15 +18,37 @@ namespace fastkmeans {
 // free of order.
 class ExactSum {
  public:
+  static constexpr int kBins = 10;
+
+  ExactSum() = default;
+  // bins: (2, kBins), as added up elsewhere by the same rule.
+  explicit ExactSum(const std::int64_t* bins) { std::memcpy(&bins_, bins, sizeof bins_); }
+
+  // The set and the bin of a distance's lowest digit, and the distance in its digits.
+  struct Place {
+    std::uint32_t set, bin;
+    std::uint64_t v;
+  };
+  FASTKMEANS_BOTH static Place place_of(float stored) {
+    const std::uint32_t bits = magnitude_bits(stored);
+    const std::uint32_t exponent = bits >> 23;
+    const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
+    const std::uint32_t p = exponent ? exponent - 1 : 0;
+    // mutant: inertia_scaled
+    return {std::bit_cast<std::uint32_t>(stored) >> 31, p >> 5, mantissa << (p & 31)};
+  }
+
   void add(float stored) {
-    const auto [bin, v] = split(stored);
+    const auto [set, first, v] = place_of(stored);
+    std::int64_t* const bin = &bins_[set][first];
     bin[0] += static_cast<std::int64_t>(v & 0xffffffffu);
     bin[1] += static_cast<std::int64_t>(v >> 32);
   }
 
   // As often as `weight` <= 2^40 says.
   void add(float stored, std::uint64_t weight) {
-    const auto [bin, v] = split(stored);
+    const auto [set, first, v] = place_of(stored);
+    std::int64_t* const bin = &bins_[set][first];
     const std::uint64_t low = (v & 0xffffffffu) * (weight & 0xffffffffu), high = (v >> 32) * (weight & 0xffffffffu),
                         low_again = (v & 0xffffffffu) * (weight >> 32), high_again = (v >> 32) * (weight >> 32);
     // Each product is below 2^64 and stands at its own digit.
@@ -85,21 +108,6 @@ class ExactSum {
   }
 
  private:
-  // The bin of a distance's lowest digit, and the distance in its digits.
-  struct Digits {
-    std::int64_t* bin;
-    std::uint64_t v;
-  };
-  Digits split(float stored) {
-    const std::uint32_t bits = magnitude_bits(stored);
-    const std::uint32_t exponent = bits >> 23;
-    const std::uint64_t mantissa = (bits & 0x7fffffu) | (exponent ? 0x800000u : 0u);
-    const std::uint32_t p = exponent ? exponent - 1 : 0;
-    auto& bins = bins_[std::bit_cast<std::uint32_t>(stored) >> 31];  // mutant: inertia_scaled
-    return {&bins[p >> 5], mantissa << (p & 31)};
-  }
-
-  static constexpr int kBins = 10;
   std::array<std::array<std::int64_t, kBins>, 2> bins_{};  // [1]: of scaled distances
 };
 

@@ -13,7 +13,10 @@
 #include <cstdint>
 #include <limits>
 
+#include "numeric/both.hpp"
 #include "numeric/distance.hpp"
+#include "sketch/rotation.hpp"
+#include "sketch/sketch.hpp"
 
 namespace fastkmeans {
 
@@ -25,19 +28,34 @@ inline constexpr double kFp64Slack = 0x1p-30;  // mutant: fp64_slack
 inline constexpr double kCentring = 1.01 * kUnitRoundoff;  // mutant: centring
 
 // The largest fp32 number <= v, for finite results (std::nextafter is a call, and this runs for every row).
-inline float round_down(double v) {
+FASTKMEANS_BOTH inline float round_down(double v) {
   const auto f = static_cast<float>(v);
   if (static_cast<double>(f) <= v) return f;
   const auto bits = std::bit_cast<std::int32_t>(f);  // below 0 the magnitude grows, above it shrinks; f = 0 means v < 0
   return std::bit_cast<float>(f > 0 ? bits - 1 : f < 0 ? bits + 1 : static_cast<std::int32_t>(0x80000001));
 }
-inline float round_up(double v) { return -round_down(-v); }
+FASTKMEANS_BOTH inline float round_up(double v) { return -round_down(-v); }
 
 // What the bound knows of a sketch.
 struct SketchSize {
   double sq_norm;  // |v|^2 as an fp64 sum
   double error;    // its share of | |v - w| - |x - c| |, not below the truth by more than 2^-33 of it
 };
+
+// y - scale q is off by this share of |y|: two roundings, of the product and of the difference.
+inline constexpr double kSketchRounding = 3 * kUnitRoundoff;
+
+// What a sketch of `size` elements says of its row. rounding: what the rotation and the arithmetic of the kernels add to
+// the error, a share of the row's length (docs/algorithm.md section 6.3).
+FASTKMEANS_BOTH inline SketchSize size_of(const RowSketch& row, std::int64_t size, double rounding) {
+  // fp32 sums of `size` squares: each passes at most size + 8 roundings, and denormals take less than 2^-130.
+  const double sums = 1 + (static_cast<double>(size) + 8) * kUnitRoundoff;
+  const double length = std::sqrt(row.sq_length * sums + 0x1p-130);
+  const double error = std::sqrt(row.sq_error * sums + 0x1p-130);
+  const double scale = row.scale;
+  return {.sq_norm = scale * scale * row.sq_sum,
+          .error = error + (rounding + kCentring) * length + Rotation::kUnderflow};  // mutant: sketch_error
+}
 
 class FilterBound {
  public:
@@ -60,7 +78,7 @@ class FilterBound {
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
 
   // The start value of a centroid's scores.
-  float start(const SketchSize& w) const {
+  FASTKMEANS_BOTH float start(const SketchSize& w) const {
     const double error = w.error * w.error * (1 + 1 / split_);  // mutant: centroid_error_split
     // mutant: start_value_up
     return round_up(-0.5 *
@@ -73,14 +91,14 @@ class FilterBound {
     float sq_norm;  // |v|^2 less the score's rounding
     float error;    // the row's share of the errors
   };
-  Point point(const SketchSize& v) const {
+  FASTKMEANS_BOTH Point point(const SketchSize& v) const {
     // mutant: point_sq_norm
     return {round_down((1 - kFp64Slack) * v.sq_norm - (1 + kFp64Slack) * score_rounding_ * v.sq_norm),
             round_up(v.error)};
   }
 
   // |x - c| is at most this if D(x, c) <= `distance`.
-  double radius(float distance) const {
+  FASTKMEANS_BOTH double radius(float distance) const {
     return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);  // mutant: radius
   }
 

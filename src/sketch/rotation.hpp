@@ -28,4 +28,12 @@ struct Rotation {
   static constexpr double kUnderflow = 0x1p-130;  // size 2^-149 and less, below 2^19 elements
 };
 
+// A rotation as kernels read it, in their own memory.
+struct RotationView {
+  std::int64_t size;
+  int rounds, block_count;
+  const float* factors[2];        // (size) of each round
+  const std::int64_t* blocks[2];  // (block_count) of each round
+};
+
 }  // namespace fastkmeans

@@ -7,12 +7,13 @@
 #include <cstring>
 
 #include "fastkmeans/matrix_view.hpp"
+#include "numeric/both.hpp"
 
 namespace fastkmeans {
 
 // IEEE half: its exponent and mantissa, moved to fp32's place, are 2^112 too small; multiplying puts denormals right
 // too.
-inline float half_to_float(std::uint16_t h) {
+FASTKMEANS_BOTH inline float half_to_float(std::uint16_t h) {
   const std::uint32_t magnitude = (h & 0x7fffu) << 13;
   const float value = std::bit_cast<float>(magnitude) * 0x1p112f;
   const bool special = (h & 0x7c00u) == 0x7c00u;  // infinity or NaN
@@ -20,9 +21,9 @@ inline float half_to_float(std::uint16_t h) {
   return std::bit_cast<float>(bits | (h & 0x8000u) << 16);
 }
 
-inline float bfloat_to_float(std::uint16_t b) { return std::bit_cast<float>(std::uint32_t{b} << 16); }
+FASTKMEANS_BOTH inline float bfloat_to_float(std::uint16_t b) { return std::bit_cast<float>(std::uint32_t{b} << 16); }
 
-inline float read_element(const char* p, DType dtype) {
+FASTKMEANS_BOTH inline float read_element(const char* p, DType dtype) {
   auto as = [p]<typename T>(T value) {
     std::memcpy(&value, p, sizeof(T));
     return value;
@@ -44,11 +45,11 @@ inline float read_element(const char* p, DType dtype) {
   return 0;
 }
 
-inline const char* element_address(const MatrixView& x, std::int64_t i, std::int64_t j) {
+FASTKMEANS_BOTH inline const char* element_address(const MatrixView& x, std::int64_t i, std::int64_t j) {
   return static_cast<const char*>(x.data) + i * x.row_stride + j * x.col_stride;
 }
 
-inline float element(const MatrixView& x, std::int64_t i, std::int64_t j) {
+FASTKMEANS_BOTH inline float element(const MatrixView& x, std::int64_t i, std::int64_t j) {
   return read_element(element_address(x, i, j), x.dtype);
 }
 

@@ -286,7 +286,7 @@ class Host {
   }
 
   void count(const FuzzRun& run, const Result& result) {
-    const auto& [isa, filter] = std::tie(run.execution.isa, run.execution.filter);
+    const auto [isa, filter] = path_of(run.execution);
     if (filter.empty()) {
       ++counts_.chosen[{isa, std::string(result.iterations[0].filter.filter)}];
       return;
@@ -338,8 +338,9 @@ int main_of(int argc, char** argv) {
   alarm(static_cast<unsigned>(seconds) + kMostSilence);
   std::cout << "seed " << seed << std::endl;
 
-  std::vector<Path> paths = kernel_paths(true);
+  std::vector<Path> paths = fit_paths(true);
   for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
+  if (cuda_state().status == CudaStatus::ready) paths.push_back({"cuda", ""});
   paths.push_back({"scalar", ""});  // the oracle reads strides, too
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::atomic<std::uint64_t> next{0};

@@ -86,7 +86,7 @@ TEST(LayoutNoOracle, FitsAcrossEveryGap) {
   Random random(131);
   constexpr std::int64_t rows = 30;
   Arena memory;
-  for (const Path& path : kernel_paths()) {
+  for (const Path& path : fit_paths()) {
     const Execution execution = on(path);
     for (const DType dtype : kDTypes)
       for (const std::int64_t d : {3, 16, 28, 56}) {

@@ -14,7 +14,7 @@ void compare_fits(const Matrix& x, Params params, Random& random) {
   params.execution = on("scalar");
   const Result expected = fit(x.view(), params);
   const std::optional<bool> tiny = all_tiny(x);
-  std::vector<Path> paths = kernel_paths(true);
+  std::vector<Path> paths = fit_paths(true);
   for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
   for (const Path& path : paths) {
     params.execution = on(path, static_cast<int>(draw(random, 1, 4)));
@@ -102,7 +102,7 @@ TEST(PathsNoOracle, BoundsSkipMostPairsOfBlobs) {
   Random random(115);
   const std::int64_t n = 1000, k = 315, d = 24;  // k is off every panel
   const Matrix x = blobs(n, 40, d, random);
-  for (const Path& path : kernel_paths(true)) {
+  for (const Path& path : fit_paths(true)) {
     Params params = params_of(k, 10, -1);
     params.execution = on(path, 2);
     const Result got = fit(x.view(), params);

@@ -13,7 +13,7 @@ namespace fastkmeans::testing {
 namespace {
 
 std::vector<Path> all_paths() {
-  std::vector<Path> paths = kernel_paths(true);
+  std::vector<Path> paths = fit_paths(true);
   for (const cpu::Isa* isa : kernel_isas()) paths.push_back({std::string(isa->name), ""});
   paths.push_back({"scalar", ""});
   return paths;

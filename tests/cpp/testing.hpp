@@ -40,7 +40,7 @@ inline std::vector<const cpu::Isa*> kernel_isas() {
   return usable;
 }
 
-// An instruction set and a filter (Execution::filter); which filter the planner takes for small data is its own affair.
+// An instruction set, or cuda, and a filter (Execution::filter); which filter the planner takes for small data is its own affair.
 struct Path {
   std::string isa, filter;
 };
@@ -58,11 +58,23 @@ inline std::vector<Path> kernel_paths(bool bounded = false) {
   return paths;
 }
 
+// The same for fits: those of a CUDA device too, if there is one.
+inline std::vector<Path> fit_paths(bool bounded = false) {
+  std::vector<Path> paths = kernel_paths(bounded);
+  if (cuda_state().status == CudaStatus::ready)
+    for (const char* filter : {"none", "low_dim", "int8"}) paths.push_back({"cuda", filter});
+  return paths;
+}
+
 // The filter that must run on this path, as FilterStats names it. fp32 takes over where rows are too long for a sketch
 // (16384 elements) or for low_dim (64), and where all centroids are tiny, so that rows are multiplied by 2^64
 // (docs/algorithm.md section 6).
 inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny) {
   if (path.isa == "scalar") return "none";
+  if (path.isa == "cuda") {
+    if (all_tiny || path.filter == "none" || d > 16384) return "none";
+    return path.filter == "low_dim" && d > 64 ? "int8" : path.filter;
+  }
   const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));
   if (all_tiny || (scores == "int8" && d > 16384) || (scores == "low_dim" && d > 64)) return "fp32";
   return scores;
@@ -76,7 +88,7 @@ inline void expect_ran(const Path& path, const FilterStats& stats, std::int64_t 
     EXPECT_EQ(stats.isa, path.isa);
   }
   if (path.filter.empty()) return;
-  if (all_tiny || stats.filter != "fp32") {
+  if (all_tiny || stats.filter != (path.isa == "cuda" ? "none" : "fp32")) {
     EXPECT_EQ(stats.filter, filter_that_runs(path, d, all_tiny.value_or(false))) << path << " d " << d;
   }
 }
@@ -173,7 +185,10 @@ struct Assignment {
 
 inline Execution on(std::string_view isa, int n_threads = 1) {
   Execution execution;
-  execution.isa = isa;
+  if (isa == "cuda")
+    execution.device = isa;
+  else
+    execution.isa = isa;
   execution.n_threads = n_threads;
   return execution;
 }
@@ -236,7 +251,9 @@ inline FixedPoint scale_of(const MatrixView& x) {
   return FixedPoint(statistics.column_max, statistics.least_row_max, x.rows);
 }
 
-inline Path path_of(const Execution& execution) { return {execution.isa, execution.filter}; }
+inline Path path_of(const Execution& execution) {
+  return {execution.device == "cuda" ? execution.device : execution.isa, execution.filter};
+}
 
 // One assignment of x, by the filter that `execution` forces.
 inline Assignment assign(const Execution& execution, const MatrixView& x, const Matrix& centroids,

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <vector>
+
+#include "cuda/accumulate.hpp"
+#include "cuda/warp.cuh"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// As add_row of numeric/fixed_point.cpp, by a warp: `times` times into the sums of one cluster or out of those of
+// another, each null if there is none.
+__device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,
+                         const SumsView& sums) {
+  const auto add = [&](Integer* values, int j, Integer units) {
+    if (to >= 0) atomicAdd(values + to * sums.d + j, units);
+    if (from >= 0) atomicAdd(values + from * sums.d + j, Integer{0} - units);
+  };
+  for (int j = lane_id(); j < sums.d; j += kWarp) {
+    const auto value = static_cast<double>(x[j]);
+    const double units = rint(value * scale.inverse[j]);
+    add(sums.hi, j, static_cast<Integer>(times * static_cast<long long>(units)));
+    if (!sums.lo) continue;
+    const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
+    add(sums.lo, j, static_cast<Integer>(times * static_cast<long long>(residual)));
+  }
+  if (lane_id() != 0) return;
+  const auto weight = static_cast<Integer>(times);
+  if (to >= 0) {
+    atomicAdd(sums.weights + to, weight);
+    if (sums.members) atomicAdd(sums.members + to, Integer{1});
+  }
+  if (from >= 0) {
+    atomicAdd(sums.weights + from, Integer{0} - weight);
+    if (sums.members) atomicAdd(sums.members + from, ~Integer{0});
+  }
+}
+
+__global__ void move_changed(RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
+                             const std::int64_t* weights, ScaleView scale, SumsView sums) {
+  for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
+    const std::int64_t before = from ? from[i] : -1, now = to[i], times = weights ? weights[i] : 1;
+    if (before != now && times != 0) move_row(rows.row(i), times, before, now, scale, sums);
+  }
+}
+
+__global__ void move_relocated(RowsView rows, std::int64_t count, const std::int64_t* numbers, const std::int32_t* from,
+                               const std::int32_t* to, const std::int64_t* weights, ScaleView scale, SumsView sums,
+                               std::int32_t* labels) {
+  const std::int64_t i = warp_id();
+  if (i >= count) return;
+  move_row(rows.row(i), weights ? weights[numbers[i]] : 1, from[i], to[i], scale, sums);
+  if (lane_id() == 0) labels[numbers[i]] = to[i];
+}
+
+void upload_all(Device& device, const std::vector<double>& from, DeviceBuffer<double>& to) {
+  if (from.empty()) return;
+  to.resize(device, static_cast<std::int64_t>(from.size()));
+  device.upload(to.data(), from.data(), to.bytes());
+}
+
+}  // namespace
+
+Scale::Scale(Device& device, const FixedPoint& scale) : fine_(scale.fine) {
+  upload_all(device, scale.grain, grain_);
+  upload_all(device, scale.inverse, inverse_);
+  upload_all(device, scale.lo_inverse, lo_inverse_);
+}
+
+ScaleView Scale::view() const { return {grain_.data(), inverse_.data(), lo_inverse_.data(), fine_}; }
+
+Sums::Sums(Device& device, std::int64_t k, std::int64_t d, bool two_limbs, bool weighted)
+    : k_(static_cast<int>(k)), d_(static_cast<int>(d)), hi_(device, k * d), weights_(device, k) {
+  if (two_limbs) lo_.resize(device, k * d);
+  if (weighted) members_.resize(device, k);
+  clear(device);
+}
+
+SumsView Sums::view() const { return {hi_.data(), lo_.data(), weights_.data(), members_.data(), k_, d_}; }
+
+void Sums::clear(Device& device) {
+  for (auto* values : {&hi_, &lo_, &weights_, &members_})
+    if (values->data()) device.clear(values->data(), values->bytes());
+}
+
+void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
+                const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
+  if (count == 0) return;
+  move_changed<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(rows, count, from, to, weights,
+                                                                                     scale, sums);
+  launched("move_changed");
+}
+
+void relocate(Device& device, RowsView rows, std::int64_t count, const std::int64_t* numbers, const std::int32_t* from,
+              const std::int32_t* to, const std::int64_t* weights, const ScaleView& scale, const SumsView& sums,
+              std::int32_t* labels) {
+  if (count == 0) return;
+  move_relocated<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
+      rows, count, numbers, from, to, weights, scale, sums, labels);
+  launched("move_relocated");
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/accumulate.hpp"
+#include "cuda/cuda_shard.hpp"
+#include "cuda/distances.hpp"
+#include "cuda/empty_clusters.hpp"
+#include "cuda/filter.hpp"
+#include "cuda/low_dim.hpp"
+#include "cuda/metric.hpp"
+#include "cuda/rows.hpp"
+#include "cuda/statistics.hpp"
+#include "cuda/summary.hpp"
+#include "cuda/tuning.hpp"
+#include "host/host_shard.hpp"
+#include "host/masses.hpp"
+#include "numeric/distance.hpp"
+#include "runtime/os.hpp"
+#include "sketch/centre.hpp"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+// Of rows on their way from the host, twice in pinned memory: a few milliseconds of the bus.
+constexpr std::int64_t kPinnedBytes = 64 << 20;
+// Rows that are looked at in passing: as many at a time.
+std::int64_t rows_at_a_time(std::int64_t d) { return std::max<std::int64_t>(kPinnedBytes / 4 / d, 1); }
+// Labels and distances on their way to the host at a time.
+constexpr std::int64_t kCopied = 1 << 22;
+
+__global__ void pick(const std::int64_t* rows, std::int64_t count, const std::int32_t* labels, const float* distances,
+                     std::int32_t* some_labels, float* some_distances) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= count) return;
+  some_labels[i] = labels[rows[i]];
+  some_distances[i] = distances[rows[i]];
+}
+
+std::string_view scan_of(const Tuning& tuning) {
+  return tuning.kind == Kind::int8 ? kScans[tuning.rows_in_shared ? 0 : 1] : "";
+}
+
+class CudaShard final : public Shard {
+ public:
+  CudaShard(int number, const Source& rows, const Metric& metric, const Execution& execution, Workers& workers)
+      : on_(number),
+        rows_(rows),
+        metric_(metric),
+        forced_(execution.filter.empty() ? os::environment("FASTKMEANS_FILTER") : execution.filter),
+        workers_(workers),
+        n_(rows.rows()),
+        d_(rows.cols()),
+        device_(number, execution, workers) {
+    if (rows.weights()) {
+      weights_.resize(device_, n_);
+      device_.upload(weights_.data(), rows.weights(), weights_.bytes());
+    }
+    // Whether they stay is known for sure when k is: this is what they and their sketches take.
+    const std::int64_t bytes = n_ * (row_bytes() + sketch_size(d_) + 32);
+    hold_rows(bytes < device_.available() / 8 * 7);
+    on_.leave();
+  }
+
+  ~CudaShard() override { on_.enter(); }
+
+  Statistics statistics() override {
+    const auto on = on_.here();
+    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(d_), weights_.data(), true);
+    return facts_->statistics();
+  }
+
+  Moments moments() override {
+    const auto on = on_.here();
+    const MatrixView x = rows_.batch(0, n_);
+    return rows_.place() == Place::device ? moments_of_device(device_, x) : moments_of(x, workers_);
+  }
+
+  void start_run(std::vector<float> centroids) override {
+    const auto on = on_.here();
+    const auto size = static_cast<std::int64_t>(centroids.size());
+    k_ = size / d_;
+    centroids_.resize(device_, size);
+    next_.resize(device_, size);
+    labels_.resize(device_, n_);
+    distances_.resize(device_, n_);
+    if (!summaries_) summaries_.emplace(device_, k_);
+    put_centroids(centroids);
+    check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
+                          cudaMemcpyDeviceToDevice, device_.stream()),
+          "cudaMemcpy");
+    if (sums_) sums_->clear(device_);
+    assignments_ = 0;
+    pending_ = false;
+  }
+
+  void assign(bool) override {
+    // Done with the accumulation, if that follows at once: rows cross the bus but once.
+    pending_ = true;
+    fetched_ = false;
+  }
+
+  void accumulate(const FixedPoint& scale) override {
+    const auto on = on_.here();
+    if (!scale_) {
+      total_weight_ = scale.total_weight;
+      scale_.emplace(device_, scale);
+      sums_.emplace(device_, k_, d_, scale.two_limbs(), weights_.size() > 0);
+      if (scale.two_limbs()) two_limbs_ = true;
+    }
+    if (pending_) {
+      pass(true);
+    } else {
+      store_->each_batch(rows_at_a_time(d_), [&](std::int64_t first, std::int64_t count, RowsView rows) {
+        accumulate_batch(first, count, rows);
+      });
+    }
+  }
+
+  void update(Reducer& reducer) override {
+    const auto on = on_.here();
+    const bool alone = reducer.size() == 1;
+    updated_ = {};
+    if (alone) {
+      // In the hope that no cluster is empty; else nothing happens, and it is done again below.
+      summaries_->count_empty(sums_->view().counts(), k_);
+      move_centroids(sums_->view());
+      fetch(&shifts_);
+      updated_.empty = summary_.empty;
+    }
+    if (!alone || summary_.empty > 0) {
+      relocate_rows(reducer);
+      summaries_->forget_update();
+      if (!alone) join_sums(reducer);
+      move_centroids(alone ? sums_->view() : total_->view());
+      fetch(&shifts_);
+    }
+    updated_.shift = total_shift(shifts_);
+    centroids_.swap(next_);
+    tiny_ = summary_.largest_centroid < magnitude_bits(kTinyBelow);
+  }
+
+  const Assigned& assigned() override {
+    const auto on = on_.here();
+    finish();
+    if (!fetched_) fetch(nullptr);
+    return assigned_;
+  }
+
+  const Updated& updated() override { return updated_; }
+
+  std::vector<float> centroids() override {
+    const auto on = on_.here();
+    std::vector<float> values(static_cast<std::size_t>(centroids_.size()));
+    device_.download(values.data(), centroids_.data(), centroids_.bytes());
+    return values;
+  }
+  std::vector<float> take_centroids() override {
+    if (pending_) assigned();
+    return centroids();
+  }
+  void set_centroids(std::vector<float> centroids) override {
+    const auto on = on_.here();
+    put_centroids(centroids);
+  }
+
+  void copy_labels(std::int64_t* out) override {
+    const auto on = on_.here();
+    finish();
+    copy_out<std::int32_t>(labels_.data(), [out](std::int64_t i, std::int32_t label) { out[i] = label; });
+  }
+
+  void copy_distances(double* out) override {
+    const auto on = on_.here();
+    finish();
+    copy_out<float>(distances_.data(), [out](std::int64_t i, float distance) { out[i] = true_distance(distance); });
+  }
+
+  void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {
+    const auto on = on_.here();
+    finish();
+    DeviceBuffer<std::int64_t> wanted(device_, count);
+    DeviceBuffer<std::int32_t> some_labels(device_, count);
+    DeviceBuffer<float> some_distances(device_, count);
+    device_.upload(wanted.data(), rows, wanted.bytes());
+    pick<<<blocks_for(count, kThreads), kThreads, 0, device_.stream()>>>(
+        wanted.data(), count, labels_.data(), distances_.data(), some_labels.data(), some_distances.data());
+    launched("pick");
+    device_.download(labels, some_labels.data(), some_labels.bytes());
+    device_.download(distances, some_distances.data(), some_distances.bytes());
+  }
+
+  void lower_distances(CentroidsView added, bool first) override {
+    const auto on = on_.here();
+    distances_.resize(device_, n_);
+    const std::int64_t size = added.k * added.d;
+    DeviceBuffer<float> values(device_, size);
+    device_.upload(values.data(), added.values, values.bytes());
+    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
+                                 are_tiny(values.data(), size)};
+    const std::uint8_t* const states = facts().states();
+    store_->each_batch(rows_at_a_time(d_), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
+    });
+    device_.wait();
+  }
+
+  double largest_distance() override { return Masses(host_distances().data(), rows_, workers_).largest(); }
+  Mass total_mass(int exponent) override { return Masses(host_distances().data(), rows_, workers_).total(exponent); }
+  std::int64_t row_at(int exponent, Mass mass) override {
+    return Masses(host_distances().data(), rows_, workers_).row_at(exponent, mass);
+  }
+
+ private:
+  // The device is current while a method runs, and never for the caller's own code.
+  class Number {
+   public:
+    explicit Number(int number) : number_(number) { enter(); }
+    OnDevice here() const { return OnDevice(number_); }
+    void enter() { current_.emplace(number_); }
+    void leave() { current_.reset(); }
+
+   private:
+    int number_;
+    std::optional<OnDevice> current_;
+  };
+
+  std::int64_t row_bytes() const {
+    return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_);
+  }
+
+  // Where there is no memory for all rows, they stay on the host.
+  void hold_rows(bool resident) {
+    store_.reset();
+    resident_ = resident;
+    try {
+      store_ = make_rows(device_, rows_, metric_, resident, kPinnedBytes);
+    } catch (const OutOfMemory&) {
+      if (!resident) throw;
+      hold_rows(false);
+    }
+  }
+
+  const RowFacts& facts() {
+    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(d_), weights_.data(), false);
+    return *facts_;
+  }
+
+  bool are_tiny(const float* values, std::int64_t size) {
+    DeviceBuffer<std::uint32_t> largest(device_, 1);
+    device_.clear(largest.data(), largest.bytes());
+    largest_magnitude(device_, values, size, largest.data());
+    std::uint32_t bits = 0;
+    device_.download(&bits, largest.data(), sizeof bits);
+    return bits < magnitude_bits(kTinyBelow);
+  }
+
+  void put_centroids(const std::vector<float>& centroids) {
+    device_.upload(centroids_.data(), centroids.data(), centroids_.bytes());
+    tiny_ = are_tiny(centroids_.data(), centroids_.size());
+  }
+
+  Centroids view() const {
+    return {centroids_.data(), static_cast<int>(k_), static_cast<int>(d_), tiny_};
+  }
+
+  // The filter for rows that have one, made when it is first needed. With too little memory it gets less, and the rows
+  // go back to the host if they must.
+  Filter& filter() {
+    if (filter_) return *filter_;
+    const Problem problem = {n_, d_, k_, row_bytes(), rows_.dtype() != DType::f32 || !metric_.keeps_rows()};
+    const std::int64_t held = resident_ ? n_ * row_bytes() : 0;
+    // Beside what is here already: sums and sketches of the centroids.
+    const std::int64_t centroids = k_ * (16 * d_ + sketch_size(d_) + 64);
+    tuning_ = tune(problem,
+                   {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
+                   forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
+    for (;;) {
+      try {
+        if (resident_ && !tuning_.resident && row_bytes() > 0) hold_rows(false);
+        filter_ = make_filter();
+        return *filter_;
+      } catch (const OutOfMemory&) {
+        if (!shrink(tuning_)) throw;
+      }
+    }
+  }
+
+  std::unique_ptr<Filter> make_filter() {
+    if (tuning_.kind == Kind::none) return all_distances(device_);
+    const std::int64_t count = centre_rows(n_, d_);
+    std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) numbers[static_cast<std::size_t>(i)] = n_ * i / count;
+    DeviceBuffer<float> some(device_, count * d_), centre(device_, d_);
+    store_->fetch(numbers.data(), count, some.data());
+    central_row(device_, some.data(), count, d_, centre.data());
+    if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
+    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre));
+  }
+
+  // The assignment that was asked for, and with it the accumulation.
+  void pass(bool accumulating) {
+    pending_ = false;
+    const bool first = assignments_++ == 0;
+    if (!first) {
+      before_.resize(device_, n_);
+      labels_.swap(before_);
+      labels_.resize(device_, n_);
+    }
+    const std::uint8_t* const states = facts().states();
+    summaries_->clear();
+    name_ = "none";
+    kernel_ = "";
+    if (n_ > 0) {
+      Filter& planned = filter();
+      if (tiny_ && !exact_) exact_ = all_distances(device_);
+      Filter& used = tiny_ ? *exact_ : planned;
+      used.prepare(view());
+      name_ = used.name();
+      kernel_ = tiny_ ? "" : scan_of(tuning_);
+      store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+        used.assign({rows, begin, static_cast<int>(count), states + begin, first ? nullptr : before_.data() + begin,
+                     labels_.data() + begin, distances_.data() + begin},
+                    &summaries_->summary()->refined);
+        summaries_->add(count, first ? nullptr : before_.data() + begin, labels_.data() + begin,
+                        distances_.data() + begin, weights_.data() ? weights_.data() + begin : nullptr);
+        if (accumulating) accumulate_batch(begin, count, rows);
+      });
+    }
+  }
+
+  void finish() {
+    if (pending_) pass(false);
+  }
+
+  void accumulate_batch(std::int64_t first, std::int64_t count, RowsView rows) {
+    cuda::accumulate(device_, rows, count, assignments_ == 1 ? nullptr : before_.data() + first,
+                     labels_.data() + first, weights_.data() ? weights_.data() + first : nullptr, scale_->view(),
+                     sums_->view());
+  }
+
+  // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
+  void move_centroids(const SumsView& sums) {
+    new_centroids(device_, metric_, sums, scale_->view(), centroids_.data(), next_.data(),
+                  &summaries_->summary()->empty);
+    largest_magnitude(device_, next_.data(), next_.size(), &summaries_->summary()->largest_centroid);
+    center_shifts(device_, next_.data(), view(), summaries_->shifts());
+  }
+
+  void relocate_rows(Reducer& reducer) {
+    std::vector<std::uint64_t> members(static_cast<std::size_t>(k_));
+    device_.download(members.data(), sums_->view().counts(), k_ * static_cast<std::int64_t>(sizeof(Integer)));
+    reducer.sum(members.data(), k_);
+    updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
+    if (updated_.empty == 0) return;
+    const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), distances_.data(), weights_.data(),
+                                                 members, total_weight_, reducer);
+    updated_.relocated = static_cast<std::int64_t>(relocations.size());
+    std::vector<std::int64_t> places;
+    std::vector<std::int32_t> from, to;
+    for (const Relocation& relocation : relocations)
+      if (const std::int64_t place = rows_.index(relocation.row); place >= 0) {
+        places.push_back(place);
+        from.push_back(static_cast<std::int32_t>(relocation.from));
+        to.push_back(static_cast<std::int32_t>(relocation.to));
+      }
+    const auto count = static_cast<std::int64_t>(places.size());
+    if (count == 0) return;
+    DeviceBuffer<float> values(device_, count * d_);
+    DeviceBuffer<std::int64_t> numbers(device_, count);
+    DeviceBuffer<std::int32_t> labels_before(device_, count), labels_after(device_, count);
+    store_->fetch(places.data(), count, values.data());
+    device_.upload(numbers.data(), places.data(), numbers.bytes());
+    device_.upload(labels_before.data(), from.data(), labels_before.bytes());
+    device_.upload(labels_after.data(), to.data(), labels_after.bytes());
+    relocate(device_, {values.data(), d_}, count, numbers.data(), labels_before.data(), labels_after.data(),
+             weights_.data(), scale_->view(), sums_->view(), labels_.data());
+  }
+
+  // total_: the sums of all shards, by way of the host.
+  void join_sums(Reducer& reducer) {
+    if (!total_) total_.emplace(device_, k_, d_, two_limbs_, false);
+    const SumsView own = sums_->view(), all = total_->view();
+    std::vector<std::uint64_t> values(static_cast<std::size_t>(k_ * d_));
+    const auto join = [&](const Integer* from, Integer* to, std::int64_t count) {
+      if (!from) return;
+      const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(Integer));
+      device_.download(values.data(), from, bytes);
+      reducer.sum(values.data(), count);
+      device_.upload(to, values.data(), bytes);
+    };
+    join(own.hi, all.hi, k_ * d_);
+    join(own.lo, all.lo, k_ * d_);
+    join(own.weights, all.weights, k_);
+  }
+
+  void fetch(std::vector<float>* shifts) {
+    summary_ = summaries_->fetch(shifts);
+    fetched_ = true;
+    assigned_.check = facts().statistics().check;
+    assigned_.inertia = ExactSum(reinterpret_cast<const std::int64_t*>(summary_.inertia));
+    assigned_.changed = static_cast<std::int64_t>(summary_.changed);
+    assigned_.filter = {name_, n_ * k_, static_cast<std::int64_t>(summary_.refined), "cuda", kernel_};
+  }
+
+  template <class T, class Put>
+  void copy_out(const T* from, const Put& put) {
+    std::vector<T> some(static_cast<std::size_t>(std::min(n_, kCopied)));
+    for (std::int64_t first = 0; first < n_; first += kCopied) {
+      const std::int64_t count = std::min(kCopied, n_ - first);
+      device_.download(some.data(), from + first, count * static_cast<std::int64_t>(sizeof(T)));
+      constexpr std::int64_t kRowsPerTask = 1 << 16;
+      workers_.for_blocks(count, kRowsPerTask, static_cast<double>(count),
+                          [&](std::int64_t begin, std::int64_t part, int) {
+                            for (std::int64_t i = begin; i < begin + part; ++i)
+                              put(first + i, some[static_cast<std::size_t>(i)]);
+                          });
+    }
+  }
+
+  std::vector<float> host_distances() {
+    const auto on = on_.here();
+    finish();
+    std::vector<float> values(static_cast<std::size_t>(n_));
+    device_.download(values.data(), distances_.data(), n_ * static_cast<std::int64_t>(sizeof(float)));
+    return values;
+  }
+
+  Number on_;
+  const Source& rows_;
+  const Metric& metric_;
+  std::string forced_;
+  Workers& workers_;
+  std::int64_t n_, d_, k_ = 0;
+  Device device_;
+  DeviceBuffer<std::int64_t> weights_;       // (n), or none
+  std::unique_ptr<Rows> store_;
+  bool resident_ = false;                    // rows from the host that stay on the device
+  std::optional<RowFacts> facts_;
+  Tuning tuning_ = {};
+  std::unique_ptr<Filter> filter_, exact_;   // the planned one; all distances, for tiny centroids
+  DeviceBuffer<float> centroids_, next_;     // (k, d)
+  bool tiny_ = false;                        // all centroids are
+  DeviceBuffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
+  DeviceBuffer<float> distances_;            // (n) D as stored
+  int assignments_ = 0;                      // of this run
+  bool pending_ = false;                     // one was asked for, and is not begun
+  std::optional<Scale> scale_;
+  std::int64_t total_weight_ = 0;
+  bool two_limbs_ = false;
+  std::optional<Sums> sums_, total_;         // of the own rows; of all shards', where there are more
+  std::optional<Summaries> summaries_;
+  Summary summary_ = {};
+  bool fetched_ = false;                     // summary_ is that of the last assignment
+  std::vector<float> shifts_;                // (k)
+  std::string_view name_, kernel_;            // of what the last assignment used
+  Assigned assigned_;
+  Updated updated_;
+};
+
+}  // namespace
+
+std::unique_ptr<Shard> make_shard(int number, const Source& rows, const Metric& metric, const Execution& execution,
+                                  Workers& workers) {
+  return std::make_unique<CudaShard>(number, rows, metric, execution, workers);
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// One CUDA device, as one fit or prediction uses it: its streams, the memory it takes, and waiting.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "fastkmeans/params.hpp"
+#include "runtime/workers.hpp"
+
+namespace fastkmeans::cuda {
+
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
+// Throws OutOfMemory or Error, with "CUDA" and what was tried in the text.
+void check(cudaError_t error, const char* what);
+
+// The calling thread's current device is `number` while this lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int number);
+  ~OnDevice();
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = -1;  // -1: it was the same
+};
+
+class Device {
+ public:
+  // number: of cuda_state(). Work begins after what the caller's stream holds now.
+  Device(int number, const Execution& execution, Workers& workers);
+  // Waits for what is running, which is soon told to stop.
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  int number() const { return number_; }
+  cudaStream_t stream() const { return stream_; }  // all kernels
+  cudaStream_t copies() const { return copies_; }  // rows on their way to the device
+  int processors() const { return processors_; }
+  int shared_memory() const { return shared_memory_; }  // most bytes that a block may have
+  Workers& workers() const { return workers_; }
+
+  // Bytes that may still be allocated: what is free now, or what the limit leaves.
+  std::int64_t available() const;
+  void* allocate(std::int64_t bytes);
+  void release(void* memory, std::int64_t bytes) noexcept;
+
+  // Until all that was launched is done; looks at the interrupt meanwhile.
+  void wait();
+  // To be called after each piece of work: keeps two in flight, so that an interrupt need not wait for more.
+  void pace();
+  // Nonzero in the memory of the device: long kernels end.
+  const volatile int* stop() const { return stop_; }
+
+  // Waits, and copies to the host.
+  void download(void* to, const void* from, std::int64_t bytes);
+  // In stream order; the source may be reused at once.
+  void upload(void* to, const void* from, std::int64_t bytes);
+  void clear(void* memory, std::int64_t bytes);
+
+ private:
+  void wait_for(cudaEvent_t event);
+  void destroy() noexcept;
+
+  int number_;
+  Workers& workers_;
+  cudaStream_t stream_ = nullptr, copies_ = nullptr;
+  cudaEvent_t done_ = nullptr, pieces_[2] = {};
+  unsigned piece_ = 0;
+  int processors_ = 0, shared_memory_ = 0;
+  std::int64_t limit_, taken_ = 0;
+  int* stop_ = nullptr;  // pinned host memory that kernels read
+};
+
+// Memory of a device, not initialised. It is given back in stream order.
+template <class T>
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(Device& device, std::int64_t size) { resize(device, size); }
+  ~DeviceBuffer() { reset(); }
+  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  // Room for `size` values at least; what was in it is lost if it grows.
+  void resize(Device& device, std::int64_t size) {
+    if (size <= size_) return;
+    reset();
+    values_ = static_cast<T*>(device.allocate(size * static_cast<std::int64_t>(sizeof(T))));
+    device_ = &device;
+    size_ = size;
+  }
+  void reset() noexcept {
+    if (values_) device_->release(values_, size_ * static_cast<std::int64_t>(sizeof(T)));
+    values_ = nullptr;
+    size_ = 0;
+  }
+  T* data() const { return values_; }
+  std::int64_t size() const { return size_; }
+  std::int64_t bytes() const { return size_ * static_cast<std::int64_t>(sizeof(T)); }
+  void swap(DeviceBuffer& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(values_, other.values_);
+    std::swap(size_, other.size_);
+  }
+
+ private:
+  Device* device_ = nullptr;
+  T* values_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+// Pinned host memory, which the device reads while the host goes on.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  explicit PinnedBuffer(std::int64_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  char* data() const { return static_cast<char*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
+// After a kernel's launch.
+inline void launched(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+// Blocks of a grid for `items`, `per_block` each.
+inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// A source (source/source.hpp) of rows in the memory of a CUDA device.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "fastkmeans/params.hpp"
+#include "source/source.hpp"
+
+namespace fastkmeans::cuda {
+
+// x: x.cuda_device says where it lies.
+std::unique_ptr<Source> device_array(const MatrixView& x, const Execution& execution, Workers& workers);
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// D of rows to all of some centroids: where nothing can be filtered, and for what filters leave over.
+#pragma once
+
+#include <memory>
+
+#include "cuda/batch.hpp"
+
+namespace fastkmeans::cuda {
+
+// A list of rows of a batch, in device memory; no list: all of them.
+struct ChosenRows {
+  const std::int32_t* rows = nullptr;
+  const std::int32_t* count = nullptr;
+};
+
+// The nearest centroid of the chosen rows. Looks at Device::stop().
+void search_all(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
+                Integer* refined);
+
+// All pairs: the filter "none".
+std::unique_ptr<Filter> all_distances(Device& device);
+
+// out[c] = D(a_c, b_c) as stored, scaled by the rule of assignments with b as the centroids, which are tiny or not.
+void center_shifts(Device& device, const float* a, const Centroids& b, float* out);
+
+// distances[i] = the least D to these, as stored; unless `first`, no more than it was.
+void lower_distances(Device& device, const Centroids& added, RowsView rows, std::int64_t count,
+                     const std::uint8_t* states, bool first, float* distances);
+
+// *out: the largest magnitude of `count` values, as bits; it is 0 before.
+void largest_magnitude(Device& device, const float* values, std::int64_t count, std::uint32_t* out);
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/empty_clusters.hpp"
+#include "numeric/distance.hpp"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ Integer bits_of(float stored) { return static_cast<Integer>(__double_as_longlong(true_distance(stored))); }
+
+__global__ void find_farthest(std::int64_t n, const std::int32_t* labels, const float* distances,
+                              const std::int64_t* weights, Integer* farthest) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n && !(weights && weights[i] == 0)) atomicMax(farthest + labels[i], bits_of(distances[i]));
+}
+
+__global__ void find_donors(std::int64_t n, const std::int32_t* labels, const float* distances,
+                            const std::int64_t* weights, double factor, const Integer* farthest, Integer* inertia,
+                            Integer* row) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= n || (weights && weights[i] == 0)) return;
+  const Integer weight = weights ? static_cast<Integer>(weights[i]) : 1;
+  atomicAdd(inertia + labels[i], static_cast<Integer>(true_distance(distances[i]) * factor) * weight);
+  if (bits_of(distances[i]) == farthest[labels[i]]) atomicMin(row + labels[i], static_cast<Integer>(i));
+}
+
+}  // namespace
+
+std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, const std::int32_t* labels,
+                                            const float* distances, const std::int64_t* weights,
+                                            const std::vector<std::uint64_t>& members, std::int64_t total_weight,
+                                            Reducer& reducer) {
+  const auto k = static_cast<std::int64_t>(members.size());
+  const std::int64_t n = rows.rows();
+  Donors donors(members.size());
+  DeviceBuffer<Integer> farthest(device, k), inertia(device, k), row(device, k);
+  const std::int64_t bytes = farthest.bytes();
+  device.clear(farthest.data(), bytes);
+  device.clear(inertia.data(), bytes);
+  device.upload(row.data(), donors.row.data(), bytes);
+  const unsigned blocks = blocks_for(n, kThreads);
+  if (n > 0) {
+    find_farthest<<<blocks, kThreads, 0, device.stream()>>>(n, labels, distances, weights, farthest.data());
+    launched("find_farthest");
+  }
+  device.download(donors.farthest.data(), farthest.data(), bytes);
+  reducer.max(donors.farthest.data(), k);
+  const double factor = donors.factor(total_weight);
+  if (factor == 0) return {};
+  device.upload(farthest.data(), donors.farthest.data(), bytes);
+  if (n > 0) {
+    find_donors<<<blocks, kThreads, 0, device.stream()>>>(n, labels, distances, weights, factor, farthest.data(),
+                                                          inertia.data(), row.data());
+    launched("find_donors");
+  }
+  device.download(donors.inertia.data(), inertia.data(), bytes);
+  device.download(donors.row.data(), row.data(), bytes);
+  for (std::uint64_t& found : donors.row)  // numbers rise with places, so the lowest stays the lowest
+    if (found != Donors::kNoRow) found = static_cast<std::uint64_t>(rows.number(static_cast<std::int64_t>(found)));
+  reducer.sum(donors.inertia.data(), k);
+  reducer.min(donors.row.data(), k);
+  return choose_relocations(donors, members);
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "cuda/distances.hpp"
+#include "cuda/filter.hpp"
+#include "cuda/scan.cuh"
+#include "cuda/statistics.hpp"
+#include "sketch/bound.hpp"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTogether = 4;    // candidates whose elements are on their way at once
+constexpr int kSeedTiles = 16;  // one tile of centroids in so many is scanned for a first guess
+constexpr float kInfinity = __builtin_huge_valf();
+
+// The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
+// with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
+// and l = reach + error. For many centroids at once: the least norm, the largest error. inverse: 1 / (2 s s').
+// fp32: S, its difference to l^2, and the inverse with its product are off by at most 8 u (S + l^2) in all, and 2^-20 =
+// 16 u of it is taken away (docs/algorithm.md section 6.7).
+__device__ inline int least_product(float row_sq_norm, float sq_norm, float reach, float error, float inverse) {
+  const float squares = row_sq_norm + sq_norm, length = __fadd_ru(reach, error), sq_length = length * length;
+  return __float2int_rd(fmaf(-0x1p-20f, squares + sq_length, squares - sq_length) * inverse);  // NaN becomes 0
+}
+
+// Keeps the centroids that the bound cannot exclude.
+class Collect {
+ public:
+  struct Output {
+    RowSketches rows;
+    const float* reach;      // of each row of the batch: the distance to beat, and the row's error
+    std::int32_t* lists;     // (parts, list_rows, listed)
+    std::int32_t* counts;    // (parts, list_rows); more than `listed`: the list ran over
+    int list_rows, listed;
+  };
+
+  __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
+      : centroids_(task.centroids), output_(output), place_(place) {
+    counts()[threadIdx.x] = 0;
+    list_ = static_cast<std::int64_t>(blockIdx.y) * output.list_rows + first_row;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int at = first_row + place.row(r, h), row = at < rows ? row_at(task, at) : -1;
+        half_inverse_[r][h] = row < 0 ? kInfinity : output.rows.half_inverse[row];
+        sq_norm_[r][h] = row < 0 ? kFarAway : output.rows.sq_norms[row];
+        reach_[r][h] = row < 0 ? 0.0f : output.reach[row];
+      }
+  }
+
+  __device__ void look(int tile, const Products& products) {
+    const TileInfo info = centroids_.tiles[tile];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float inverse = half_inverse_[r][h] * info.inverse_scale;
+        const int least =
+            least_product(sq_norm_[r][h], info.least_sq_norm, reach_[r][h], info.largest_error, inverse);
+        int most = products[r][0][2 * h];
+#pragma unroll
+        for (int c = 0; c < kColumnTiles; ++c)
+#pragma unroll
+          for (int odd = 0; odd < 2; ++odd) most = max(most, products[r][c][2 * h + odd]);
+        if (most >= least) note(tile, r, h, least, inverse, products);
+      }
+  }
+
+  __device__ void finish(int first_row, int rows) {
+    const int at = static_cast<int>(threadIdx.x);
+    if (first_row + at < rows) output_.counts[list_ + at] = counts()[at];
+  }
+
+ private:
+  // Candidates so far, of each row of the block.
+  static __device__ int* counts() {
+    __shared__ int counts[kTile];
+    return counts;
+  }
+
+  // r and h are known when this is compiled: the products stay in registers.
+  __device__ __forceinline__ void note(int tile, int r, int h, int least, float inverse, const Products& products) {
+    unsigned passed = 0;
+#pragma unroll
+    for (int i = 0; i < 2 * kColumnTiles; ++i)
+      if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
+    for (; passed; passed &= passed - 1) {
+      const int chosen = __ffs(static_cast<int>(passed)) - 1;
+      int product = 0;
+#pragma unroll
+      for (int i = 0; i < 2 * kColumnTiles; ++i)
+        if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
+      // Once more, with the centroid's own norm and error.
+      const int at = tile * kTile + place_.column(chosen / 2, chosen % 2), c = centroids_.order[at];
+      if (c < 0 || product < least_product(sq_norm_[r][h], centroids_.sq_norms[at], reach_[r][h],
+                                           centroids_.errors[at], inverse))
+        continue;
+      const int row = place_.row(r, h), slot = atomicAdd(counts() + row, 1);
+      if (slot < output_.listed) output_.lists[(list_ + row) * output_.listed + slot] = c;
+    }
+  }
+
+  const CentroidSketches& centroids_;
+  const Output& output_;
+  const ThreadPlace& place_;
+  std::int64_t list_;  // of the block's first row
+  float half_inverse_[kRowTiles][2], sq_norm_[kRowTiles][2], reach_[kRowTiles][2];
+};
+
+// Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
+class Seed {
+ public:
+  struct Output {
+    RowSketches rows;
+    Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
+  };
+
+  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
+      : centroids_(task.centroids), output_(output), place_(place) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int at = first_row + place.row(r, h);
+        half_inverse_[r][h] = at < rows ? output.rows.half_inverse[at] : kInfinity;
+        score_[r][h] = -kInfinity;
+        where_[r][h] = 0;
+      }
+  }
+
+  __device__ void look(int tile, const Products& products) {
+    const TileInfo info = centroids_.tiles[tile];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        // The last 7 bits of the product are the column's: what is lost of it is less than what int8 loses.
+        int most = products[r][0][2 * h] & ~(kTile - 1);
+#pragma unroll
+        for (int c = 0; c < kColumnTiles; ++c)
+#pragma unroll
+          for (int odd = 0; odd < 2; ++odd)
+            most = max(most, (products[r][c][2 * h + odd] & ~(kTile - 1)) | place_.column(c, odd));
+        // 2 <s q, s' q'> - |s' q'|^2: the larger, the nearer.
+        const float score =
+            __fdividef(static_cast<float>(most), half_inverse_[r][h] * info.inverse_scale) - info.least_sq_norm;
+        if (score > score_[r][h]) {
+          score_[r][h] = score;
+          where_[r][h] = tile * kTile + (most & (kTile - 1));
+        }
+      }
+  }
+
+  __device__ void finish(int first_row, int rows) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int at = first_row + place_.row(r, h);
+        const std::uint32_t bits = __float_as_uint(score_[r][h]);
+        const std::uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+        if (at < rows) atomicMax(output_.best + at, Integer{ordered} << 32 | static_cast<std::uint32_t>(where_[r][h]));
+      }
+  }
+
+ private:
+  const CentroidSketches& centroids_;
+  const Output& output_;
+  const ThreadPlace& place_;
+  float half_inverse_[kRowTiles][2], score_[kRowTiles][2];
+  int where_[kRowTiles][2];
+};
+
+// D to the label that is known, or to the seed: the distance to beat.
+__global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
+                             const std::int32_t* order, const float* errors, FilterBound bound, float* reach) {
+  for (std::int64_t i = warp_id(); i < batch.count; i += warp_count()) {
+    std::int32_t label = 0;
+    float distance = 0;
+    const bool bad = batch.states[i] & kBadRow;
+    if (!bad) {
+      label = batch.previous ? batch.previous[i] : max(0, order[static_cast<std::uint32_t>(seeds[i])]);
+      distance = warp_distance(batch.rows.row(i), centroids.row(label), centroids.d, 1.0f);
+    }
+    if (lane_id() != 0) continue;
+    batch.labels[i] = label;
+    batch.distances[i] = distance;
+    reach[i] = bad ? 0.0f : round_up(bound.radius(distance) + static_cast<double>(errors[i]));
+  }
+}
+
+struct Lists {
+  const std::int32_t *lists, *counts;  // as Collect::Output
+  int parts, list_rows, listed;
+};
+
+// D to all candidates. Rows whose lists ran over go to `left_over`, with the distance to beat by now.
+__global__ void refine(const ScanTask task, const Batch batch, const Centroids centroids, const Lists lists,
+                       const float* errors, FilterBound bound, float* reach, std::int32_t* left_over,
+                       std::int32_t* left_over_count, Integer* refined) {
+  const int rows = rows_of(task), lane = lane_id();
+  Integer pairs = 0;
+  for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
+    const int i = row_at(task, static_cast<int>(place));
+    const float* row = batch.rows.row(i);
+    const std::int32_t known = batch.labels[i];
+    Best best = {batch.distances[i], known};
+    bool ran_over = false;
+    for (int part = 0; part < lists.parts; ++part) {
+      const std::int64_t list = static_cast<std::int64_t>(part) * lists.list_rows + place;
+      const int found = lists.counts[list], count = min(found, lists.listed);
+      ran_over |= found > lists.listed;
+      for (int begin = 0; begin < count; begin += kWarp) {
+        const std::int32_t mine = begin + lane < count ? lists.lists[list * lists.listed + begin + lane] : known;
+        unsigned others = __ballot_sync(kAll, mine != known);
+        pairs += static_cast<Integer>(__popc(others));
+        while (others) {
+          const float* some[kTogether];
+          std::int32_t who[kTogether];
+          float distance[kTogether];
+#pragma unroll
+          for (int u = 0; u < kTogether; ++u) {
+            const int from = others ? __ffs(static_cast<int>(others)) - 1 : -1;
+            others &= others - 1;
+            who[u] = from < 0 ? known : __shfl_sync(kAll, mine, from);
+            some[u] = centroids.row(who[u]);
+          }
+          warp_distances(row, some, centroids.d, 1.0f, distance);
+#pragma unroll
+          for (int u = 0; u < kTogether; ++u) best.take(distance[u], who[u]);
+        }
+      }
+    }
+    if (lane != 0) continue;
+    batch.labels[i] = best.label;
+    batch.distances[i] = best.distance;
+    if (ran_over) {
+      left_over[atomicAdd(left_over_count, 1)] = i;
+      reach[i] = round_up(bound.radius(best.distance) + static_cast<double>(errors[i]));
+    }
+  }
+  if (lane == 0 && pairs) atomicAdd(refined, pairs);
+}
+
+class Int8Filter final : public Filter {
+ public:
+  Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
+             DeviceBuffer<float> centre)
+      : device_(device),
+        tuning_(tuning),
+        sketcher_(device, d, std::move(centre)),
+        bound_(FilterBound::of_sketches(d, 1)),
+        kept_(tuning.keep_sketches ? n : tuning.batch),
+        q_(device, kept_ * sketcher_.size()),
+        half_inverse_(device, kept_),
+        sq_norms_(device, kept_),
+        errors_(device, kept_),
+        tiles_(device, k, sketcher_.size()),
+        reach_(device, tuning.batch),
+        seeds_(device, tuning.batch),
+        lists_(device, tuning.parts * tuning.batch * tuning.listed),
+        counts_(device, tuning.parts * tuning.batch),
+        second_lists_(device, tuning.second_parts * tuning.second_batch * tuning.second_listed),
+        second_counts_(device, tuning.second_parts * tuning.second_batch),
+        left_over_(device, 2 * tuning.batch),
+        left_over_counts_(device, 2) {
+    for (const auto kernel : {scan<Collect, true>, scan<Collect, false>}) allow_shared_memory(kernel);
+    for (const auto kernel : {scan<Seed, true>, scan<Seed, false>}) allow_shared_memory(kernel);
+  }
+
+  std::string_view name() const override { return "int8"; }
+
+  void prepare(const Centroids& centroids) override {
+    centroids_ = centroids;
+    tiles_.prepare(sketcher_, centroids.values);
+  }
+
+  void assign(const Batch& batch, Integer* refined) override {
+    const RowSketches rows = sketches_of(batch);
+    ScanTask task = {.rows = rows.q,
+                     .chosen = nullptr,
+                     .count = nullptr,
+                     .skipped = 0,
+                     .most = batch.count,
+                     .centroids = tiles_.view(),
+                     .size = static_cast<int>(sketcher_.size()),
+                     .first_tile = 0,
+                     .tile_step = 1,
+                     .tiles = tiles_.view().count};
+    if (!batch.previous) seed(task, rows, batch);
+    upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
+        batch, centroids_, seeds_.data(), task.centroids.order, rows.errors, bound_, reach_.data());
+    launched("upper_bounds");
+    device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
+    std::int32_t* const counts = left_over_counts_.data();
+    collect(task, rows, batch, {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch),
+                                tuning_.listed},
+            left_over_.data(), counts, refined);
+    // Rows whose lists ran over: again, against the nearest of what was listed. How many there are the host never
+    // learns: launches that find none end at once.
+    task.chosen = left_over_.data();
+    task.count = counts;
+    std::int32_t* const last = left_over_.data() + tuning_.batch;
+    task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
+    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
+      collect(task, rows, batch, {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
+                                  static_cast<int>(tuning_.second_batch), tuning_.second_listed},
+              last, counts + 1, refined);
+    search_all(device_, centroids_, batch, {last, counts + 1}, refined);
+  }
+
+ private:
+  template <class Kernel>
+  void allow_shared_memory(Kernel* kernel) const {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes()),
+          "cudaFuncSetAttribute");
+  }
+  int shared_bytes() const {
+    return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.rows_in_shared));
+  }
+
+  // The sketches of the batch's rows, made now if they are not there yet.
+  RowSketches sketches_of(const Batch& batch) {
+    const std::int64_t at = tuning_.keep_sketches ? batch.first : 0;
+    const RowSketches rows = {q_.data() + at * sketcher_.size(), half_inverse_.data() + at, sq_norms_.data() + at,
+                              errors_.data() + at};
+    if (!tuning_.keep_sketches || batch.first + batch.count > sketched_) {
+      sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
+      sketched_ = batch.first + batch.count;
+    }
+    return rows;
+  }
+
+  template <class Epilogue>
+  void launch_scan(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
+    const auto kernel = tuning_.rows_in_shared ? scan<Epilogue, true> : scan<Epilogue, false>;
+    kernel<<<dim3(blocks_for(task.most, kTile), static_cast<unsigned>(parts)), kScanThreads, shared_bytes(),
+             device_.stream()>>>(task, output);
+    launched("scan");
+  }
+
+  void seed(ScanTask task, const RowSketches& rows, const Batch& batch) {
+    device_.clear(seeds_.data(), seeds_.bytes());
+    task.first_tile = task.tiles / kSeedTiles / 2;
+    task.tile_step = kSeedTiles;
+    task.tiles = std::max(1, task.tiles / kSeedTiles);
+    launch_scan<Seed>(task, {rows, seeds_.data()}, 1);
+  }
+
+  void collect(const ScanTask& task, const RowSketches& rows, const Batch& batch, const Lists& lists,
+               std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
+    launch_scan<Collect>(task, {rows, reach_.data(), const_cast<std::int32_t*>(lists.lists),
+                                const_cast<std::int32_t*>(lists.counts), lists.list_rows, lists.listed},
+                         lists.parts);
+    refine<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, rows.errors,
+                                                                         bound_, reach_.data(), left_over,
+                                                                         left_over_count, refined);
+    launched("refine");
+  }
+
+  unsigned blocks_of_warps(std::int64_t rows) const {
+    return std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(32 * device_.processors()));
+  }
+
+  Device& device_;
+  Tuning tuning_;
+  Sketcher sketcher_;
+  FilterBound bound_;
+  std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
+  DeviceBuffer<std::int8_t> q_;
+  DeviceBuffer<float> half_inverse_, sq_norms_, errors_;
+  CentroidTiles tiles_;
+  DeviceBuffer<float> reach_;
+  DeviceBuffer<Integer> seeds_;
+  DeviceBuffer<std::int32_t> lists_, counts_, second_lists_, second_counts_;
+  DeviceBuffer<std::int32_t> left_over_, left_over_counts_;  // after the first, and after the second scan
+  Centroids centroids_ = {};
+};
+
+}  // namespace
+
+std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
+                                    const Tuning& tuning, DeviceBuffer<float> centre) {
+  return std::make_unique<Int8Filter>(device, n, k, d, tuning, std::move(centre));
+}
+
+}  // namespace fastkmeans::cuda

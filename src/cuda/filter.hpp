@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The int8 filter: scores on tensor cores (scan.cuh) and distances for what they leave over.
+#pragma once
+
+#include <memory>
+
+#include "cuda/batch.hpp"
+#include "cuda/tuning.hpp"
+
+namespace fastkmeans::cuda {
+
+// n: rows of the shard; centre: (d) device memory.
+std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
+                                    const Tuning& tuning, DeviceBuffer<float> centre);
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The filter for rows of few dimensions (docs/algorithm.md section 6.6): a row stands in the registers of a thread, and
+// all centroids pass by.
+#pragma once
+
+#include <memory>
+
+#include "cuda/batch.hpp"
+
+namespace fastkmeans::cuda {
+
+inline constexpr std::int64_t kMostLowDim = 64;  // a row and its sums must stay in registers
+
+// d <= kMostLowDim; centre: (d) device memory; most: rows of a batch.
+std::unique_ptr<Filter> low_dim(Device& device, std::int64_t k, std::int64_t d, std::int64_t most,
+                                DeviceBuffer<float> centre);
+
+}  // namespace fastkmeans::cuda

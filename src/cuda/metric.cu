@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/metric.hpp"
+#include "cuda/warp.cuh"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// As numeric/metric.cpp has it.
+__global__ void to_length_one(float* rows, std::int64_t count, int d, std::uint32_t limit) {
+  for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
+    float* row = rows + i * d;
+    std::uint32_t bits = 0;
+    for (int j = lane_id(); j < d; j += kWarp) bits = max(bits, magnitude_bits(row[j]));
+    bits = largest_of_lanes(bits);
+    if (bits == 0 || bits >= limit) continue;
+    int exponent = 0;
+    frexp(__uint_as_float(bits), &exponent);
+    const double factor = ldexp(1.0, -exponent);
+    float sum = 0;
+    for (int j = lane_id(); j < d; j += kWarp) {
+      const auto z = static_cast<float>(static_cast<double>(row[j]) * factor);
+      row[j] = z;
+      sum = fmaf(z, z, sum);
+    }
+    const float length = __fsqrt_rn(add_lanes(sum));
+    for (int j = lane_id(); j < d; j += kWarp) row[j] = __fdiv_rn(row[j], length);
+  }
+}
+
+struct Euclidean {
+  static __device__ void update(const SumsView& sums, const ScaleView& scale, std::int64_t c, const float*,
+                                float* out) {
+    const auto weight = static_cast<double>(static_cast<long long>(sums.weights[c]));
+    for (int j = lane_id(); j < sums.d; j += kWarp) out[j] = static_cast<float>(scale.sum(sums, c, j) / weight);
+  }
+};
+
+struct Spherical {
+  static __device__ void update(const SumsView& sums, const ScaleView& scale, std::int64_t c, const float* before,
+                                float* out) {
+    double sum = 0;
+    for (int j = lane_id(); j < sums.d; j += kWarp) {
+      const double s = scale.sum(sums, c, j);
+      sum = fma(s, s, sum);
+    }
+    const double length = sqrt(add_lanes(sum));
+    for (int j = lane_id(); j < sums.d; j += kWarp)
+      out[j] = length > 0 ? static_cast<float>(scale.sum(sums, c, j) / length) : before[j];
+  }
+};
+
+template <class Kind>
+__global__ void update(const SumsView sums, const ScaleView scale, const float* before, float* out,
+                       const std::int64_t* unless) {
+  if (*unless != 0) return;
+  for (std::int64_t c = warp_id(); c < sums.k; c += warp_count()) {
+    const float* old = before + c * sums.d;
+    float* to = out + c * sums.d;
+    if (sums.weights[c] != 0) {
+      Kind::update(sums, scale, c, old, to);
+    } else {
+      for (int j = lane_id(); j < sums.d; j += kWarp) to[j] = old[j];
+    }
+  }
+}
+
+}  // namespace
+
+void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t count, std::int64_t d) {
+  if (metric.keeps_rows() || count == 0) return;
+  to_length_one<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
+      rows, count, static_cast<int>(d), magnitude_limit_bits(d));
+  launched("to_length_one");
+}
+
+void new_centroids(Device& device, const Metric& metric, const SumsView& sums, const ScaleView& scale,
+                   const float* before, float* out, const std::int64_t* unless) {
+  const auto kernel = metric.keeps_rows() ? update<Euclidean> : update<Spherical>;
+  kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(sums, scale, before, out, unless);
+  launched("update");
+}
+
+}  // namespace fastkmeans::cuda

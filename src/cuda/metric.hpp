@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two metrics (numeric/metric.hpp) on the device: how a row is taken, and where centroids go.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device.hpp"
+#include "cuda/sums.hpp"
+#include "numeric/metric.hpp"
+
+namespace fastkmeans::cuda {
+
+// rows: (count, d) in place, without gaps; rows that no distance can be taken of stay as they are.
+void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t count, std::int64_t d);
+
+// out: (k, d) the centroids of these sums; clusters without weight stay where they were before. Nothing happens if
+// *unless is not zero.
+void new_centroids(Device& device, const Metric& metric, const SumsView& sums, const ScaleView& scale,
+                   const float* before, float* out, const std::int64_t* unless);
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scan: products of the int8 sketches of 128 rows with those of all centroids, 128 at a time, on tensor cores
+// (mma.sync m16n8k32), fed by cp.async. What is done with the products is the Epilogue's (filter.cu).
+//
+// Operations: 2 n k size. From L2, each block reads every centroid's sketch once; of the rows either once in all
+// (resident), or again with each tile of centroids.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/sketches.hpp"
+#include "cuda/warp.cuh"
+
+namespace fastkmeans::cuda {
+
+// Four warps, 2 x 2, of 64 rows x 64 centroids each: 128 sums a thread, so that two blocks fit a multiprocessor and one
+// computes while the other looks at its sums.
+inline constexpr int kScanThreads = 128;
+inline constexpr int kStages = 4;                     // steps in flight
+inline constexpr int kStepBytes = kTile * kGranule;   // of 128 sketches
+inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
+
+struct ScanTask {
+  const std::int8_t* rows;       // sketches
+  const std::int32_t* chosen;    // which of them, or null: all, in order
+  const std::int32_t* count;     // how many, device memory; null: `most`
+  int skipped;                   // of the chosen, before the first of this launch
+  int most;                      // rows of this launch
+  CentroidSketches centroids;
+  int size;
+  int first_tile, tile_step;     // which tiles of centroids
+  int tiles;                     // how many of them
+};
+
+// Rows of this launch.
+__device__ inline int rows_of(const ScanTask& task) {
+  return task.count ? max(0, min(*task.count - task.skipped, task.most)) : task.most;
+}
+// The row (of the batch) that stands at a place of the launch.
+__device__ inline int row_at(const ScanTask& task, int place) {
+  return task.chosen ? task.chosen[task.skipped + place] : place;
+}
+
+__device__ inline std::uint32_t shared_address(const void* p) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
+}
+// 16 bytes to shared memory; zeros if not `valid`.
+__device__ inline void copy_async(std::uint32_t to, const void* from, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
+}
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;"); }
+template <int kLeft>
+__device__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
+__device__ inline void load_matrices(std::uint32_t (&out)[4], std::uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(address));
+}
+__device__ inline void multiply_add(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Where 16-byte piece `piece` (0 to 3) of sketch `i` stands in a step: eight sketches at the same piece lie in
+// different banks.
+__device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((piece ^ ((i >> 1) & 3)) << 4); }
+
+// The sums of a thread. Sum (r, c, e): row 64 wr + 16 r + lane / 4 + 8 (e / 2), centroid 64 wc + 8 c + 2 (lane % 4) +
+// e % 2 of the tile, for the warp at (wr, wc) of the block.
+using Products = int[kRowTiles][kColumnTiles][4];
+
+struct ThreadPlace {
+  int warp_row, warp_column, lane;
+  __device__ ThreadPlace() {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    warp_row = warp & 1;
+    warp_column = warp >> 1;
+    lane = lane_id();
+  }
+  __device__ int row(int r, int half) const { return 64 * warp_row + 16 * r + lane / 4 + 8 * half; }
+  __device__ int column(int c, int odd) const { return 64 * warp_column + 8 * c + 2 * (lane % 4) + odd; }
+};
+
+
+// Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory.
+template <class Epilogue, bool kResident>
+__global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
+  extern __shared__ __align__(128) std::int8_t shared[];
+  const int first_row = static_cast<int>(blockIdx.x) * kTile, rows = rows_of(task);
+  if (first_row >= rows) return;
+  const int part = task.tiles / static_cast<int>(gridDim.y), rest = task.tiles % static_cast<int>(gridDim.y);
+  const int y = static_cast<int>(blockIdx.y);
+  const int begin = y * part + min(y, rest), end = begin + part + (y < rest ? 1 : 0);
+  const int steps = task.size / kGranule, total = (end - begin) * steps;
+  const int thread = static_cast<int>(threadIdx.x);
+
+  // Each thread brings one 16-byte piece of every 32nd sketch.
+  const int piece = thread % 4, sketch = thread / 4;
+  const std::int8_t* from[4];
+  bool valid[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int place = first_row + sketch + 32 * i;
+    valid[i] = place < rows;
+    from[i] = task.rows + static_cast<std::int64_t>(valid[i] ? row_at(task, place) : 0) * task.size + 16 * piece;
+  }
+  std::int8_t* const row_steps = shared;
+  std::int8_t* const centroid_steps = shared + (kResident ? kTile * task.size : kStages * kStepBytes);
+  const auto bring_rows = [&](int step, std::int8_t* to) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      copy_async(shared_address(to) + place_in_step(sketch + 32 * i, piece), from[i] + step * kGranule, valid[i]);
+  };
+  int next_step = 0, next_tile = begin;
+  const auto bring = [&](int at) {  // step `at` of all, the next
+    if (at < total) {
+      const int tile = task.first_tile + next_tile * task.tile_step, step = next_step;
+      if (++next_step == steps) {
+        next_step = 0;
+        ++next_tile;
+      }
+      const std::int8_t* q = task.centroids.q +
+                             (static_cast<std::int64_t>(tile) * kTile + sketch) * task.size + step * kGranule +
+                             16 * piece;
+      const std::uint32_t to = shared_address(centroid_steps + (at % kStages) * kStepBytes);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        copy_async(to + place_in_step(sketch + 32 * i, piece), q + static_cast<std::int64_t>(32 * i) * task.size, true);
+      if constexpr (!kResident) bring_rows(step, row_steps + (at % kStages) * kStepBytes);
+    }
+    commit_copies();
+  };
+
+  if constexpr (kResident)
+    for (int step = 0; step < steps; ++step) bring_rows(step, row_steps + step * kStepBytes);
+  for (int at = 0; at < kStages - 1; ++at) bring(at);
+
+  const ThreadPlace place;
+  Epilogue epilogue(task, output, place, first_row, rows);
+  Products products = {};
+  // Addresses of this lane for ldmatrix: rows of A by 16, of B by 16 (two n8 tiles).
+  const int a_row = 64 * place.warp_row + (place.lane & 15), a_piece = place.lane >> 4;
+  const int b_row = 64 * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4), b_piece = (place.lane >> 3) & 1;
+  int step = 0, tile = begin;
+  for (int at = 0; at < total; ++at) {
+    wait_for_copies<kStages - 2>();
+    __syncthreads();
+    bring(at + kStages - 1);
+    const std::uint32_t a_step = shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes);
+    const std::uint32_t b_step = shared_address(centroid_steps + (at % kStages) * kStepBytes);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {  // 32 elements each
+      std::uint32_t a[kRowTiles][4];
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r)
+        load_matrices(a[r], a_step + place_in_step(a_row + 16 * r, 2 * half + a_piece));
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; c += 2) {
+        std::uint32_t b[4];
+        load_matrices(b, b_step + place_in_step(b_row + 8 * c, 2 * half + b_piece));
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r) {
+          multiply_add(products[r][c], a[r], b[0], b[1]);
+          multiply_add(products[r][c + 1], a[r], b[2], b[3]);
+        }
+      }
+    }
+    if (++step < steps) continue;
+    step = 0;
+    epilogue.look(task.first_tile + tile * task.tile_step, products);
+    ++tile;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) products[r][c][e] = 0;
+  }
+  wait_for_copies<0>();
+  __syncthreads();
+  epilogue.finish(first_row, rows);
+}
+
+}  // namespace fastkmeans::cuda

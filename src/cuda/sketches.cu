@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <vector>
+
+#include "cuda/sketches.hpp"
+#include "cuda/statistics.hpp"
+#include "cuda/warp.cuh"
+#include "sketch/bound.hpp"
+
+namespace fastkmeans::cuda {
+namespace {
+
+// Steps smaller or larger than this are not used: all is error then. So inverse scales and their products are normal
+// numbers, and scores finite.
+constexpr float kLeastScale = 0x1p-60f, kLargestScale = 0x1p48f;
+constexpr int kBlock = 128;
+constexpr int kLongestForWarps = 1024;  // a row in the shared memory of a warp; longer ones have a block
+
+// The threads that make one sketch: a warp, or a block. work: what they share.
+template <int kThreads>
+struct Group {
+  float* y;         // (size)
+  float* partial;   // (kThreads / kWarp), for blocks
+  int thread;
+
+  __device__ void sync() const {
+    if constexpr (kThreads == kWarp)
+      __syncwarp();
+    else
+      __syncthreads();
+  }
+  template <class T, class Join>
+  __device__ T join(T value, const Join& join_two) const {
+    for (int half = kWarp / 2; half >= 1; half /= 2) value = join_two(value, __shfl_xor_sync(kAll, value, half));
+    if constexpr (kThreads > kWarp) {
+      T* const all = reinterpret_cast<T*>(partial);
+      sync();
+      if (lane_id() == 0) all[thread / kWarp] = value;
+      sync();
+      value = all[0];
+      for (int w = 1; w < kThreads / kWarp; ++w) value = join_two(value, all[w]);
+    }
+    return value;
+  }
+  __device__ float sum(float value) const {
+    return join(value, [](float a, float b) { return a + b; });
+  }
+  __device__ int sum(int value) const {
+    return join(value, [](int a, int b) { return a + b; });
+  }
+  __device__ float largest(float value) const {
+    return join(value, [](float a, float b) { return fmaxf(a, b); });
+  }
+
+  // y becomes the rotated row less the centre. Returns its squared length, and the largest magnitude.
+  __device__ float2 rotate(const float* row, const float* centre, int d, const RotationView& rotation) const {
+    const int size = static_cast<int>(rotation.size);
+    float squares = 0;
+    for (int j = thread; j < size; j += kThreads) {
+      const float a = j < d ? row[j] - centre[j] : 0.0f;
+      squares = fmaf(a, a, squares);
+      y[j] = a;
+    }
+    for (int round = 0; round < rotation.rounds; ++round) {
+      sync();
+      for (int j = thread; j < size; j += kThreads) y[j] *= rotation.factors[round][j];
+      for (int block = 0, begin = 0; block < rotation.block_count; ++block) {
+        const int length = static_cast<int>(rotation.blocks[round][block]);
+        for (int h = 1; h < length; h *= 2) {
+          sync();
+          for (int b = thread; b < length / 2; b += kThreads) {
+            float* const first = y + begin + 2 * (b & ~(h - 1)) + (b & (h - 1));
+            const float u = first[0], v = first[h];
+            first[0] = u + v;
+            first[h] = u - v;
+          }
+        }
+        begin += length;
+      }
+    }
+    sync();
+    float most = 0;
+    for (int j = thread; j < size; j += kThreads) most = fmaxf(most, fabsf(y[j]));
+    return {sum(squares), largest(most)};
+  }
+
+  // y in whole steps of `scale`, into q (size), a multiple of 4 bytes.
+  __device__ RowSketch quantise(float scale, float sq_length, int size, std::int8_t* q) const {
+    const float inverse = scale > 0 ? __fdiv_rn(1.0f, scale) : 0.0f;
+    float lost = 0;
+    int squares = 0;
+    for (int j = 4 * thread; j < size; j += 4 * kThreads) {
+      char4 four;
+      signed char* const each = reinterpret_cast<signed char*>(&four);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const float steps = fminf(fmaxf(rintf(y[j + e] * inverse), -kLevels), kLevels);
+        const float z = y[j + e] - scale * steps;
+        lost = fmaf(z, z, lost);
+        squares += static_cast<int>(steps) * static_cast<int>(steps);
+        each[e] = static_cast<signed char>(steps);
+      }
+      *reinterpret_cast<char4*>(q + j) = four;
+    }
+    RowSketch sketch = {};
+    sketch.scale = scale;
+    sketch.sq_sum = sum(squares);
+    sketch.sq_error = sum(lost);
+    sketch.sq_length = sq_length;
+    return sketch;
+  }
+};
+
+template <int kThreads>
+__device__ Group<kThreads> group_of_thread(float* shared, int size) {
+  constexpr int kGroups = kBlock / kThreads;
+  const int group = static_cast<int>(threadIdx.x) / kThreads;
+  return {shared + group * size, shared + kGroups * size, static_cast<int>(threadIdx.x) % kThreads};
+}
+
+__device__ float usable_scale(float largest) {
+  const float scale = largest / kLevels;
+  return scale >= kLeastScale && scale <= kLargestScale ? scale : 0.0f;
+}
+
+__device__ void describe(const RowSketch& sketch, int size, double rounding, float* sq_norm, float* error) {
+  const SketchSize bound = size_of(sketch, size, rounding);
+  *sq_norm = round_down((1 - kFp64Slack) * bound.sq_norm);
+  *error = round_up((1 + kFp64Slack) * bound.error);
+}
+
+template <int kThreads>
+__global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, const std::uint8_t* states,
+                                   const float* centre, RotationView rotation, double rounding, RowSketches out) {
+  extern __shared__ float shared[];
+  const int size = static_cast<int>(rotation.size);
+  const auto group = group_of_thread<kThreads>(shared, size);
+  constexpr int kGroups = kBlock / kThreads;
+  for (std::int64_t i = blockIdx.x * kGroups + threadIdx.x / kThreads; i < count;
+       i += static_cast<std::int64_t>(gridDim.x) * kGroups) {
+    if (states[i] & kBadRow) {
+      for (int j = 4 * group.thread; j < size; j += 4 * kThreads)
+        *reinterpret_cast<char4*>(out.q + i * size + j) = char4{};
+      if (group.thread == 0) {
+        out.half_inverse[i] = __int_as_float(0x7f800000);
+        out.sq_norms[i] = kFarAway;
+        out.errors[i] = 0;
+      }
+      continue;
+    }
+    const float2 found = group.rotate(rows.row(i), centre, d, rotation);
+    const RowSketch sketch = group.quantise(usable_scale(found.y), found.x, size, out.q + i * size);
+    if (group.thread == 0) {
+      out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
+      describe(sketch, size, rounding, out.sq_norms + i, out.errors + i);
+    }
+    group.sync();
+  }
+}
+
+// Squared lengths and largest magnitudes of the centroids.
+template <int kThreads>
+__global__ void measure(const float* centroids, int k, int d, const float* centre, RotationView rotation,
+                        float* sq_lengths, float* largest) {
+  extern __shared__ float shared[];
+  const auto group = group_of_thread<kThreads>(shared, static_cast<int>(rotation.size));
+  constexpr int kGroups = kBlock / kThreads;
+  for (std::int64_t c = blockIdx.x * kGroups + threadIdx.x / kThreads; c < k;
+       c += static_cast<std::int64_t>(gridDim.x) * kGroups) {
+    const float2 found = group.rotate(centroids + c * d, centre, d, rotation);
+    if (group.thread == 0) {
+      sq_lengths[c] = found.x;
+      largest[c] = found.y;
+    }
+    group.sync();
+  }
+}
+
+// By their lengths, nearly: one block sorts the centroids into kBuckets. The order decides how tight the bounds of a
+// tile are, and nothing else.
+constexpr int kSorters = 1024, kBuckets = 4096;
+__global__ void order_by_length(const float* sq_lengths, int k, int places, std::int32_t* order) {
+  __shared__ std::uint32_t least, most;
+  __shared__ int starts[kBuckets];
+  const int t = static_cast<int>(threadIdx.x);
+  if (t == 0) {
+    least = 0xffffffffu;
+    most = 0;
+  }
+  for (int b = t; b < kBuckets; b += kSorters) starts[b] = 0;
+  __syncthreads();
+  std::uint32_t low = 0xffffffffu, high = 0;
+  for (int c = t; c < k; c += kSorters) {
+    low = min(low, __float_as_uint(sq_lengths[c]));
+    high = max(high, __float_as_uint(sq_lengths[c]));
+  }
+  atomicMin(&least, low);
+  atomicMax(&most, high);
+  __syncthreads();
+  const std::uint64_t range = most - least + std::uint64_t{1};
+  const auto bucket = [&](int c) {
+    return static_cast<int>((__float_as_uint(sq_lengths[c]) - least) * std::uint64_t{kBuckets} / range);
+  };
+  for (int c = t; c < k; c += kSorters) atomicAdd(&starts[bucket(c)], 1);
+  __syncthreads();
+  if (t < kWarp) {  // sums of what comes before, a stretch for each lane
+    constexpr int kStretch = kBuckets / kWarp;
+    int own = 0;
+    for (int b = 0; b < kStretch; ++b) own += starts[t * kStretch + b];
+    int before = own;
+    for (int step = 1; step < kWarp; step *= 2) {
+      const int other = __shfl_up_sync(kAll, before, step);
+      if (t >= step) before += other;
+    }
+    before -= own;
+    for (int b = 0; b < kStretch; ++b) {
+      const int count = starts[t * kStretch + b];
+      starts[t * kStretch + b] = before;
+      before += count;
+    }
+  }
+  __syncthreads();
+  for (int c = t; c < k; c += kSorters) order[atomicAdd(&starts[bucket(c)], 1)] = c;
+  for (int place = k + t; place < places; place += kSorters) order[place] = -1;
+}
+
+// A block a tile: one scale, that of the largest magnitude among its centroids.
+__global__ void tile_scales(const std::int32_t* order, const float* largest, TileInfo* tiles) {
+  __shared__ std::uint32_t most;
+  if (threadIdx.x == 0) most = 0;
+  __syncthreads();
+  const std::int32_t c = order[blockIdx.x * kTile + threadIdx.x];
+  if (c >= 0) atomicMax(&most, __float_as_uint(largest[c]));
+  __syncthreads();
+  if (threadIdx.x == 0)
+    tiles[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
+}
+
+template <int kThreads>
+__global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
+                                 double rounding, const std::int32_t* order, const float* largest, TileInfo* tiles,
+                                 std::int8_t* q, float* sq_norms, float* errors) {
+  extern __shared__ float shared[];
+  const int size = static_cast<int>(rotation.size);
+  const auto group = group_of_thread<kThreads>(shared, size);
+  constexpr int kGroups = kBlock / kThreads;
+  const int place = blockIdx.x * kGroups + static_cast<int>(threadIdx.x) / kThreads;
+  if (place >= places) return;  // whole groups
+  const std::int32_t c = order[place];
+  std::int8_t* const out = q + static_cast<std::int64_t>(place) * size;
+  if (c < 0) {
+    for (int j = 4 * group.thread; j < size; j += 4 * kThreads) *reinterpret_cast<char4*>(out + j) = char4{};
+    if (group.thread == 0) {
+      sq_norms[place] = kFarAway;
+      errors[place] = 0;
+    }
+    return;
+  }
+  TileInfo& tile = tiles[place / kTile];
+  const float inverse = tile.inverse_scale;
+  // The scan multiplies by the inverse, which is that of this scale to within a rounding.
+  const float scale = isinf(inverse) ? 0.0f : __fdiv_rn(1.0f, inverse);
+  const float2 found = group.rotate(centroids + static_cast<std::int64_t>(c) * d, centre, d, rotation);
+  const RowSketch sketch = group.quantise(scale, found.x, size, out);
+  if (group.thread != 0) return;
+  describe(sketch, size, rounding, sq_norms + place, errors + place);
+  // Not negative, so bits are ordered as floats are.
+  atomicMin(reinterpret_cast<std::uint32_t*>(&tile.least_sq_norm), __float_as_uint(sq_norms[place]));
+  atomicMax(reinterpret_cast<std::uint32_t*>(&tile.largest_error), __float_as_uint(errors[place]));
+}
+
+// Calls launch<kThreads>(blocks for `count` sketches, bytes of shared memory).
+template <class Warps, class Blocks>
+void by_length(std::int64_t size, std::int64_t count, const Warps& warps, const Blocks& blocks) {
+  const auto bytes = [&](int groups) { return static_cast<int>((groups * size + kBlock / kWarp) * sizeof(float)); };
+  if (size <= kLongestForWarps)
+    warps(blocks_for(count, kBlock / kWarp), bytes(kBlock / kWarp));
+  else
+    blocks(blocks_for(count, 1), bytes(1));
+}
+
+template <class Kernel>
+void allow_shared_memory(Kernel kernel, int bytes) {
+  if (bytes > 48 << 10)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
+}
+
+}  // namespace
+
+Sketcher::Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre)
+    : device_(device),
+      d_(d),
+      rotation_(d, kGranule),
+      rounding_(rotation_.rounding() + kSketchRounding),
+      centre_(std::move(centre)) {
+  std::vector<float> factors;
+  std::vector<std::int64_t> blocks;
+  for (const Rotation::Round& round : rotation_.rounds) {
+    factors.insert(factors.end(), round.factors.begin(), round.factors.end());
+    blocks.insert(blocks.end(), round.blocks.begin(), round.blocks.end());
+  }
+  factors_.resize(device, static_cast<std::int64_t>(factors.size()));
+  blocks_.resize(device, static_cast<std::int64_t>(blocks.size()));
+  device.upload(factors_.data(), factors.data(), factors_.bytes());
+  device.upload(blocks_.data(), blocks.data(), blocks_.bytes());
+}
+
+RotationView Sketcher::view() const {
+  const std::size_t count = rotation_.rounds[0].blocks.size();
+  return {.size = rotation_.size,
+          .rounds = static_cast<int>(rotation_.rounds.size()),
+          .block_count = static_cast<int>(count),
+          .factors = {factors_.data(), factors_.data() + rotation_.size},
+          .blocks = {blocks_.data(), blocks_.data() + count}};
+}
+
+void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states,
+                           const RowSketches& out) const {
+  const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
+    allow_shared_memory(kernel, bytes);
+    kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+        rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, out);
+    launched("sketch_rows");
+  };
+  by_length(
+      size(), count, [&](unsigned blocks, int bytes) { launch(sketch_rows_kernel<kWarp>, blocks, bytes); },
+      [&](unsigned blocks, int bytes) { launch(sketch_rows_kernel<kBlock>, blocks, bytes); });
+}
+
+CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
+    : device_(device),
+      k_(static_cast<int>(k)),
+      tiles_(static_cast<int>((k + kTile - 1) / kTile)),
+      q_(device, std::int64_t{tiles_} * kTile * size),
+      order_(device, std::int64_t{tiles_} * kTile),
+      sq_norms_(device, std::int64_t{tiles_} * kTile),
+      errors_(device, std::int64_t{tiles_} * kTile),
+      sq_lengths_(device, k),
+      largest_(device, k),
+      info_(device, tiles_) {}
+
+void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
+  const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile;
+  const RotationView rotation = sketcher.view();
+  const cudaStream_t stream = device_.stream();
+  const auto launch = [&](auto measure_kernel, auto sketch_kernel, int groups, int bytes) {
+    allow_shared_memory(measure_kernel, bytes);
+    allow_shared_memory(sketch_kernel, bytes);
+    measure_kernel<<<blocks_for(k_, groups), kBlock, bytes, stream>>>(centroids, k_, d, sketcher.centre_.data(),
+                                                                      rotation, sq_lengths_.data(), largest_.data());
+    launched("measure");
+    order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, places, order_.data());
+    launched("order_by_length");
+    tile_scales<<<static_cast<unsigned>(tiles_), kTile, 0, stream>>>(order_.data(), largest_.data(), info_.data());
+    launched("tile_scales");
+    sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
+        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), largest_.data(),
+        info_.data(), q_.data(), sq_norms_.data(), errors_.data());
+    launched("sketch_centroids");
+  };
+  by_length(
+      sketcher.size(), k_,
+      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp>, kBlock / kWarp, bytes); },
+      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock>, 1, bytes); });
+}
+
+CentroidSketches CentroidTiles::view() const {
+  return {q_.data(), order_.data(), sq_norms_.data(), errors_.data(), info_.data(), tiles_};
+}
+
+}  // namespace fastkmeans::cuda

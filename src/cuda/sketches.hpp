@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sketches in int8 (sketch/sketch.hpp) of rows and centroids, as the scan reads them (scan.cuh).
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/rows.hpp"
+#include "sketch/rotation.hpp"
+
+namespace fastkmeans::cuda {
+
+inline constexpr int kTile = 128;     // centroids, and rows, of a block of the scan
+inline constexpr int kGranule = 64;   // sizes of sketches are multiples of it: a step of the scan
+inline constexpr int kLevels = 127;   // of a sketch's elements
+// Sketches so long are none: scores stay below 2^28 (docs/algorithm.md section 6.3).
+inline constexpr std::int64_t kLongestSketch = 16384;
+
+// The squared norm of what must never be near: a row or centroid that takes no part.
+inline constexpr float kFarAway = 1e38f;
+
+struct RowSketches {
+  std::int8_t* q;        // (n, size)
+  float* half_inverse;   // (n) 1 / (2 scale); infinite: the scale is 0
+  float* sq_norms;       // (n) |scale q|^2, rounded down
+  float* errors;         // (n) rounded up
+};
+
+// Centroids in the order of their lengths, tile by tile. All of a tile have one scale.
+struct CentroidSketches {
+  const std::int8_t* q;          // (tiles * kTile, size)
+  const std::int32_t* order;     // (tiles * kTile) the centroid at each place, or -1
+  const float *sq_norms, *errors;  // (tiles * kTile) as of rows
+  const struct TileInfo* tiles;
+  int count;                     // tiles
+};
+struct TileInfo {
+  float inverse_scale;  // 1 / scale; infinite: the scale is 0
+  float least_sq_norm;  // of the tile's centroids
+  float largest_error;
+};
+
+// The rotation, the centre, and what makes sketches from them.
+class Sketcher {
+ public:
+  // centre: (d) device memory.
+  Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre);
+
+  std::int64_t size() const { return rotation_.size; }
+  // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near.
+  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out) const;
+
+ private:
+  friend class CentroidTiles;
+  RotationView view() const;
+
+  Device& device_;
+  std::int64_t d_;
+  Rotation rotation_;
+  double rounding_;
+  DeviceBuffer<float> centre_, factors_;
+  DeviceBuffer<std::int64_t> blocks_;
+};
+
+class CentroidTiles {
+ public:
+  CentroidTiles(Device& device, std::int64_t k, std::int64_t size);
+  // centroids: (k, d) device memory, all valid.
+  void prepare(const Sketcher& sketcher, const float* centroids);
+  CentroidSketches view() const;
+
+ private:
+  Device& device_;
+  int k_, tiles_;
+  DeviceBuffer<std::int8_t> q_;
+  DeviceBuffer<std::int32_t> order_;
+  DeviceBuffer<float> sq_norms_, errors_, sq_lengths_, largest_;
+  DeviceBuffer<TileInfo> info_;
+};
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include "cuda/summary.hpp"
+#include "cuda/warp.cuh"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// Distances fall into the same one or two bins nearly always: a thread adds up those of one bin in registers.
+class Bins {
+ public:
+  __device__ explicit Bins(Integer* bins) : bins_(bins) {}
+  __device__ ~Bins() { flush(); }
+
+  // As ExactSum::add: three digits of 32 bits, of which the third needs weights.
+  __device__ void add(float stored, std::uint64_t weight) {
+    const ExactSum::Place place = ExactSum::place_of(stored);
+    const int bin = static_cast<int>(place.set) * ExactSum::kBins + static_cast<int>(place.bin);
+    if (bin != bin_) {
+      flush();
+      bin_ = bin;
+    }
+    const std::uint64_t low = (place.v & 0xffffffffu) * (weight & 0xffffffffu);
+    const std::uint64_t high = (place.v >> 32) * (weight & 0xffffffffu);
+    const std::uint64_t low_again = (place.v & 0xffffffffu) * (weight >> 32);
+    const std::uint64_t high_again = (place.v >> 32) * (weight >> 32);
+    const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
+    sums_[0] += low & 0xffffffffu;
+    sums_[1] += second & 0xffffffffu;
+    sums_[2] += (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
+  }
+
+ private:
+  __device__ void flush() {
+#pragma unroll
+    for (int digit = 0; digit < 3; ++digit) {
+      if (sums_[digit]) atomicAdd(bins_ + bin_ + digit, sums_[digit]);
+      sums_[digit] = 0;
+    }
+  }
+
+  Integer* bins_;
+  int bin_ = 0;
+  Integer sums_[3] = {};
+};
+
+__global__ void add_rows(std::int64_t count, const std::int32_t* previous, const std::int32_t* labels,
+                         const float* distances, const std::int64_t* weights, Summary* summary) {
+  __shared__ Integer shared[2 * ExactSum::kBins + 2];  // a third digit may lie behind the last bin: always 0
+  for (int b = static_cast<int>(threadIdx.x); b < 2 * ExactSum::kBins + 2; b += kThreads) shared[b] = 0;
+  __syncthreads();
+  int changed = 0;
+  {
+    Bins bins(shared);
+    const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+      bins.add(distances[i], weights ? static_cast<std::uint64_t>(weights[i]) : 1);
+      changed += !previous || previous[i] != labels[i];
+    }
+  }
+  changed = __reduce_add_sync(kAll, changed);
+  if (lane_id() == 0 && changed) atomicAdd(&summary->changed, static_cast<Integer>(changed));
+  __syncthreads();
+  for (int b = static_cast<int>(threadIdx.x); b < 2 * ExactSum::kBins; b += kThreads)
+    if (shared[b]) atomicAdd(summary->inertia + b, shared[b]);
+}
+
+__global__ void count_empty_kernel(const Integer* counts, std::int64_t k, Summary* summary) {
+  int empty = 0;
+  for (std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; c < k;
+       c += static_cast<std::int64_t>(gridDim.x) * kThreads)
+    empty += counts[c] == 0;
+  empty = __reduce_add_sync(kAll, empty);
+  if (lane_id() == 0 && empty)
+    atomicAdd(reinterpret_cast<Integer*>(&summary->empty), static_cast<Integer>(empty));
+}
+
+}  // namespace
+
+Summaries::Summaries(Device& device, std::int64_t k)
+    : device_(device), memory_(device, static_cast<std::int64_t>(sizeof(Summary)) +
+                                           k * static_cast<std::int64_t>(sizeof(float))) {
+  clear();
+}
+
+void Summaries::clear() { device_.clear(memory_.data(), sizeof(Summary)); }
+
+void Summaries::forget_update() {
+  device_.clear(&summary()->empty, sizeof(Summary::empty));
+  device_.clear(&summary()->largest_centroid, sizeof(Summary::largest_centroid));
+}
+
+Summary Summaries::fetch(std::vector<float>* shifts) {
+  std::vector<char> all(shifts ? static_cast<std::size_t>(memory_.size()) : sizeof(Summary));
+  device_.download(all.data(), memory_.data(), static_cast<std::int64_t>(all.size()));
+  Summary summary;
+  std::memcpy(&summary, all.data(), sizeof summary);
+  if (shifts) {
+    shifts->resize((all.size() - sizeof summary) / sizeof(float));
+    std::memcpy(shifts->data(), all.data() + sizeof summary, all.size() - sizeof summary);
+  }
+  return summary;
+}
+
+void Summaries::add(std::int64_t count, const std::int32_t* previous, const std::int32_t* labels,
+                    const float* distances, const std::int64_t* weights) {
+  if (count == 0) return;
+  add_rows<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device_.processors())), kThreads, 0,
+             device_.stream()>>>(count, previous, labels, distances, weights, summary());
+  launched("add_rows");
+}
+
+void Summaries::count_empty(const Integer* counts, std::int64_t k) {
+  count_empty_kernel<<<std::min(blocks_for(k, kThreads), 256u), kThreads, 0, device_.stream()>>>(counts, k, summary());
+  launched("count_empty");
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/tuning.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr std::int64_t kTile = 128;         // rows, and centroids, of a block of the scan
+constexpr std::int64_t kGranule = 64;       // elements of a step
+constexpr std::int64_t kStages = 4;         // steps in flight
+constexpr std::int64_t kLongestSketch = 16384;
+constexpr std::int64_t kMostLowDim = 64;
+// A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
+constexpr double kMostProducts = 1e13;      // int8, 100 T a second
+constexpr double kMostTerms = 2e11;         // of D and of few dimensions, 2 T a second
+constexpr std::int64_t kMostBatch = 1 << 18;  // more rows fill no device better
+constexpr std::int64_t kLeastBatch = kTile;
+// Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
+constexpr std::int64_t kBlocksPerProcessor = 8;
+// Candidates of a row: token embeddings leave 1 to 20 (docs/performance.md), with long tails. Rows with more are
+// scanned once more against what they found by then.
+constexpr int kListed = 64, kSecondListed = 128;
+constexpr int kSecondParts = 8;             // few rows are left: blocks share the centroids
+constexpr std::int64_t kLeastSecondBatch = 4096;
+
+std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
+
+// Bytes a row of a batch.
+std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
+  std::int64_t bytes = 4 + 8 + 4;  // reach, seed, place in the list of those left over
+  if (problem.converts) bytes += 4 * problem.d;
+  if (!tuning.resident) bytes += 2 * problem.row_bytes;
+  if (tuning.kind != Kind::int8) return bytes;
+  if (!tuning.keep_sketches) bytes += sketch_size(problem.d) + 12;
+  return bytes + tuning.parts * (4 * tuning.listed + 4);
+}
+
+std::int64_t second_bytes(const Tuning& tuning) {
+  return tuning.second_batch * tuning.second_parts * (4 * tuning.second_listed + 4);
+}
+
+void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
+  const std::int64_t tiles = (problem.k + kTile - 1) / kTile, row_tiles = (tuning.batch + kTile - 1) / kTile;
+  tuning.parts = static_cast<int>(
+      std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1, std::max<std::int64_t>(1, tiles / 4)));
+  tuning.parts = std::min(tuning.parts, 64);
+  tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / 4, 1, kSecondParts));
+  tuning.second_batch = std::min(tuning.batch, std::max(kLeastSecondBatch, round_up(tuning.batch / 4, kTile)));
+}
+
+}  // namespace
+
+std::int64_t sketch_size(std::int64_t d) { return round_up(d, kGranule); }
+
+std::int64_t scan_shared_bytes(std::int64_t size, bool rows_in_shared) {
+  const std::int64_t step = kTile * kGranule;
+  return rows_in_shared ? kTile * size + kStages * step : 2 * kStages * step;
+}
+
+std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
+  std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
+  if (tuning.resident) bytes += problem.n * problem.row_bytes;
+  if (tuning.keep_sketches) bytes += problem.n * (sketch_size(problem.d) + 12);
+  return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning);
+}
+
+Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel) {
+  Tuning tuning;
+  const std::int64_t size = sketch_size(problem.d);
+  if (forced == "none")
+    tuning.kind = Kind::none;
+  else if (forced == "int8")
+    tuning.kind = Kind::int8;
+  else if (forced == "low_dim" || forced.empty())
+    tuning.kind = problem.d <= kMostLowDim ? Kind::low_dim : Kind::int8;
+  else
+    throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + forced +
+                             "'; with CUDA it must be one of none, low_dim, int8");
+  if (tuning.kind == Kind::int8 && size > kLongestSketch) tuning.kind = Kind::none;
+  if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
+    throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " +
+                             std::string(kScans[0]) + ", " + std::string(kScans[1]));
+
+  const double products = static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
+  const double most = (tuning.kind == Kind::int8 ? kMostProducts : kMostTerms) / products;
+  tuning.batch = std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch, kMostBatch);
+  tuning.batch = std::min(tuning.batch, round_up(std::max<std::int64_t>(problem.n, 1), kTile));
+  tuning.resident = problem.row_bytes > 0;
+  if (tuning.kind == Kind::int8) {
+    tuning.keep_sketches = true;
+    tuning.listed = kListed;
+    tuning.second_listed = kSecondListed;
+    choose_parts(tuning, problem, limits);
+    // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
+    // smaller, one block that rereads nothing beats two that do.
+    const std::int64_t shared = scan_shared_bytes(size, true);
+    tuning.rows_in_shared = shared <= limits.shared_memory && shared <= (112 << 10);
+    if (kernel == kScans[0] && shared > limits.shared_memory)
+      throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
+    if (!kernel.empty()) tuning.rows_in_shared = kernel == kScans[0];
+  }
+  while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {
+  }
+  return tuning;
+}
+
+bool shrink(Tuning& tuning) {
+  // Small pieces cost little until they leave processors idle; rows that stream cost most.
+  if (tuning.batch > 64 * kTile) {
+    tuning.batch = round_up(tuning.batch / 2, kTile);
+    tuning.second_batch = std::min(tuning.second_batch, round_up(tuning.batch / 4, kTile));
+    return true;
+  }
+  if (tuning.resident) {
+    tuning.resident = false;
+    return true;
+  }
+  if (tuning.keep_sketches) {
+    tuning.keep_sketches = false;
+    return true;
+  }
+  if (tuning.batch > kLeastBatch) {
+    tuning.batch = round_up(tuning.batch / 2, kTile);
+    tuning.second_batch = std::min(tuning.second_batch, tuning.batch);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace fastkmeans::cuda

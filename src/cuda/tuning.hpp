@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an assignment is cut into pieces, and what is kept: a pure function of the problem and of the device. Speed and
+// memory only: no bit of a result depends on it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace fastkmeans::cuda {
+
+struct DeviceLimits {
+  int processors;             // multiprocessors
+  int shared_memory;          // most bytes of a block
+  std::int64_t memory;        // bytes that may be taken
+};
+
+struct Problem {
+  std::int64_t n, d, k;
+  std::int64_t row_bytes;     // of a row that would stay on the device; 0: it is there already
+  bool converts;              // rows are made fp32 as they are read
+};
+
+enum class Kind { int8, low_dim, none };
+
+struct Tuning {
+  Kind kind;
+  bool resident = true;       // rows from the host stay on the device
+  bool keep_sketches = false;  // of all rows
+  bool rows_in_shared = false;  // the scan keeps 128 rows' sketches in shared memory
+  std::int64_t batch;         // rows of a piece
+  int parts = 1;              // of the centroids, scanned by blocks of their own
+  int listed = 0;             // candidates of a row and part that are kept
+  std::int64_t second_batch = 0;  // rows with more of them, scanned again
+  int second_parts = 1, second_listed = 0;
+};
+
+// forced: a filter's name (int8, low_dim, none: all distances), or ""; std::runtime_error if unknown. kernel: the scan
+// (mma_rows_in_shared, mma_rows_in_turn), or "".
+Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
+
+// Half the memory: what a failed allocation leads to. False: there is nothing left to give up.
+bool shrink(Tuning& tuning);
+
+// Bytes that the tuning takes beside the centroids, their sums and the caller's data.
+std::int64_t memory_of(const Tuning& tuning, const Problem& problem);
+
+// Elements of a sketch, d rounded up.
+std::int64_t sketch_size(std::int64_t d);
+
+// Bytes of the scan's shared memory.
+std::int64_t scan_shared_bytes(std::int64_t size, bool rows_in_shared);
+
+// The names that FASTKMEANS_CUDA_KERNEL knows.
+inline constexpr std::string_view kScans[] = {"mma_rows_in_shared", "mma_rows_in_turn"};
+
+}  // namespace fastkmeans::cuda

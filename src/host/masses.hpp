@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What k-means++ asks of the distances of a shard's rows (docs/algorithm.md section 5): P_i = floor(D_i 2^exponent).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "shard.hpp"
+#include "source/source.hpp"
+
+namespace fastkmeans {
+
+class Workers;
+
+class Masses {
+ public:
+  // distances: (rows.rows()) D as stored, in host memory.
+  Masses(const float* distances, const Source& rows, Workers& workers)
+      : distances_(distances), rows_(rows), workers_(workers) {}
+
+  // As the verbs of Shard.
+  double largest() const;
+  Mass total(int exponent) const;
+  std::int64_t row_at(int exponent, Mass mass) const;
+
+ private:
+  // Of these rows, and of every kRowsPerPass rows; factor: 2^exponent.
+  Mass mass_of(std::int64_t first, std::int64_t count, double factor) const;
+  std::vector<Mass> parts(double factor) const;
+
+  const float* distances_;
+  const Source& rows_;
+  Workers& workers_;
+};
+
+}  // namespace fastkmeans
