@@ -144,6 +144,15 @@ class PinnedBuffer {
 // After a kernel's launch.
 inline void launched(const char* kernel) { check(cudaGetLastError(), kernel); }
 
+// Lets a kernel have all the dynamic shared memory there is. Always the same for a kernel: it holds for the launches of
+// all threads.
+template <class Kernel>
+void allow_shared_memory(const Device& device, Kernel* kernel) {
+  constexpr int kStatic = 1 << 10;  // at most, of such kernels
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory() - kStatic),
+        "cudaFuncSetAttribute");
+}
+
 // Blocks of a grid for `items`, `per_block` each.
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);

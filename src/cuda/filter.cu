@@ -267,8 +267,8 @@ class Int8Filter final : public Filter {
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 2 * tuning.batch),
         left_over_counts_(device, 2) {
-    for (const auto kernel : {scan<Collect, true>, scan<Collect, false>}) allow_shared_memory(kernel);
-    for (const auto kernel : {scan<Seed, true>, scan<Seed, false>}) allow_shared_memory(kernel);
+    for (const auto kernel : {scan<Collect, true>, scan<Collect, false>}) allow_shared_memory(device, kernel);
+    for (const auto kernel : {scan<Seed, true>, scan<Seed, false>}) allow_shared_memory(device, kernel);
   }
 
   std::string_view name() const override { return "int8"; }
@@ -313,11 +313,6 @@ class Int8Filter final : public Filter {
   }
 
  private:
-  template <class Kernel>
-  void allow_shared_memory(Kernel* kernel) const {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes()),
-          "cudaFuncSetAttribute");
-  }
   int shared_bytes() const {
     return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.rows_in_shared));
   }

@@ -147,7 +147,7 @@ class HostRows final : public Rows {
   }
 
   void each_batch(std::int64_t most, const Visit& visit) override {
-    each_raw(std::min(most, batch_), [&](std::int64_t first, std::int64_t count, const char* raw) {
+    each_raw(most, [&](std::int64_t first, std::int64_t count, const char* raw) {
       const float* values = reinterpret_cast<const float*>(raw);
       if (!plain()) {
         to_float(device_, {raw, count, x_.cols, x_.dtype}, converted_.data());
@@ -162,6 +162,7 @@ class HostRows final : public Rows {
   template <class VisitRaw>
   void each_raw(std::int64_t most, const VisitRaw& visit) {
     int turn = 0;
+    most = std::min(most, batch_);
     for (std::int64_t first = 0; first < x_.rows; first += most, ++turn) {
       const std::int64_t count = std::min(most, x_.rows - first);
       Slot& slot = slots_[turn % 2];

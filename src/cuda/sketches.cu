@@ -278,12 +278,6 @@ void by_length(std::int64_t size, std::int64_t count, const Warps& warps, const 
     blocks(blocks_for(count, 1), bytes(1));
 }
 
-template <class Kernel>
-void allow_shared_memory(Kernel kernel, int bytes) {
-  if (bytes > 48 << 10)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
-}
-
 }  // namespace
 
 Sketcher::Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre)
@@ -316,7 +310,7 @@ RotationView Sketcher::view() const {
 void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states,
                            const RowSketches& out) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
-    allow_shared_memory(kernel, bytes);
+    allow_shared_memory(device_, kernel);
     kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
         rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, out);
     launched("sketch_rows");
@@ -343,8 +337,8 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
   const RotationView rotation = sketcher.view();
   const cudaStream_t stream = device_.stream();
   const auto launch = [&](auto measure_kernel, auto sketch_kernel, int groups, int bytes) {
-    allow_shared_memory(measure_kernel, bytes);
-    allow_shared_memory(sketch_kernel, bytes);
+    allow_shared_memory(device_, measure_kernel);
+    allow_shared_memory(device_, sketch_kernel);
     measure_kernel<<<blocks_for(k_, groups), kBlock, bytes, stream>>>(centroids, k_, d, sketcher.centre_.data(),
                                                                       rotation, sq_lengths_.data(), largest_.data());
     launched("measure");
