@@ -104,7 +104,8 @@ CudaState ask() {
   return state;
 }
 
-std::atomic<bool> asked{false}, forked{false};
+// A child may go on believing in a driver that is missing or too old; only CUDA that had begun is lost to it.
+std::atomic<bool> begun{false}, forked{false};
 
 }  // namespace
 
@@ -113,10 +114,10 @@ const CudaState& driver_state() {
   if (forked) return child;
   static std::once_flag watch;
   std::call_once(watch, [] {
-    os::at_fork_in_child([] { forked = asked.load(); });
+    os::at_fork_in_child([] { forked = begun.load(); });
   });
-  asked = true;
   static const CudaState state = ask();
+  if (state.status == CudaStatus::ready) begun = true;
   return state;
 }
 

@@ -259,9 +259,10 @@ def test_the_original_s_speedbench(tokens: np.ndarray, torch: Any, nearest: Any)
     from fastkmeans.kmeans import HAS_TRITON, _get_device, _is_bfloat16_supported
 
     device = _get_device()
-    assert device == torch.device("cpu")
-    assert _get_device("cpu") == _get_device(torch.device("cpu")) == _get_device(0) == device
-    assert _is_bfloat16_supported(device) is False
+    assert device == FastKMeans(2, 2).device == _get_device(0)
+    cpu = torch.device("cpu")
+    assert _get_device("cpu") == _get_device(cpu) == cpu
+    assert _is_bfloat16_supported(cpu) is False
     for use_triton in {False, HAS_TRITON and _is_bfloat16_supported(device)}:
         kmeans = FastKMeans(d=48, k=16, niter=20, tol=1e-8, gpu=True, seed=42, use_triton=use_triton)
         kmeans.train(tokens)

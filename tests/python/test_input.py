@@ -6,6 +6,8 @@ from __future__ import annotations
 import array
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,17 +163,31 @@ def test_bfloat16_that_only_speaks_dlpack(whole: np.ndarray) -> None:
 def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(
     whole: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    current = [0]  # numbers of devices, the last is the current one
+
+    @contextmanager
+    def device(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
     class CupyArray:
         def __init__(self, values: np.ndarray) -> None:
             self.values = values
+            self.dtype = values.dtype
+            self.device = SimpleNamespace(id=current[-1])
 
         def get(self) -> np.ndarray:
             return self.values
 
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=CupyArray, asarray=CupyArray))
-    kmeans = FastKMeans(6, 9, niter=4)
-    labels = kmeans.fit_predict(CupyArray(whole))
+    cupy = SimpleNamespace(ndarray=CupyArray, asarray=CupyArray, cuda=SimpleNamespace(Device=device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    kmeans = FastKMeans(6, 9, gpu=False, niter=4)
+    with device(3):
+        data = CupyArray(whole)
+    labels = kmeans.fit_predict(data)
     assert isinstance(labels, CupyArray)
+    assert labels.device.id == 3
     assert (kmeans.centroids.tobytes(), labels.values.tobytes()) == outcome(whole)
     assert isinstance(kmeans.predict(CupyArray(whole)), CupyArray)
     assert isinstance(kmeans.predict(whole), np.ndarray)
