@@ -10,8 +10,8 @@ import random
 import warnings
 from typing import Any
 
-import fastkmeans
 import datasets
+import fastkmeans
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans, IterationStats, SubsampledWarning, _core
