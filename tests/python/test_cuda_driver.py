@@ -236,6 +236,32 @@ def test_cupy_arrays_are_read_in_place_or_moved_to_the_device_that_is_named(driv
     assert out.splitlines()[:2] == ["host cupy:1", "cuda host cupy:1"]
 
 
+TENSOR = """
+import numpy as np
+from types import SimpleNamespace as S
+from fastkmeans import _device_input
+class Tensor(S):
+    shape = (5, 3)
+    stride, element_size, data_ptr = lambda self: (12, 2), lambda self: 2, lambda self: 4096
+    to = lambda self, device: self if device == self.device else Tensor(device=device)
+torch = S(device=lambda type, index: S(type=type, index=index),
+          cuda=S(current_stream=lambda device: S(cuda_stream=7000 + device.index)))
+for device in ("", "cuda", "cuda:0", "cuda:1", "cpu"):
+    rows = Tensor(device=torch.device("cuda", 1))
+    found = _device_input.of_tensor(torch, rows, device)
+    print(device, found and (*found[:-1], found.owner is rows))
+print(_device_input.of_tensor(torch, Tensor(device=torch.device("cpu", None)), "cuda"))
+"""
+
+
+def test_tensors_are_read_in_place_or_moved_to_the_device_that_is_named(driven: Driven) -> None:
+    there, moved = "(4096, (5, 3), (24, 4), 1, 7001, True)", "(4096, (5, 3), (24, 4), 0, 7000, False)"
+    out, _ = said(driven("-c", TENSOR, devices="90 90"))
+    assert out.splitlines() == [there, f"cuda {there}", f"cuda:0 {moved}", f"cuda:1 {there}", "cpu None", "None"]
+    out, _ = said(driven("-c", TENSOR, devices="90 75"))  # its own device is of no use
+    assert out.splitlines()[:3] == ["None", "cuda None", f"cuda:0 {moved}"]
+
+
 def test_info(driven: Driven) -> None:
     out, _ = said(driven("-m", "fastkmeans", "info", devices="75 90"))
     assert "\nCUDA: ready, driver of CUDA 13.0\n" in out
