@@ -45,8 +45,9 @@ CudaState problem(CudaState state, CudaStatus status, std::string text) {
 }
 
 CudaState failed(const CudaState& state, const char* call, int error) {
-  return problem(state, CudaStatus::failed, std::string("CUDA failed: ") + call + " returned error " +
-                                                std::to_string(error) + " of the NVIDIA driver");
+  return problem(
+      state, CudaStatus::failed,
+      std::string("CUDA failed: ") + call + " returned error " + std::to_string(error) + " of the NVIDIA driver");
 }
 
 CudaState after_fork() {
@@ -113,9 +114,7 @@ const CudaState& driver_state() {
   static const CudaState child = after_fork();
   if (forked) return child;
   static std::once_flag watch;
-  std::call_once(watch, [] {
-    os::at_fork_in_child([] { forked = begun.load(); });
-  });
+  std::call_once(watch, [] { os::at_fork_in_child([] { forked = begun.load(); }); });
   static const CudaState state = ask();
   if (state.status == CudaStatus::ready) begun = true;
   return state;
