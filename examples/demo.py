@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
     centroids: Array  # (k, d)
     labels: Array  # (n,)
     iterations: int
+    ran_on: str = "the CPU"
 
 
 Cluster = Callable[[Array, Array, int], Outcome]
@@ -48,7 +49,10 @@ def ours(x: Array, initial: Array, niter: int) -> Outcome:
     kmeans = FastKMeans(d, k, niter=niter, init=initial, max_points_per_centroid=None).fit(x)
     assert kmeans.labels_ is not None
     assert kmeans.n_iter_ is not None
-    return Outcome(kmeans.centroids, kmeans.labels_, kmeans.n_iter_)
+    assert kmeans.iteration_stats is not None
+    isa = kmeans.iteration_stats[-1].isa  # small work stays on the CPU where there is a GPU
+    ran_on = kmeans.device if isa.startswith("cuda") else "the CPU"
+    return Outcome(kmeans.centroids, kmeans.labels_, kmeans.n_iter_, f"{ran_on} ({isa})")
 
 
 def theirs(x: Array, initial: Array, niter: int) -> Outcome:
@@ -103,6 +107,7 @@ def show(title: str, x: Array, mine: Measured, other: Measured, *more: tuple[str
     print(f"  {'':<18}{'fastkmeans':>14}{'scikit-learn':>14}")
     for name, a, b in rows:
         print(f"  {name:<18}{a:>14}{b:>14}")
+    print(f"  fastkmeans ran on {mine.best.ran_on}, scikit-learn on {other.best.ran_on}.")
     print(f"  scikit-learn takes {other.seconds / mine.seconds:.1f} times as long.")
 
 

@@ -4,11 +4,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -48,12 +51,23 @@ fk::DType dtype_from_name(std::string_view name) {
   throw std::invalid_argument("unknown dtype name '" + std::string(name) + "'");
 }
 
-// A two-dimensional buffer, held for as long as the core reads it. Byte strides are taken as they are, so every numpy
-// view is read in place. The dtype comes by name, since the buffer protocol has no bfloat16.
+// A matrix, held for as long as the core reads it: a two-dimensional buffer, or a _device_input.DeviceMatrix (in the
+// memory of a CUDA device), whose owner the caller's arguments hold. Byte strides are taken as they are, so every view
+// is read in place. The dtype comes by name, since the buffer protocol has no bfloat16.
 class Rows {
  public:
   Rows(nb::handle array, std::string_view dtype_name) {
     const fk::DType dtype = dtype_from_name(dtype_name);
+    if (PyTuple_Check(array.ptr())) {
+      using Pair = std::pair<std::int64_t, std::int64_t>;
+      const auto address = nb::cast<std::uintptr_t>(array.attr("address"));
+      const auto [rows, cols] = nb::cast<Pair>(array.attr("shape"));
+      const auto [row_stride, col_stride] = nb::cast<Pair>(array.attr("strides"));
+      view_ = fk::MatrixView(reinterpret_cast<const void*>(address), rows, cols, dtype, row_stride, col_stride);
+      view_.cuda_device = nb::cast<int>(array.attr("device"));
+      stream_ = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(array.attr("stream")));
+      return;
+    }
     if (PyObject_GetBuffer(array.ptr(), &buffer_, PyBUF_STRIDES) != 0) throw nb::python_error();
     if (buffer_.ndim != 2 || static_cast<std::size_t>(buffer_.itemsize) != fk::item_size(dtype)) {
       PyBuffer_Release(&buffer_);
@@ -62,15 +76,17 @@ class Rows {
     view_ =
         fk::MatrixView(buffer_.buf, buffer_.shape[0], buffer_.shape[1], dtype, buffer_.strides[0], buffer_.strides[1]);
   }
-  ~Rows() { PyBuffer_Release(&buffer_); }
+  ~Rows() { PyBuffer_Release(&buffer_); }  // of a buffer that was never filled, nothing
   Rows(const Rows&) = delete;
   Rows& operator=(const Rows&) = delete;
 
   const fk::MatrixView& view() const { return view_; }
+  void* stream() const { return stream_; }
 
  private:
   Py_buffer buffer_{};
   fk::MatrixView view_;
+  void* stream_ = nullptr;
 };
 
 // A numpy array that owns the vector's memory.
@@ -152,8 +168,13 @@ bool on_main_thread() {
   return same;
 }
 
-fk::Execution execution(int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_limit, int n_threads,
+                        std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+  if (device != "cpu") fk::chosen_device(device);  // one that cannot be had is an error, however small the work
   fk::Execution execution;
+  execution.device = std::move(device);
+  execution.memory_limit = memory_limit;
+  execution.cuda_stream = x.stream();
   execution.n_threads = n_threads;
   execution.chunk_size_data = chunk_size_data;
   execution.chunk_size_centroids = chunk_size_centroids;
@@ -170,8 +191,8 @@ fk::Execution execution(int n_threads, std::int64_t chunk_size_data, std::int64_
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, nb::handle init,
-             std::string_view init_dtype, bool labels, int n_threads, std::int64_t chunk_size_data,
-             std::int64_t chunk_size_centroids, nb::handle callback) {
+             std::string_view init_dtype, bool labels, std::string device, std::int64_t memory_limit, int n_threads,
+             std::int64_t chunk_size_data, std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params;
@@ -183,7 +204,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.nredo = nredo;
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   params.labels = labels;
-  params.execution = execution(n_threads, chunk_size_data, chunk_size_centroids);
+  params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
     params.callback = [callback](const fk::IterationStats& stats) {
       const GilHeld gil;
@@ -220,12 +241,13 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
 }
 
 nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
-                 bool distances, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+                 bool distances, std::string device, std::int64_t memory_limit, int n_threads,
+                 std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   const Rows x(data, dtype);
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
   params.distances = distances;
-  params.execution = execution(n_threads, chunk_size_data, chunk_size_centroids);
+  params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {
     const GilReleased no_gil;
@@ -266,6 +288,42 @@ nb::dict instruction_sets() {
   return out;
 }
 
+const char* status_name(fk::CudaStatus status) {
+  using enum fk::CudaStatus;
+  switch (status) {
+    case ready: return "ready";
+    case not_built: return "not_built";
+    case no_driver: return "no_driver";
+    case old_driver: return "old_driver";
+    case no_device: return "no_device";
+    case unsupported_device: return "unsupported_device";
+    case after_fork: return "after_fork";
+    case failed: return "failed";
+  }
+  return "";
+}
+
+nb::dict cuda_state() {
+  const fk::CudaState state = fk::cuda_state();
+  nb::list devices;
+  for (const fk::CudaDevice& found : state.devices) {
+    nb::dict device;
+    device["number"] = found.number;
+    device["name"] = found.name;
+    device["major"] = found.major;
+    device["minor"] = found.minor;
+    device["memory"] = found.memory;
+    device["usable"] = found.usable;
+    devices.append(std::move(device));
+  }
+  nb::dict out;
+  out["status"] = status_name(state.status);
+  out["problem"] = state.problem;
+  out["driver"] = state.driver;
+  out["devices"] = std::move(devices);
+  return out;
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -289,14 +347,18 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "labels"_a, "n_threads"_a,
-        "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "labels"_a, "device"_a,
+        "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
-        "distances"_a = false, "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
+        "distances"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
+        "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
         "chunk_size_centroids"_a = defaults.chunk_size_centroids);
   m.def("bfloat16_bits", &bfloat16_bits, "data"_a);
   m.def("instruction_sets", &instruction_sets);
   m.def("chosen_isa", [] { return fk::chosen_isa(); });
   m.def("default_threads", &fk::default_threads);
   m.def("build_info", &fk::build_info);
+  m.def("cuda_state", &cuda_state);
+  m.def("chosen_device", &fk::chosen_device, "device"_a = "");
+  m.def("cuda_kernels", &fk::cuda_kernels);
 }

@@ -126,6 +126,8 @@ std::string chosen_device(const std::string& device) {
                            " devices, the first is 'cuda:0'");
 }
 
+std::vector<std::string> cuda_kernels() { return {}; }
+
 int default_threads() { return default_thread_count(); }
 
 std::string version() { return FASTKMEANS_VERSION; }

@@ -4,9 +4,9 @@
 //
 // Thread-safe: any number of fits may run at once. Errors are thrown in the calling thread:
 //   std::invalid_argument  a parameter or the data is wrong (names it, the value and what is allowed)
-//   std::runtime_error     FASTKMEANS_ISA, Execution::isa or Execution::device cannot be had; CUDA failed; or, with FASTKMEANS_VERIFY=1 in the
-//   environment,
-//                          an assignment of which 1,000 rows are checked is not that of the scalar oracle
+//   std::runtime_error     FASTKMEANS_ISA, Execution::isa or Execution::device cannot be had; CUDA failed; or, with
+//                          FASTKMEANS_VERIFY=1 in the environment, an assignment of which 1,000 rows are checked is not
+//                          that of the scalar oracle
 //   Interrupted            Execution::interrupt returned true
 //   std::bad_alloc         out of memory
 #pragma once
@@ -81,6 +81,8 @@ FASTKMEANS_API CudaState cuda_state();
 // Where a call with this Execution::device would run, "cpu" or "cuda:N", if the work is worth it; throws
 // std::runtime_error if it cannot.
 FASTKMEANS_API std::string chosen_device(const std::string& device = {});
+// All names that FASTKMEANS_CUDA_KERNEL knows; none where this library was built without CUDA.
+FASTKMEANS_API std::vector<std::string> cuda_kernels();
 
 // Version of the library at run time, compiler and flags.
 FASTKMEANS_API std::string version();

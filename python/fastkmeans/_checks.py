@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
+from ._report import warn
+
 
 def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
     """`value` as an int in [low, high]; whole floats and numpy's numbers are taken too, bools are not."""
@@ -64,10 +67,58 @@ def device_name(device: Any) -> str | None:
 
 
 def usable_device(device: Any, gpu: Any) -> str:
-    """Where to compute: "cpu", until there is a GPU backend; asking for a GPU by name is then an error."""
+    """Where to compute, "cpu" or "cuda:N"; after a fork, where CUDA may be lost, "cuda" if none was named.
+
+    A device that is named and cannot be had is an error. For None a CUDA device that is there and of no use to us takes
+    one warning a process.
+    """
     name = device_name(device)
-    if name is None or name.startswith("cpu") or not gpu:
+    if not gpu or (name or "").startswith("cpu"):
         return "cpu"
-    if name.startswith("cuda"):
-        raise RuntimeError(f"CUDA was asked for (device={name!r}), but this version of fastkmeans has no CUDA backend.")
-    raise NotImplementedError(f"device={name!r}: fastkmeans has no backend for {name.split(':')[0]} yet; use 'cpu'.")
+    if name is None:
+        return _best_device()
+    if not name.startswith("cuda"):
+        kind = name.split(":")[0]
+        raise NotImplementedError(f"device={name!r}: fastkmeans has no backend for {kind} yet; use 'cpu' or 'cuda'.")
+    try:
+        return _core.chosen_device(name)
+    except RuntimeError as error:
+        raise RuntimeError(f"CUDA was asked for (device={name!r}), but {error}.") from None
+
+
+_warned = False  # of a CUDA device that cannot be used; once a process
+
+
+def _best_device() -> str:
+    global _warned
+    state = _core.cuda_state()
+    if state["status"] == "ready":
+        return _core.chosen_device()
+    if state["status"] == "after_fork":  # whatever computes there raises: never a slow CPU in silence
+        return "cuda"
+    if state["status"] in ("old_driver", "unsupported_device", "failed") and not _warned:
+        _warned = True
+        warn([("device", f"{state['problem']}; fastkmeans computes on the CPU")])
+    return "cpu"
+
+
+def memory_limit(value: Any) -> int | float | None:
+    """None, bytes of device memory (an int, at least 1), or a share of it (a float in (0, 1])."""
+    if value is None:
+        return None
+    if isinstance(value, (float, np.floating)) and not value > 1:
+        share = real("memory_limit", value)
+        if not share > 0:
+            raise ValueError(f"memory_limit must be bytes, at least 1, or a share in (0, 1], given {value}.")
+        return share
+    return integer("memory_limit", value)
+
+
+def limit_in_bytes(limit: int | float | None, device: str) -> int:
+    """A checked memory_limit as bytes of "cuda:N"; 0 for none, and on the CPU."""
+    if limit is None or device == "cpu":
+        return 0
+    if isinstance(limit, int):
+        return limit
+    memory = {f"cuda:{found['number']}": found["memory"] for found in _core.cuda_state()["devices"]}
+    return int(limit * memory.get(device, 0))

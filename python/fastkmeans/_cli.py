@@ -72,9 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
+        command.add_argument("--device", help="cpu, cuda or cuda:N (a CUDA device if there is one, else the CPU)")
+        command.add_argument(
+            "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
+        )
         command.add_argument("--n-threads", type=int, help="threads (the CPUs this process may use)")
         command.add_argument("-q", "--quiet", action="store_true", help=f"no line ({line}), no progress bar")
-    info = commands.add_parser("info", help="version, instruction sets, threads, build", allow_abbrev=False)
+    info = commands.add_parser("info", help="version, instruction sets, threads, CUDA, build", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
 
@@ -147,7 +151,7 @@ def _train(options: argparse.Namespace) -> None:
             seed=options.seed,
             nredo=options.nredo,
             max_points_per_centroid=options.max_points_per_centroid,
-            n_threads=options.n_threads,
+            **_execution(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
         kmeans.train(x)
@@ -167,7 +171,7 @@ def _assign(options: argparse.Namespace) -> None:
     x = load(options.input)
     centroids = load(options.centroids)
     start = time.perf_counter()
-    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], n_threads=options.n_threads)
+    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_execution(options))
     kmeans.centroids = centroids
     with _progress(options.quiet) as show:
         labels = _labels(kmeans, x, show)
@@ -184,7 +188,32 @@ def _info(_: argparse.Namespace) -> None:
     for name, available in _core.instruction_sets().items():
         print(f"  {name:<12} {'yes' if available else 'no'}{' (used)' if name == chosen else ''}")
     print(f"threads: {_core.default_threads()}")
+    _cuda_info()
     print(f"build: {_core.build_info()}")
+
+
+def _cuda_info() -> None:
+    state = _core.cuda_state()
+    driver = f", driver of CUDA {state['driver'] // 1000}.{state['driver'] % 1000 // 10}" if state["driver"] else ""
+    print(f"CUDA: {state['status']}{driver}{state['problem'] and ': ' + state['problem']}")
+    for device in state["devices"]:
+        name, usable = f"cuda:{device['number']}", "yes" if device["usable"] else "no"
+        capability, memory = f"{device['major']}.{device['minor']}", device["memory"] / 2**30
+        print(f"  {name:<12} {usable} ({device['name']}, compute capability {capability}, {memory:.1f} GiB)")
+    kernels = _core.cuda_kernels()
+    if kernels:
+        print(f"CUDA kernels: {', '.join(kernels)}")
+
+
+def _execution(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads")}
+
+
+def _bytes_or_share(text: str) -> float:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be bytes or a share such as 0.5, given {text!r}") from None
 
 
 def _count_or_all(text: str) -> int | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The compiled core (python/bindings.cpp). `data`, `init` and `centroids` are two-dimensional buffers, read in place in
 # any layout; their dtypes are names: float32, float64, float16, bfloat16 (a buffer of 2-byte items), int8 to int64,
-# uint8 to uint64. `data` of `predict` may have no rows.
+# uint8 to uint64. `data` of `predict` may have no rows, and that of both may be a _device_input.DeviceMatrix.
+# `device` is "cpu", "cuda", "cuda:N" or "" (the core chooses), `memory_limit` in bytes of the device, 0 for none.
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -44,6 +45,21 @@ class _FitResult(TypedDict):
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind ("subsampled", "empty_clusters", "precision"), message
 
+class _CudaDevice(TypedDict):
+    number: int
+    name: str
+    major: int  # compute capability
+    minor: int
+    memory: int  # bytes in all
+    usable: bool
+
+class _CudaState(TypedDict):
+    # ready, not_built, no_driver, old_driver, no_device, unsupported_device, after_fork, failed
+    status: str
+    problem: str  # one line with "CUDA" in it, unless ready
+    driver: int  # the CUDA version it knows, 1000 major + 10 minor; 0: no driver
+    devices: list[_CudaDevice]
+
 class _Prediction(TypedDict):
     labels: npt.NDArray[np.int64]  # (n,)
     distances: npt.NDArray[np.float64] | None  # (n,)
@@ -61,6 +77,8 @@ def fit(
     init: object | None,
     init_dtype: str,
     labels: bool,
+    device: str,
+    memory_limit: int,
     n_threads: int,
     chunk_size_data: int,
     chunk_size_centroids: int,
@@ -73,6 +91,8 @@ def predict(
     centroids_dtype: str,
     *,
     distances: bool = False,
+    device: str = "cpu",
+    memory_limit: int = 0,
     n_threads: int = 0,
     chunk_size_data: int = ...,
     chunk_size_centroids: int = ...,
@@ -82,3 +102,6 @@ def instruction_sets() -> dict[str, bool]: ...
 def chosen_isa() -> str: ...
 def default_threads() -> int: ...
 def build_info() -> str: ...
+def cuda_state() -> _CudaState: ...
+def chosen_device(device: str = "") -> str: ...
+def cuda_kernels() -> list[str]: ...

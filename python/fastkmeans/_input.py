@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users have, as what the core reads: a two-dimensional numpy view and the name of its dtype.
 
-Nothing is copied where the memory can be read in place. These are: rows on a GPU (there is no GPU backend yet),
-long double (becomes float64), foreign byte order, and lists. torch and cupy are recognised, never imported.
+Nothing is copied where the memory can be read in place. These are: rows on a GPU that the CPU or another GPU is to
+read, long double (becomes float64), foreign byte order, and lists. torch and cupy are recognised, never imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core
+from . import _core, _device_input
 
 # The core's name of each dtype; numpy finds aliases (longlong, intp) and refuses foreign byte orders here.
 _NAMES = {
@@ -36,19 +36,22 @@ _CONVERSIONS = {
 class Rows(NamedTuple):
     """A matrix that the core can read, and where labels for it belong."""
 
-    array: np.ndarray[Any, Any]  # (n, d); bfloat16 as uint16
+    array: Any  # (n, d): a numpy array, with bfloat16 as uint16, or a _device_input.DeviceMatrix
     dtype: str
-    home: Any = None  # None: numpy; else the torch.device, or "cupy"
+    home: Any = None  # None: numpy; else the torch.device, or "cupy:N" of CUDA device N
 
 
-def read(data: Any, d: int, what: str = "data", least: int = 1) -> Rows:
+def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "cpu") -> Rows:
     """The rows of `data`, an (n, d) matrix, n >= least.
+
+    device : the core's name of where they will be read ("": it chooses). Rows on a GPU stay there, or go to the GPU
+        that it names, unless that is "cpu".
 
     Raises TypeError for what is no array, or has a dtype that is no real number, ValueError for another shape; all say
     expected and given.
     """
     usual = _NAMES.get(data.dtype) if type(data) is np.ndarray else None
-    rows = _convert(data, what) if usual is None else Rows(data, usual)
+    rows = _convert(data, what, device) if usual is None else Rows(data, usual)
     shape = rows.array.shape
     if len(shape) != 2:
         raise ValueError(f"{what} must be a matrix of shape (n, {d}), given {len(shape)} dimensions, shape {shape}.")
@@ -71,20 +74,26 @@ def give_back(array: np.ndarray[Any, Any], home: Any) -> Any:
     """`array` as the kind of array that came in: numpy, a torch tensor on its device, or cupy."""
     if home is None:
         return array
-    if home == "cupy":
-        return sys.modules["cupy"].asarray(array)
+    if isinstance(home, str):
+        import cupy  # its arrays came in
+
+        with cupy.cuda.Device(int(home.removeprefix("cupy:"))):
+            return cupy.asarray(array)
     import torch  # its tensors came in
 
     return torch.from_numpy(array).to(home)
 
 
-def _convert(data: Any, what: str) -> Rows:
+def _convert(data: Any, what: str, device: str) -> Rows:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(data, torch.Tensor):
-        return _from_torch(torch, data, what)
+        return _from_torch(torch, data, what, device)
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(data, cupy.ndarray):
-        return Rows(*_from_numpy(data.get(), what), "cupy")
+        return _from_cupy(cupy, data, what, device)
+    other = _device_input.adopted(data)
+    if other is not None:
+        return _convert(other, what, device)._replace(home=None)
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise ValueError(f"{what} has masked entries: expected a number in every place.")
     if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
@@ -141,12 +150,9 @@ def _from_nullable(frame: Any, array: np.ndarray[Any, Any], what: str) -> np.nda
 
 def _from_numpy(array: np.ndarray[Any, Any], what: str) -> tuple[np.ndarray[Any, Any], str]:
     dtype = array.dtype
-    if dtype in _NAMES:
-        return array, _NAMES[dtype]
-    if dtype.kind == "b":
-        return array.view(np.uint8), "uint8"
-    if dtype.name == "bfloat16":  # ml_dtypes, which jax and others register with numpy
-        return array.view(np.uint16), "bfloat16"
+    name = _name(dtype)
+    if name is not None:
+        return (array if dtype in _NAMES else array.view(f"u{dtype.itemsize}")), name
     if dtype.kind == "f" and dtype.itemsize > 8:
         return array.astype(np.float64), "float64"
     if dtype.kind in "fiu" and not dtype.isnative:
@@ -154,7 +160,24 @@ def _from_numpy(array: np.ndarray[Any, Any], what: str) -> tuple[np.ndarray[Any,
     raise _wrong_dtype(what, dtype)
 
 
-def _from_torch(torch: Any, tensor: Any, what: str) -> Rows:
+def _name(dtype: np.dtype[Any]) -> str | None:
+    """The core's name of a dtype whose bits it reads as they are."""
+    if dtype.kind == "b":
+        return "uint8"
+    if dtype.name == "bfloat16":  # ml_dtypes, which jax and others register with numpy
+        return "bfloat16"
+    return _NAMES.get(dtype)
+
+
+def _from_cupy(cupy: Any, array: Any, what: str, device: str) -> Rows:
+    home, name = f"cupy:{array.device.id}", _name(array.dtype)
+    matrix = None if name is None else _device_input.of_cupy(cupy, array, device)
+    if matrix is None or name is None:
+        return Rows(*_from_numpy(array.get(), what), home)
+    return Rows(matrix, name, home)
+
+
+def _from_torch(torch: Any, tensor: Any, what: str, device: str) -> Rows:
     if tensor.is_nested:  # before its layout, which may be that of a dense one
         raise TypeError(f"{what} must be a dense tensor, given a nested one; torch.cat(tensor.unbind()) has its rows.")
     if tensor.is_quantized:
@@ -163,14 +186,18 @@ def _from_torch(torch: Any, tensor: Any, what: str) -> Rows:
         raise TypeError(f"{what} must be a dense tensor, given layout {tensor.layout}; convert it with .to_dense().")
     if tensor.device.type == "meta":
         raise ValueError(f"{what} is a tensor on the device 'meta', which holds no numbers.")
-    bfloat16 = tensor.dtype == torch.bfloat16
-    if not bfloat16 and str(tensor.dtype).removeprefix("torch.") not in {*_NAMES.values(), "bool"}:
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in {*_NAMES.values(), "bool", "bfloat16"}:
         raise _wrong_dtype(what, tensor.dtype)
     home = tensor.device
-    tensor = tensor.detach().cpu()  # no copy on the CPU
-    if bfloat16:  # numpy has no such type, so its bits
-        return Rows(tensor.view(torch.int16).numpy().view(np.uint16), "bfloat16", home)
-    return Rows(*_from_numpy(tensor.resolve_neg().numpy(), what), home)
+    tensor = tensor.detach().resolve_neg()  # a copy of the imaginary part of a conjugate, else none
+    matrix = _device_input.of_tensor(torch, tensor, device)
+    if matrix is not None:
+        return Rows(matrix, "uint8" if name == "bool" else name, home)
+    tensor = tensor.cpu()  # no copy on the CPU
+    if name == "bfloat16":  # numpy has no such type, so its bits
+        return Rows(tensor.view(torch.int16).numpy().view(np.uint16), name, home)
+    return Rows(*_from_numpy(tensor.numpy(), what), home)
 
 
 def _from_dlpack(data: Any, what: str) -> tuple[np.ndarray[Any, Any], str]:

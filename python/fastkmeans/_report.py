@@ -33,7 +33,7 @@ class IterationStats(NamedTuple):
         begun, turned out dearer than expected, and fp32 finished; "none": every distance was computed.
     scored : pairs of row and centroid that were scored; bounds from earlier iterations excluded the others.
     refined : pairs whose distance was computed, since the score could not exclude them.
-    isa : the instruction set that ran, one of those that `fastkmeans info` lists.
+    isa : what ran: an instruction set of the CPU, as `fastkmeans info` lists them, or a name that begins with "cuda".
     """
 
     redo: int

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import device_name, integer, real, usable_device
+from ._checks import device_name, integer, limit_in_bytes, memory_limit, real, usable_device
+from ._device_input import DeviceMatrix
 from ._report import IterationStats, iteration_stats, log_filter, log_iteration, not_fitted, wants_debug, warn
 
 # The original asks whether Triton could be imported; here what it stands for, triton_kernels.triton_kmeans, always can.
@@ -25,9 +26,9 @@ def _as_device(name: str) -> Any:
 
 
 def _get_device(preset: Any = None) -> Any:
-    """The device that `preset` names; for None or a GPU's number the best we have a backend for, which is the CPU."""
+    """The device that `preset` names; for None or a GPU's number the best we have: CUDA, else the CPU."""
     name = None if isinstance(preset, int) else device_name(preset)
-    return _as_device(name or "cpu")
+    return _as_device(name or usable_device(None, gpu=True))
 
 
 def _is_bfloat16_supported(device: Any) -> bool:
@@ -37,37 +38,45 @@ def _is_bfloat16_supported(device: Any) -> bool:
 
 
 class FastKMeans:
-    """Exact k-means on the CPU.
+    """Exact k-means on a CUDA GPU or the CPU.
 
     The result depends on the data, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone: not on the
-    threads, chunk sizes, instruction set or memory layout.
+    device, threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
     d, k : columns of the data, and number of clusters.
     niter : most iterations, at least 1.
     tol : stop when the sum over centroids of the Euclidean distance they moved is below; <= 0 runs all iterations.
-    gpu, device : where to compute. Until there is a GPU backend, device=None and gpu=True mean the CPU; a GPU asked
-        for by name raises RuntimeError ("cuda", an integer) or NotImplementedError ("mps", "xpu"), unless gpu=False.
+    gpu, device : where to compute: on the CPU if gpu is False or device is "cpu". device=None: a CUDA device if there
+        is one that we support (compute capability 8.0, a driver for CUDA 13), else the CPU, with a UserWarning once a
+        process if the driver or all devices are too old; data that lie on a CUDA device are computed there, and small
+        work may be done on the CPU. "cuda", "cuda:N" or the number N: that device, or RuntimeError. "mps" and "xpu"
+        raise NotImplementedError. A process that was forked after CUDA was used needs spawn: RuntimeError.
     seed : 0 <= seed < 2**64, of the sample and of the initial centroids, which are others than the original's for the
         same seed. Global random states are left alone.
     max_points_per_centroid : train on at most k times this many rows, drawn at random, with a SubsampledWarning; None:
         all. (256 is the default of the original's source; that of its 0.5.0 on PyPI is 10**9.)
     chunk_size_data, chunk_size_centroids : most rows and centroids handled at a time; speed and memory only.
-    dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail.
+    dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail. use_triton=None becomes
+        True where the device is a CUDA device, else False.
     verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
     nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), or the initial centroids, (k, d), which are copied; nredo is then 1.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
+    memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
+        of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
 
     All are attributes of the same names, and may be set: the next call checks and uses them. Whole numbers may be
     floats (k=1e3).
 
     Data is an (n, d) matrix of float32, float64, float16, bfloat16, integers or bools: numpy, torch, cupy, or anything
-    with DLPack or the buffer protocol, in any memory layout. It is read in place and never modified. (Rows on a GPU are
-    copied to the host; long double becomes float64; other byte orders are converted, which takes a copy.)
+    with DLPack, __cuda_array_interface__ or the buffer protocol, in any memory layout. It is read in place, on a CUDA
+    device after what its current stream was given, and never modified. (Rows on a GPU are copied where the CPU or
+    another GPU computes; long double becomes float64; other byte orders are converted, which takes a copy. Arrays on a
+    GPU that are neither torch's nor cupy's are read through one of these, if it is imported.)
     Values are converted to float32; NaN, infinity and values of 2**56 or more raise ValueError.
 
     `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
@@ -118,6 +127,7 @@ class FastKMeans:
         n_threads: int | None = None,
         init: Any = "random",
         callback: Callable[[IterationStats], object] | None = None,
+        memory_limit: float | None = None,
     ) -> None:
         self.d = d
         self.k = k
@@ -132,11 +142,12 @@ class FastKMeans:
         self.pin_gpu_memory = pin_gpu_memory
         self.verbose = verbose
         self.nredo = nredo
-        self.use_triton = False if use_triton is None else use_triton  # None: True where there are kernels for a GPU
         self.n_threads = n_threads
         self.init = init
         self.callback = callback
+        self.memory_limit = memory_limit
         self.device = device
+        self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
         initial = self._initial()
         if initial is not None:
@@ -200,16 +211,8 @@ class FastKMeans:
             raise not_fitted("Must call train() or fit() before predict().")
         self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
-        rows = _input.read(data, self.d, least=0)
-        found = _core.predict(
-            rows.array,
-            rows.dtype,
-            centroids.array,
-            centroids.dtype,
-            n_threads=self.n_threads or 0,
-            chunk_size_data=self.chunk_size_data,
-            chunk_size_centroids=self.chunk_size_centroids,
-        )
+        rows = _input.read(data, self.d, least=0, device=self._device())
+        found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows))
         return _input.give_back(found["labels"], rows.home)
 
     def fit_predict(self, data: Any) -> Any:
@@ -245,7 +248,25 @@ class FastKMeans:
             self.n_threads = integer("n_threads", self.n_threads, high=most)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
+        self.memory_limit = memory_limit(self.memory_limit)
         usable_device(self._asked_device, self.gpu)
+
+    def _device(self) -> str:
+        """The core's name of where to compute: "" where none was named, so that it may choose."""
+        return "cpu" if usable_device(self._asked_device, self.gpu) == "cpu" else self._asked_device or ""
+
+    def _execution(self, rows: _input.Rows) -> dict[str, Any]:
+        """How the core is to compute on these rows."""
+        place = usable_device(self._asked_device, self.gpu)
+        if isinstance(rows.array, DeviceMatrix):
+            place = f"cuda:{rows.array.device}"
+        return {
+            "device": self._device(),
+            "memory_limit": limit_in_bytes(self.memory_limit, place),
+            "n_threads": self.n_threads or 0,
+            "chunk_size_data": self.chunk_size_data,
+            "chunk_size_centroids": self.chunk_size_centroids,
+        }
 
     def _initial(self) -> _input.Rows | None:
         """The initial centroids, or None for random rows."""
@@ -271,7 +292,7 @@ class FastKMeans:
         Returned as well, since another thread may use this object at the same time.
         """
         self._check()
-        rows = _input.read(data, self.d)
+        rows = _input.read(data, self.d, device=self._device())
         n = rows.array.shape[0]
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
@@ -288,10 +309,8 @@ class FastKMeans:
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
             labels=labels,
-            n_threads=self.n_threads or 0,
-            chunk_size_data=self.chunk_size_data,
-            chunk_size_centroids=self.chunk_size_centroids,
             callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
+            **self._execution(rows),
         )
         if result["warnings"]:
             warn(result["warnings"])

@@ -45,8 +45,9 @@ CudaState problem(CudaState state, CudaStatus status, std::string text) {
 }
 
 CudaState failed(const CudaState& state, const char* call, int error) {
-  return problem(state, CudaStatus::failed, std::string("CUDA failed: ") + call + " returned error " +
-                                                std::to_string(error) + " of the NVIDIA driver");
+  return problem(
+      state, CudaStatus::failed,
+      std::string("CUDA failed: ") + call + " returned error " + std::to_string(error) + " of the NVIDIA driver");
 }
 
 CudaState after_fork() {
@@ -104,7 +105,8 @@ CudaState ask() {
   return state;
 }
 
-std::atomic<bool> asked{false}, forked{false};
+// A child may go on believing in a driver that is missing or too old; only CUDA that had begun is lost to it.
+std::atomic<bool> begun{false}, forked{false};
 
 }  // namespace
 
@@ -112,11 +114,9 @@ const CudaState& driver_state() {
   static const CudaState child = after_fork();
   if (forked) return child;
   static std::once_flag watch;
-  std::call_once(watch, [] {
-    os::at_fork_in_child([] { forked = asked.load(); });
-  });
-  asked = true;
+  std::call_once(watch, [] { os::at_fork_in_child([] { forked = begun.load(); }); });
   static const CudaState state = ask();
+  if (state.status == CudaStatus::ready) begun = true;
   return state;
 }
 

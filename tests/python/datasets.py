@@ -20,6 +20,12 @@ f32 = np.float32
 
 LARGEST = np.nextafter(f32(2.0**56), f32(0))  # the largest |x| allowed
 ISAS = [name for name, available in _core.instruction_sets().items() if available]  # scalar first, the best last
+HAS_GPU = _core.cuda_state()["status"] == "ready"
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not HAS_GPU, reason="NO CUDA DEVICE THAT CAN BE USED: NOTHING OF THE GPU IS TESTED"),
+]
+without_gpu = pytest.mark.skipif(HAS_GPU, reason="of a machine without a GPU; test_cuda_driver.py has more of these")
 FILTERS = ["fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"]
 
 

@@ -8,9 +8,9 @@ import pickle
 import sys
 import warnings
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
@@ -27,11 +27,11 @@ def test_the_device_may_be_set(x: np.ndarray) -> None:
     kmeans = FastKMeans(7, 5)
     for device in ("cpu", "cpu:0", None):
         kmeans.device = device
-        assert str(kmeans.device) == "cpu"
+        assert str(kmeans.device) == "cpu" or (device is None and datasets.HAS_GPU)
         assert kmeans.fit(x).n_used_ == 400
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:1", 0, "mps", "xpu", -1, 1.5, True])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 99, "mps", "xpu", -1, 1.5, True])
 def test_a_device_that_is_set_is_checked_as_in_the_constructor(device: Any, x: np.ndarray) -> None:
     kmeans = FastKMeans(7, 5, device="cpu")
     with pytest.raises((ValueError, TypeError, RuntimeError, NotImplementedError)) as expected:
@@ -45,12 +45,12 @@ def test_a_device_that_is_set_is_checked_as_in_the_constructor(device: Any, x: n
 
 def test_gpu_may_be_set(x: np.ndarray) -> None:
     kmeans = FastKMeans(7, 5, gpu=False, device="cuda")
-    kmeans.device = "cuda:1"
+    kmeans.device = "cuda:99"
     assert str(kmeans.device) == "cpu"
     kmeans.fit(x)
     kmeans.gpu = True
     for use in (lambda: kmeans.device, lambda: kmeans.fit(x), lambda: kmeans.predict(x)):
-        with pytest.raises(RuntimeError, match=r"CUDA.*cuda:1"):
+        with pytest.raises(RuntimeError, match=r"CUDA.*cuda:99"):
             use()
     kmeans.gpu = False
     assert kmeans.fit_predict(x).tolist() == kmeans.labels_.tolist()
@@ -62,17 +62,17 @@ def test_a_torch_device_may_be_set() -> None:
     kmeans.device = torch.device("cpu")
     assert kmeans.device == torch.device("cpu")
     with pytest.raises(RuntimeError, match="CUDA"):
-        kmeans.device = torch.device("cuda", 1)
+        kmeans.device = torch.device("cuda", 99)
 
 
 @pytest.mark.parametrize("again", COPIES)
 def test_copies_keep_the_device_that_was_set(again: Any) -> None:
     kmeans = FastKMeans(7, 5, gpu=False)
-    kmeans.device = "cuda:1"
+    kmeans.device = "cuda:99"
     other = again(kmeans)
     assert str(other.device) == "cpu"
     other.gpu = True
-    with pytest.raises(RuntimeError, match=r"cuda:1"):
+    with pytest.raises(RuntimeError, match=r"cuda:99"):
         _ = other.device
 
 
@@ -266,16 +266,8 @@ def test_no_rows_of_a_tensor(x: np.ndarray) -> None:
     triton_kmeans(torch.empty(0, 7), None, torch.from_numpy(x[:5]), None, torch.empty(0, dtype=torch.int64))
 
 
-def test_no_rows_of_cupy(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    class CupyArray:
-        def __init__(self, values: np.ndarray) -> None:
-            self.values = values
-
-        def get(self) -> np.ndarray:
-            return self.values
-
-    kmeans = FastKMeans(7, 5).fit(x)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=CupyArray, asarray=CupyArray))
-    labels = kmeans.predict(CupyArray(x[:0]))
-    assert isinstance(labels, CupyArray)
+def test_no_rows_of_cupy(x: np.ndarray, cupy: Any) -> None:
+    kmeans = FastKMeans(7, 5, gpu=False).fit(x)
+    labels = kmeans.predict(cupy.array(x[:0]))
+    assert isinstance(labels, cupy.ndarray)
     assert (labels.values.dtype, labels.values.shape) == (np.int64, (0,))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls that real programs make, one test for each row of the contract's table of clients that needs no GPU."""
+"""The calls that real programs make, one test for each row of the contract's table of clients."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans
@@ -56,17 +57,18 @@ def make_fast_plaid_class(torch: Any) -> type[FastKMeans]:
             torch.manual_seed(self.seed)
             assert isinstance(self.device, torch.device)
             dtype = torch.float32 if self.dtype is None else self.dtype
-            assert not (self.device.type == "cuda" and self.pin_gpu_memory)
+            if self.device.type == "cuda" and self.pin_gpu_memory:
+                data = data.pin_memory()
             assert not self.verbose
             if self.max_points_per_centroid is not None and len(data) > self.k * self.max_points_per_centroid:
                 data = data[torch.randperm(len(data))[: self.k * self.max_points_per_centroid]]
             centroids = data[torch.randperm(len(data))[: self.k]].to(self.device, dtype)
             for _ in range(self.niter):
-                sums = torch.zeros((self.k, self.d))
-                counts = torch.zeros(self.k)
+                sums = torch.zeros((self.k, self.d), device=self.device)
+                counts = torch.zeros(self.k, device=self.device)
                 for start in range(0, len(data), self.chunk_size_data):
                     chunk = data[start : start + self.chunk_size_data].to(self.device, dtype)
-                    best_ids = torch.zeros(len(chunk), dtype=torch.int64)
+                    best_ids = torch.zeros(len(chunk), dtype=torch.int64, device=self.device)
                     if self.use_triton:
                         triton_kmeans(
                             data_chunk=chunk,
@@ -79,7 +81,7 @@ def make_fast_plaid_class(torch: Any) -> type[FastKMeans]:
                         assert self.chunk_size_centroids >= self.k
                         best_ids = torch.cdist(chunk.double(), centroids.double()).argmin(dim=1)
                     sums.index_add_(0, best_ids, chunk.float())
-                    counts.index_add_(0, best_ids, torch.ones(len(chunk)))
+                    counts.index_add_(0, best_ids, torch.ones(len(chunk), device=self.device))
                 moved = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centroids.float())
                 shift = torch.norm(moved - centroids, dim=1).sum().item()
                 centroids = moved.to(dtype)
@@ -91,40 +93,51 @@ def make_fast_plaid_class(torch: Any) -> type[FastKMeans]:
     return FastPlaidKMeans
 
 
-def test_fast_plaid(tokens: np.ndarray, torch: Any, nearest: Any) -> None:
+@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=datasets.on_gpu)])
+def test_fast_plaid(gpu: bool, tokens: np.ndarray, torch: Any, nearest: Any) -> None:
+    if gpu and not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
     samples = torch.from_numpy(tokens).to(torch.float16)
     found = {}
-    for use_triton in (None, True):
+    for use_triton in (False, True) if not gpu else (False, True, None):
         kmeans = make_fast_plaid_class(torch)(
             d=48,
             k=33,
             niter=4,
-            gpu=False,
+            gpu=gpu,
             verbose=False,
             seed=42,
             max_points_per_centroid=256,
             use_triton=use_triton,
         )
+        assert kmeans.device.type == ("cuda" if gpu else "cpu")
+        assert bool(kmeans.use_triton) is (gpu or use_triton is True)
         centroids = kmeans.train(data=samples).to(device="cpu", dtype=torch.float32)
         assert isinstance(centroids, torch.Tensor)
         assert (centroids.shape, centroids.dtype) == ((33, 48), torch.float32)
         labels = kmeans.predict(samples)
         np.testing.assert_array_equal(labels.numpy(), nearest(samples, centroids))
-        assert torch.equal(kmeans.fit_predict(samples), labels)  # trains by the subclass, as the original's does
+        again = kmeans.fit_predict(samples)  # trains by the subclass, as the original's does
+        assert torch.equal(again, kmeans.predict(samples))
+        if not gpu:  # there torch adds in any order
+            assert torch.equal(again, labels)
         found[use_triton] = centroids
-    assert torch.equal(found[None], found[True])
+    assert torch.equal(found[False], found[True]) or gpu
 
 
 @pytest.mark.parametrize(("n", "k", "d"), [(500, 37, 100), (257, 129, 300), (64, 1, 3), (100, 100, 17)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_triton_kmeans_on_cpu_tensors(n: int, k: int, d: int, dtype: str, torch: Any, nearest: Any) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=datasets.on_gpu)])
+def test_triton_kmeans(device: str, dtype: str, n: int, k: int, d: int, torch: Any, nearest: Any) -> None:
     """The sizes are off every block of the original's kernel, where it gives wrong labels."""
     from fastkmeans.triton_kernels import triton_kmeans
 
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, d, generator=generator).to(getattr(torch, dtype))
-    c = torch.randn(k, d, generator=generator).to(getattr(torch, dtype))
-    best_ids = torch.full((n,), -1, dtype=torch.int64)
+    x = torch.randn(n, d, generator=generator).to(device, getattr(torch, dtype))
+    c = torch.randn(k, d, generator=generator).to(device, getattr(torch, dtype))
+    best_ids = torch.full((n,), -1, dtype=torch.int64, device=device)
     address = best_ids.data_ptr()
     done = triton_kmeans(
         data_chunk=x,
@@ -135,9 +148,9 @@ def test_triton_kmeans_on_cpu_tensors(n: int, k: int, d: int, dtype: str, torch:
     )
     assert done is None
     assert best_ids.data_ptr() == address
-    np.testing.assert_array_equal(best_ids.numpy(), nearest(x.float(), c.float()))
+    np.testing.assert_array_equal(best_ids.cpu().numpy(), nearest(x.float().cpu(), c.float().cpu()))
     with torch.inference_mode():
-        ours = torch.zeros(n, dtype=torch.int64)
+        ours = torch.zeros(n, dtype=torch.int64, device=device)
         triton_kmeans(x, None, c, None, ours)
     assert torch.equal(ours, best_ids)
 
@@ -259,9 +272,10 @@ def test_the_original_s_speedbench(tokens: np.ndarray, torch: Any, nearest: Any)
     from fastkmeans.kmeans import HAS_TRITON, _get_device, _is_bfloat16_supported
 
     device = _get_device()
-    assert device == torch.device("cpu")
-    assert _get_device("cpu") == _get_device(torch.device("cpu")) == _get_device(0) == device
-    assert _is_bfloat16_supported(device) is False
+    assert device == FastKMeans(2, 2).device == _get_device(0)
+    cpu = torch.device("cpu")
+    assert _get_device("cpu") == _get_device(cpu) == cpu
+    assert _is_bfloat16_supported(cpu) is False
     for use_triton in {False, HAS_TRITON and _is_bfloat16_supported(device)}:
         kmeans = FastKMeans(d=48, k=16, niter=20, tol=1e-8, gpu=True, seed=42, use_triton=use_triton)
         kmeans.train(tokens)

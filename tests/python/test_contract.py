@@ -10,6 +10,7 @@ import random
 import warnings
 from typing import Any
 
+import datasets
 import fastkmeans
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_signature() -> None:
     positional = {p.name: p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert list(positional.items()) == list(POSITIONAL.items())
     rest = {p.name: p.default for p in parameters.values() if p.kind is not p.POSITIONAL_OR_KEYWORD}
-    assert rest == {"n_threads": None, "init": "random", "callback": None}
+    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None}
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in rest)
 
 
@@ -71,6 +72,11 @@ def test_every_parameter_is_kept_as_an_attribute() -> None:
         ("max_points_per_centroid", 0, "at least 1"),
         ("n_threads", 0, "at least 1"),
         ("init", "kmeans+", "'random' or an array of shape (k, d)"),
+        ("memory_limit", 0, "at least 1"),
+        ("memory_limit", -5, "at least 1"),
+        ("memory_limit", 0.0, "(0, 1]"),
+        ("memory_limit", -0.5, "(0, 1]"),
+        ("memory_limit", float("nan"), "a number"),
         ("device", "gpu", "'cpu', 'cuda', 'cuda:N', 'mps' or 'xpu'"),
         ("device", -1, "at least 0"),
     ],
@@ -96,6 +102,7 @@ def test_a_value_out_of_range_is_a_value_error(name: str, value: Any, allowed: s
         ("chunk_size_centroids", 0.5),
         ("n_threads", 2**31),
         ("callback", 3),
+        ("memory_limit", 0),
     ],
 )
 def test_an_attribute_changed_to_nonsense_is_the_constructor_s_error(name: str, value: Any, x: np.ndarray) -> None:
@@ -119,6 +126,9 @@ def test_an_attribute_changed_to_nonsense_is_the_constructor_s_error(name: str, 
         *[(name, None) for name in ("d", "k", "niter", "tol", "seed")],
         *[(name, True) for name in ("d", "k", "tol", "device")],
         ("callback", 3),
+        ("memory_limit", True),
+        ("memory_limit", "1 GB"),
+        ("memory_limit", 1.5),
         ("device", 1.5),
         ("device", 1.0),
     ],
@@ -196,6 +206,14 @@ def test_gpu_false_is_the_cpu_whatever_device_says(device: Any) -> None:
     assert str(FastKMeans(2, 2, gpu=False, device=device).device) == "cpu"
 
 
+@pytest.mark.parametrize("limit", [1, 10**9, 1e9, 0.25, 1.0, np.float32(0.5), np.int64(5)])
+def test_a_limit_of_device_memory(limit: Any, x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 5, gpu=False, memory_limit=limit).fit(x)
+    assert kmeans.memory_limit == limit
+    assert type(kmeans.memory_limit) is (int if limit > 1 or isinstance(limit, int) else float)
+
+
+@datasets.without_gpu
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_gpu_true_is_the_cpu_in_silence(device: Any, capfd: Any) -> None:
     with warnings.catch_warnings():
@@ -204,7 +222,7 @@ def test_gpu_true_is_the_cpu_in_silence(device: Any, capfd: Any) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", 0])
+@pytest.mark.parametrize("device", ["cuda:99", 99] if datasets.HAS_GPU else ["cuda", "cuda:1", 0])
 def test_cuda_by_name_says_cuda(device: Any) -> None:
     with pytest.raises(RuntimeError, match="CUDA"):
         FastKMeans(2, 2, device=device)
@@ -221,7 +239,7 @@ def test_torch_devices() -> None:
     kmeans = FastKMeans(2, 2, device=torch.device("cpu"))
     assert kmeans.device == torch.device("cpu")
     with pytest.raises(RuntimeError, match="CUDA"):
-        FastKMeans(2, 2, device=torch.device("cuda", 1))
+        FastKMeans(2, 2, device=torch.device("cuda", 99))
     with pytest.raises(ValueError, match=r"^device must be"):
         FastKMeans(2, 2, device=torch.device("meta"))
 
@@ -229,7 +247,7 @@ def test_torch_devices() -> None:
 @pytest.mark.parametrize("use_triton", [None, True, False])
 def test_use_triton_never_fails(use_triton: Any, x: np.ndarray) -> None:
     kmeans = FastKMeans(7, 3, use_triton=use_triton)
-    assert kmeans.use_triton is bool(use_triton)
+    assert kmeans.use_triton is (datasets.HAS_GPU if use_triton is None else use_triton)
     kmeans.train(x)
 
 

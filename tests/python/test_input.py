@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import array
-import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -158,24 +156,15 @@ def test_bfloat16_that_only_speaks_dlpack(whole: np.ndarray) -> None:
         FastKMeans(6, 2).fit(OnlyDLPack(torch.zeros(9, 6, dtype=torch.float8_e4m3fn)))
 
 
-def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(
-    whole: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class CupyArray:
-        def __init__(self, values: np.ndarray) -> None:
-            self.values = values
-
-        def get(self) -> np.ndarray:
-            return self.values
-
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=CupyArray, asarray=CupyArray))
-    kmeans = FastKMeans(6, 9, niter=4)
-    labels = kmeans.fit_predict(CupyArray(whole))
-    assert isinstance(labels, CupyArray)
+def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(whole: np.ndarray, cupy: Any) -> None:
+    kmeans = FastKMeans(6, 9, gpu=False, niter=4)
+    with cupy.cuda.Device(3):
+        data = cupy.array(whole)
+    labels = kmeans.fit_predict(data)
+    assert isinstance(labels, cupy.ndarray)
+    assert labels.device.id == kmeans.centroids_device.device.id == kmeans.predict(data).device.id == 3
     assert (kmeans.centroids.tobytes(), labels.values.tobytes()) == outcome(whole)
-    assert isinstance(kmeans.predict(CupyArray(whole)), CupyArray)
     assert isinstance(kmeans.predict(whole), np.ndarray)
-    assert isinstance(kmeans.centroids_device, CupyArray)
 
 
 @pytest.mark.parametrize(

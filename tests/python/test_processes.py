@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import interrupted_after
 from fastkmeans import FastKMeans
 
 
@@ -54,24 +53,6 @@ LONG = {"k": 20_000, "niter": 1000, "tol": -1, "max_points_per_centroid": None}
 @pytest.fixture
 def many_rows(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(200_000, 64)).astype(np.float32)
-
-
-def interrupted_after(work: Any) -> float:
-    """Seconds between Ctrl-C and the KeyboardInterrupt that comes out of `work`."""
-    sent = []
-
-    def press() -> None:
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(0.5, press)
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            work()
-        return time.perf_counter() - sent[0]
-    finally:
-        timer.cancel()
 
 
 @pytest.mark.usefixtures("sigint_handled")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What fastkmeans uses of cupy, on host memory: stands in its place as a module where there is no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+_current = [0]  # numbers of devices; the last is the current one
+
+
+@contextmanager
+def _device(number: int) -> Iterator[None]:
+    _current.append(number)
+    try:
+        yield
+    finally:
+        _current.pop()
+
+
+class ndarray:
+    """On the device that is current when it is made."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.asarray(values.values if isinstance(values, ndarray) else values)
+        self.dtype, self.shape, self.strides = self.values.dtype, self.values.shape, self.values.strides
+        self.data = SimpleNamespace(ptr=self.values.ctypes.data)
+        self.device = SimpleNamespace(id=_current[-1])
+
+    def get(self) -> np.ndarray:
+        return self.values
+
+
+asarray = array = ndarray
+# The stream of device N is 7000 + N.
+cuda = SimpleNamespace(Device=_device, get_current_stream=lambda: SimpleNamespace(ptr=7000 + _current[-1]))
