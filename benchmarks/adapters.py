@@ -58,7 +58,7 @@ def every_row(job: Job) -> int:
 class Ours(Adapter):
     subsamples = True
 
-    def __init__(self, device: str, mode: str, threads: int) -> None:
+    def __init__(self, device: str, mode: str, threads: int, memory_limit: int | None = None) -> None:
         super().__init__(device, mode, threads)
         import fastkmeans
         import fastkmeans._core  # the original has none: never measure it under our name
@@ -68,6 +68,8 @@ class Ours(Adapter):
         known = inspect.signature(self.make).parameters
         where: dict[str, Any] = {"device": device, "n_threads": threads}
         self.where = {name: value for name, value in where.items() if name in known}
+        if memory_limit is not None:  # a commit that lacks it must fail, not run without a limit
+            self.where["memory_limit"] = memory_limit
         if mode == "device":
             import torch
 

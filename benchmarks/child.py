@@ -15,6 +15,7 @@ import os
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ def identity(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 class Child:
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], over: Callable[[int], object]) -> None:
         self.device = spec["device"]
-        self.device_memory = DeviceMemory(self.device)
+        self.device_memory = DeviceMemory(self.device, spec["device_limit"], over)
         file, name = spec["adapter"].split(".")
         make = getattr(importlib.import_module(f"benchmarks.{file}"), name)
         self.adapter: adapters.Adapter = make(self.device, spec["mode"], spec["threads"], **spec["options"])
@@ -114,12 +115,16 @@ def main() -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    def over(peak: int) -> None:
+        # In the middle of a fit: the parent, told so, ends this process.
+        answer(ok=False, status="out-of-memory", reason=f"took {peak:,} bytes of device memory, more than it may")
+
     child = None
     for line in sys.stdin:
         message = json.loads(line)
         try:
             if message["do"] == "start":
-                child = Child(message["spec"])
+                child = Child(message["spec"], over)
                 answer(ok=True, **child.identity)
             else:
                 assert child is not None

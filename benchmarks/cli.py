@@ -62,6 +62,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     add("--enough", type=above_zero, default=120.0, help="seconds of fits after which a peer repeats no more (120)")
     add("--output", type=Path, default=results.FOLDER, help="folder, or a .json file (benchmarks/results)")
     add("--verbose", action="store_true", help="each fit as it ends, and what the libraries print")
+    add("--data-dir", type=Path, help="for the data, deleted again; /dev/shm saves a slow disk (beside the peers)")
 
 
 def peers_dir(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +96,8 @@ def parser() -> argparse.ArgumentParser:
     add("--do-evals", action="store_true", help="NMI too, where labels are known; inertia is always computed")
     add("--warmup", type=natural, nargs="?", const=1, default=0, help="fits of each library that are not counted")
     add("--init", choices=["given", "own"], default="given", help="initial centroids: the same for all that take them")
+    add("--no-inertia", action="store_true", help="times and memory alone: inertia takes longer than the large fits")
+    add("--modes", default="", metavar="A,B", help="on a GPU, where data and centroids are: host, device (both)")
     add("--export-plots", action="store_true", help="plots beside the result")
     run_options(run)
     peers_dir(run)
@@ -129,7 +132,8 @@ def parser() -> argparse.ArgumentParser:
 
 def settings(options: argparse.Namespace, **changes: Any) -> Settings:
     shared = {name: getattr(options, name) for name in ("threads", "seed", "timeout", "enough", "verbose")}
-    return Settings(peers_folder=options.peers_dir, work=options.peers_dir.parent / "data", **{**shared, **changes})
+    work = options.data_dir or options.peers_dir.parent / "data"
+    return Settings(peers_folder=options.peers_dir, work=work, **{**shared, **changes})
 
 
 def sources(options: argparse.Namespace) -> Sources:
@@ -174,9 +178,14 @@ def run(options: argparse.Namespace, argv: list[str]) -> int:
             sources(options),
         ),
     )
+    modes = names(options.modes) or peers.BOTH
+    if unknown := set(modes) - set(peers.BOTH):
+        raise UsageError(f"unknown mode {', '.join(sorted(unknown))}; known: {', '.join(peers.BOTH)}")
     wanted = settings(
         options,
         device=options.device,
+        wanted_modes=modes,
+        inertia=not options.no_inertia,
         reps=3 if options.reps is None else options.reps,
         warmup=options.warmup,
         init=options.init,

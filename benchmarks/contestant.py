@@ -39,7 +39,16 @@ def environment(paths: Sequence[str], threads: int) -> dict[str, str]:
 
 
 class Contestant:
-    def __init__(self, peer: Peer, mode: str, device: str, folder: Path, threads: int, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        mode: str,
+        device: str,
+        folder: Path,
+        threads: int,
+        verbose: bool = False,
+        device_limit: int | None = None,
+    ) -> None:
         self.peer, self.mode, self.verbose = peer, mode, verbose
         self.buffer = b""
         self.process: Any = None
@@ -67,6 +76,7 @@ class Contestant:
             "device": device,
             "mode": mode,
             "threads": threads,
+            "device_limit": min(filter(None, [peer.device_limit, device_limit]), default=None),
         }
         self.env = environment(paths, threads)
 

@@ -8,17 +8,19 @@ import lzma
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from . import UsageError, contestant, peers
+from . import UsageError, contestant, machine, peers
 
 PIECE = 1 << 18  # rows
 EMBED_PACKAGES = [peers.MODEL, peers.TRANSFORMERS]
-Pieces = Iterator[tuple[np.ndarray, np.ndarray | None]]  # rows and, where known, their true labels
+Piece = tuple[np.ndarray, np.ndarray | None]  # rows and, where known, their true labels
+Pieces = Iterator[Piece]
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,30 @@ def pieces(n: int) -> Iterator[int]:
         yield min(PIECE, n - start)
 
 
+def drawn(n: int, rng: np.random.Generator, piece: Callable[[int, np.random.Generator], Piece]) -> Pieces:
+    """n rows, in pieces from streams of their own: the same for any number of threads, and few pieces at a time."""
+    sizes = list(pieces(n))
+    streams = rng.spawn(len(sizes))
+    together = machine.cpus()
+    with ThreadPoolExecutor(together) as pool:
+        for at in range(0, len(sizes), together):
+            yield from pool.map(piece, sizes[at : at + together], streams[at : at + together])
+
+
 def blobs(n: int, d: int, centres: int, rng: np.random.Generator) -> Pieces:
     """Centres 10 N(0, 1), noise 5 N(0, 1): the clusters overlap, as in the original's benchmark."""
     c = 10 * rng.standard_normal((centres, d), dtype=np.float32)
-    for m in pieces(n):
+
+    def piece(m: int, rng: np.random.Generator) -> Piece:
         labels = rng.integers(0, centres, m)
-        yield c[labels] + 5 * rng.standard_normal((m, d), dtype=np.float32), labels
+        return c[labels] + 5 * rng.standard_normal((m, d), dtype=np.float32), labels
+
+    return drawn(n, rng, piece)
 
 
 def iid(n: int, d: int, rng: np.random.Generator) -> Pieces:
     """Standard normal: no structure at all."""
-    for m in pieces(n):
-        yield rng.standard_normal((m, d), dtype=np.float32), None
+    return drawn(n, rng, lambda m, rng: (rng.standard_normal((m, d), dtype=np.float32), None))
 
 
 def low_rank(n: int, d: int, rng: np.random.Generator) -> Pieces:
@@ -157,7 +171,6 @@ def write(rows: Pieces, n: int, d: int, folder: Path) -> tuple[Path, Path | None
             known_labels.append(labels)
     if at != n:
         raise ValueError(f"{at} rows made, {n} wanted")
-    x.flush()
     if not known_labels:
         return path, None
     np.save(known, np.concatenate(known_labels))

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,18 @@ class DeviceMemory:
     """`peak`: the most bytes taken on GPU 0 within the block, less those at its beginning.
 
     Asks the driver, the only one who sees every library's memory alike. What a library keeps from one fit for the next
-    is therefore in the peak of the first fit alone.
+    is therefore in the peak of the first fit alone; so is CUDA's own context, if that fit is the one that makes it.
+    `over` is called, once, from the thread that watches, with the first peak above `limit` bytes.
     """
 
     interval = 0.01  # seconds: shorter than any fit whose memory matters
 
-    def __init__(self, device: str) -> None:
+    def __init__(
+        self, device: str, limit: int | None = None, over: Callable[[int], object] = lambda peak: None
+    ) -> None:
         self.peak: int | None = None
         self.nvml: Any = None
+        self.limit, self.over = limit, over
         if device != "cuda":
             return
         with contextlib.suppress(OSError):
@@ -61,6 +66,8 @@ class DeviceMemory:
             self.handle = ctypes.c_void_p()
             if nvml.nvmlInit_v2() == 0 and nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self.handle)) == 0:
                 self.nvml = nvml
+        if limit is not None and self.nvml is None:
+            raise RuntimeError("no limit on device memory can be kept: the driver's library (NVML) is missing")
 
     def _used(self) -> int:
         total_free_used = (ctypes.c_ulonglong * 3)()
@@ -78,12 +85,18 @@ class DeviceMemory:
 
     def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak or 0, self._used() - self.before)
+            self._look()
             if self.stop.wait(self.interval):
                 return
+
+    def _look(self) -> None:
+        self.peak = max(self.peak or 0, self._used() - self.before)
+        if self.limit is not None and self.peak > self.limit:
+            self.limit = None
+            self.over(self.peak)
 
     def __exit__(self, *_: object) -> None:
         if self.nvml is not None:
             self.stop.set()
             self.thread.join()
-            self.peak = max(self.peak or 0, self._used() - self.before)
+            self._look()

@@ -53,13 +53,24 @@ class Peer:
     options: dict[str, Any] = field(default_factory=dict)  # to the adapter's constructor
     modes: tuple[str, ...] = ("host",)  # on a GPU also "device": data and centroids stay there
     folder: Path | None = None  # where it must be imported from, if not where its distribution says
+    device_limit: int | None = None  # bytes of device memory: a fit that takes more is ended
 
 
 BOTH = ("host", "device")
+SIX_GB = 6_000_000_000
 PEERS = {
     peer.name: peer
     for peer in [
         Peer("ours", "fastkmeans", "adapters.Ours", None, ("cpu", "cuda"), modes=BOTH),
+        Peer(
+            "ours-6gb",
+            "fastkmeans",
+            "adapters.Ours",
+            None,
+            ("cuda",),
+            {"memory_limit": SIX_GB},
+            device_limit=SIX_GB,
+        ),
         Peer(
             "fastkmeans-torch",
             "fastkmeans",
@@ -94,11 +105,12 @@ PEERS = {
 
 
 def choose(names: list[str], device: str) -> list[Peer]:
-    """The peers of these names; of none: all that run on this device. UsageError lists the known ones."""
+    """The peers of these names; of none: all on this device that have no limit. UsageError lists the known."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         raise UsageError(f"unknown peer {', '.join(unknown)}; known: {', '.join(PEERS)}")
-    return [PEERS[name] for name in names] or [peer for peer in PEERS.values() if device in peer.devices]
+    free = [peer for peer in PEERS.values() if device in peer.devices and peer.device_limit is None]
+    return [PEERS[name] for name in names] or free
 
 
 def default_folder() -> Path:

@@ -20,7 +20,7 @@ import psutil
 from . import contestant as contestants
 from . import data, machine, results
 from .contestant import Contestant, Out
-from .peers import Peer
+from .peers import BOTH, Peer
 from .presets import Case
 from .results import Row
 
@@ -43,7 +43,8 @@ class Settings:
     init: str = "given"
     max_points: int | None = None
     nmi: bool = False
-    inertia: bool = True  # only `check` does without
+    inertia: bool = True
+    wanted_modes: tuple[str, ...] = BOTH  # on a GPU
     verbose: bool = False
 
     def public(self) -> dict[str, Any]:
@@ -76,7 +77,9 @@ class Race:
         self.entries = [self.enter(peer, mode) for peer in peers for mode in self.modes(peer)]
 
     def modes(self, peer: Peer) -> tuple[str, ...]:
-        return peer.modes if self.settings.device == "cuda" else ("host",)
+        if self.settings.device == "cpu":
+            return ("host",)
+        return tuple(mode for mode in peer.modes if mode in self.settings.wanted_modes)
 
     def enter(self, peer: Peer, mode: str) -> Entry:
         row = {"case": self.case.name, "peer": peer.name, "mode": mode, "status": "ok", "interleaved": False}
@@ -84,7 +87,8 @@ class Race:
         entry = Entry(row)
         s = self.settings
         try:
-            entry.child = Contestant(peer, mode, s.device, s.peers_folder, s.threads, s.verbose)
+            limit = self.case.device_limit
+            entry.child = Contestant(peer, mode, s.device, s.peers_folder, s.threads, s.verbose, limit)
         except Out as out:
             entry.out(out)
         return entry

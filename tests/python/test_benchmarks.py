@@ -25,6 +25,7 @@ from benchmarks import (  # noqa: E402
     evaluate,
     install,
     machine,
+    memory,
     peers,
     plot,
     presets,
@@ -33,7 +34,7 @@ from benchmarks import (  # noqa: E402
     results,
 )
 from benchmarks.peers import PEERS, Distribution, Peer  # noqa: E402
-from benchmarks.run import Settings, race, result  # noqa: E402
+from benchmarks.run import Race, Settings, race, result  # noqa: E402
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_committed_results_match_the_schema() -> None:
         (["--preset", "mnist"], "--mnist"),
         (["--preset", "tokens"], "--text"),
         (["--preset", "tokens", "--tokens", "none.npy"], "none.npy"),
+        (["--device", "cuda", "--modes", "disk"], "host"),
         (["--nonsense"], "--nonsense"),
         (["check", "--baseline", "no-such-commit"], "no-such-commit"),
         (["check", "--baseline", "HEAD", "--preset", "nothing"], "readme"),
@@ -254,6 +256,23 @@ def test_tokens_of_fewer_dimensions_are_projected(tmp_path: Path, rng: np.random
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
 
 
+def test_data_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "PIECE", 100)
+    made = []
+    for cpus in (1, 3):
+        monkeypatch.setattr(machine, "cpus", lambda cpus=cpus: cpus)
+        delays = iter([0.2] + [0.0] * 7)  # the first piece is the last to be drawn, if there are threads
+
+        def piece(m: int, rng: np.random.Generator, delays=delays) -> data.Piece:  # type: ignore[no-untyped-def]
+            time.sleep(next(delays))
+            return rng.standard_normal((m, 2), dtype=np.float32), None
+
+        made.append([x for x, _ in data.drawn(750, np.random.default_rng(7), piece)])
+    assert [len(x) for x in made[0]] == [100] * 7 + [50]
+    np.testing.assert_array_equal(np.concatenate(made[0]), np.concatenate(made[1]))
+    assert len(np.unique(np.concatenate(made[0]))) > 1490  # no two pieces from the same stream
+
+
 def test_verdicts() -> None:
     ours = {"inertia_per_point": [10.0, 11.0], "nmi": [0.8, 0.8]}
     assert quality.as_good(ours, {"inertia_per_point": [9.9, 11.0], "nmi": [0.8, 0.81]})
@@ -346,6 +365,103 @@ def test_ours_may_be_an_old_commit_that_lacks_options(monkeypatch: pytest.Monkey
     ours.load(np.zeros((5, 3), np.float32))
     assert ours.fit(adapters.Job(2, 4, 7, None, None)).iterations == 4
     assert (made["d"], made["k"], made["niter"], made["seed"], made["max_points_per_centroid"]) == (3, 2, 4, 7, None)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A driver's library that reads out these numbers of bytes in use, the last one for ever."""
+    readings = [0]
+
+    class Nvml:
+        def nvmlInit_v2(self) -> int:
+            return 0
+
+        def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: object) -> int:
+            return 0
+
+        def nvmlDeviceGetMemoryInfo(self, handle: object, info: object) -> int:
+            info._obj[2] = readings.pop(0) if len(readings) > 1 else readings[0]  # type: ignore[attr-defined]
+            return 0
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Nvml())
+    return readings
+
+
+@pytest.mark.parametrize(("limit", "told"), [(250, [300]), (300, []), (None, [])])
+def test_a_fit_over_its_limit_of_device_memory_is_told_once(
+    driver: list[int], limit: int | None, told: list[int]
+) -> None:
+    driver[:] = [1000, 1000, 1300, 1400, 1200] if told else [1000, 1000, 1300, 1200]
+    over: list[int] = []
+    with memory.DeviceMemory("cuda", limit, over.append) as device:
+        time.sleep(0.2)
+    assert over == told
+    assert device.peak == (400 if told else 300)
+
+
+def test_a_fit_over_its_limit_is_ended_and_its_row_says_so(settings: Settings, case: presets.Case) -> None:
+    peer = fake_peer(settings.peers_folder, "greedy", "time.sleep(600)")
+    # Read at the start of the child's Python: a driver that has given away more with each question.
+    (settings.peers_folder / "greedy-1.0" / "sitecustomize.py").write_text(
+        "import ctypes, itertools\n"
+        "class Nvml:\n"
+        "    used = itertools.count(0, 400)\n"
+        "    def __getattr__(self, name): return lambda *_: 0\n"
+        "    def nvmlDeviceGetMemoryInfo(self, handle, info):\n"
+        "        info._obj[2] = next(self.used)\n"
+        "        return 0\n"
+        "ctypes.CDLL = lambda name: Nvml()\n"
+    )
+    start = time.monotonic()
+    limited = replace(case, device_limit=1000)
+    on_gpu = replace(settings, device="cuda", inertia=False)
+    (rows,) = race([limited], [replace(peer, devices=("cuda",))], on_gpu)
+    assert time.monotonic() - start < 30
+    assert rows[0]["status"] == "out-of-memory"
+    assert rows[0]["reason"] == "took 1,200 bytes of device memory, more than it may"
+
+
+def test_a_limit_that_cannot_be_kept_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    assert memory.DeviceMemory("cuda").nvml is None
+    with pytest.raises(RuntimeError, match="NVML"):
+        memory.DeviceMemory("cuda", 1)
+
+
+def test_the_memory_preset_and_its_limits(settings: Settings) -> None:
+    (case,) = presets.cases("memory", presets.Options("cuda"))
+    assert (case.n, case.d, case.k, case.niter, case.device_limit) == (26_214_400, 128, 262_144, 2, 11_000_000_000)
+    chosen = peers.choose(["ours", "ours-6gb"], "cuda")
+    entries = Race(case, chosen, replace(settings, device="cuda", wanted_modes=("host",)), settings.work).entries
+    assert [(entry.row["peer"], entry.row["mode"]) for entry in entries] == [("ours", "host"), ("ours-6gb", "host")]
+    specs = [entry.child.spec for entry in entries if entry.child]
+    assert [spec["device_limit"] for spec in specs] == [11_000_000_000, 6_000_000_000]
+    assert [spec["options"] for spec in specs] == [{}, {"memory_limit": 6_000_000_000}]
+    assert "ours-6gb" not in [peer.name for peer in peers.choose([], "cuda")]
+    both = Race(case, chosen, replace(settings, device="cuda"), settings.work).entries
+    assert [entry.row["mode"] for entry in both] == ["host", "device", "host"]
+
+
+def test_a_limit_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class may lack options that change no fit, but not this one: the row would be of another fit."""
+
+    def make(d: int, k: int, **options: object) -> None:
+        raise TypeError(sorted(options))
+
+    monkeypatch.setattr("fastkmeans.FastKMeans", make)
+    ours = adapters.Ours("cuda", "host", 1, memory_limit=5)
+    ours.load(np.zeros((5, 3), np.float32))
+    with pytest.raises(TypeError, match="memory_limit"):
+        ours.fit(adapters.Job(2, 4, 7, None, None))
+
+
+@pytest.mark.parametrize("told", ["1" * 40, "2" * 40 + "-dirty"])
+def test_a_copy_without_git_is_told_its_commit(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTKMEANS_COMMIT", told)
+    assert machine.commit() == {"commit": told[:40], "changed": told.endswith("dirty")}
 
 
 def test_labels_of_plots_do_not_overlap() -> None:
