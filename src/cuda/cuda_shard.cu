@@ -29,8 +29,6 @@ namespace {
 constexpr int kThreads = 256;
 // Of rows on their way from the host, twice in pinned memory: a few milliseconds of the bus.
 constexpr std::int64_t kPinnedBytes = 64 << 20;
-// Rows that are looked at in passing: as many at a time.
-std::int64_t rows_at_a_time(std::int64_t d) { return std::max<std::int64_t>(kPinnedBytes / 4 / d, 1); }
 // Labels and distances on their way to the host at a time.
 constexpr std::int64_t kCopied = 1 << 22;
 
@@ -71,7 +69,7 @@ class CudaShard final : public Shard {
 
   Statistics statistics() override {
     const auto on = on_.here();
-    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(d_), weights_.data(), true);
+    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), true);
     return facts_->statistics();
   }
 
@@ -116,7 +114,7 @@ class CudaShard final : public Shard {
     if (pending_) {
       pass(true);
     } else {
-      store_->each_batch(rows_at_a_time(d_), [&](std::int64_t first, std::int64_t count, RowsView rows) {
+      store_->each_batch(rows_at_a_time(), [&](std::int64_t first, std::int64_t count, RowsView rows) {
         accumulate_batch(first, count, rows);
       });
     }
@@ -204,7 +202,7 @@ class CudaShard final : public Shard {
     const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
                                  are_tiny(values.data(), size)};
     const std::uint8_t* const states = facts().states();
-    store_->each_batch(rows_at_a_time(d_), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
       cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
     });
     device_.wait();
@@ -239,15 +237,22 @@ class CudaShard final : public Shard {
     store_.reset();
     resident_ = resident;
     try {
-      store_ = make_rows(device_, rows_, metric_, resident, kPinnedBytes);
+      // Twice on the device too, and some may have to be converted.
+      constexpr std::int64_t kShare = 16;
+      store_ = make_rows(device_, rows_, metric_, resident, std::min(kPinnedBytes, device_.available() / kShare));
     } catch (const OutOfMemory&) {
       if (!resident) throw;
       hold_rows(false);
     }
   }
 
+  // Rows that are looked at in passing: they may have to be converted.
+  std::int64_t rows_at_a_time() const {
+    return std::max<std::int64_t>(std::min(kPinnedBytes, device_.available() / 16) / 4 / d_, 1);
+  }
+
   const RowFacts& facts() {
-    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(d_), weights_.data(), false);
+    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), false);
     return *facts_;
   }
 

@@ -18,11 +18,11 @@ constexpr float kInfinity = __builtin_huge_valf();
 // The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
 // with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
 // and l = reach + error. For many centroids at once: the least norm, the largest error. inverse: 1 / (2 s s').
-// fp32: S, its difference to l^2, and the inverse with its product are off by at most 8 u (S + l^2) in all, and 2^-20 =
-// 16 u of it is taken away (docs/algorithm.md section 6.7).
+// fp32: all roundings together are below 8 u (S + l^2), and 16 u of it are taken away: of S where the norms are made
+// (kNormSlack), of l^2 here (docs/algorithm.md section 6.7).
 __device__ inline int least_product(float row_sq_norm, float sq_norm, float reach, float error, float inverse) {
-  const float squares = row_sq_norm + sq_norm, length = __fadd_ru(reach, error), sq_length = length * length;
-  return __float2int_rd(fmaf(-0x1p-20f, squares + sq_length, squares - sq_length) * inverse);  // NaN becomes 0
+  const float length = __fadd_ru(reach, error);
+  return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0
 }
 
 // Keeps the centroids that the bound cannot exclude.
@@ -60,11 +60,10 @@ class Collect {
         const float inverse = half_inverse_[r][h] * info.inverse_scale;
         const int least =
             least_product(sq_norm_[r][h], info.least_sq_norm, reach_[r][h], info.largest_error, inverse);
-        int most = products[r][0][2 * h];
+        int most = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
 #pragma unroll
-        for (int c = 0; c < kColumnTiles; ++c)
-#pragma unroll
-          for (int odd = 0; odd < 2; ++odd) most = max(most, products[r][c][2 * h + odd]);
+        for (int c = 1; c < kColumnTiles; ++c)
+          most = __vimax3_s32(most, products[r][c][2 * h], products[r][c][2 * h + 1]);
         if (most >= least) note(tile, r, h, least, inverse, products);
       }
   }
@@ -339,7 +338,7 @@ class Int8Filter final : public Filter {
 
   void seed(ScanTask task, const RowSketches& rows, const Batch& batch) {
     device_.clear(seeds_.data(), seeds_.bytes());
-    task.first_tile = task.tiles / kSeedTiles / 2;
+    task.first_tile = std::min(kSeedTiles, task.tiles) / 2;
     task.tile_step = kSeedTiles;
     task.tiles = std::max(1, task.tiles / kSeedTiles);
     launch_scan<Seed>(task, {rows, seeds_.data()}, 1);

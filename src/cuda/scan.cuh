@@ -58,11 +58,20 @@ __device__ inline void load_matrices(std::uint32_t (&out)[4], std::uint32_t addr
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                : "r"(address));
 }
-__device__ inline void multiply_add(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+// kAdd: to the sums that are there; else they begin with this product.
+template <bool kAdd>
+__device__ void multiply(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  if constexpr (kAdd)
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%10, %10, %10, %10};"
+        : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
 }
 
 // Where 16-byte piece `piece` (0 to 3) of sketch `i` stands in a step: eight sketches at the same piece lie in
@@ -85,6 +94,43 @@ struct ThreadPlace {
   __device__ int column(int c, int odd) const { return 64 * warp_column + 8 * c + 2 * (lane % 4) + odd; }
 };
 
+
+// What a lane brings to ldmatrix: rows of A by 16, of B by 16 (two n8 tiles).
+struct LanePlace {
+  int a_row, a_piece, b_row, b_piece;
+  __device__ explicit LanePlace(const ThreadPlace& place)
+      : a_row(64 * place.warp_row + (place.lane & 15)),
+        a_piece(place.lane >> 4),
+        b_row(64 * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4)),
+        b_piece((place.lane >> 3) & 1) {}
+};
+
+// One step: 64 elements of 128 rows (at address a) and 128 centroids (at b). kFirst: of a tile.
+template <bool kFirst>
+__device__ void multiply_step(const LanePlace& lane, std::uint32_t a, std::uint32_t b, Products& products) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    std::uint32_t rows[kRowTiles][4];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+      load_matrices(rows[r], a + place_in_step(lane.a_row + 16 * r, 2 * half + lane.a_piece));
+#pragma unroll
+    for (int c = 0; c < kColumnTiles; c += 2) {
+      std::uint32_t columns[4];
+      load_matrices(columns, b + place_in_step(lane.b_row + 8 * c, 2 * half + lane.b_piece));
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        if (kFirst && half == 0) {
+          multiply<false>(products[r][c], rows[r], columns[0], columns[1]);
+          multiply<false>(products[r][c + 1], rows[r], columns[2], columns[3]);
+        } else {
+          multiply<true>(products[r][c], rows[r], columns[0], columns[1]);
+          multiply<true>(products[r][c + 1], rows[r], columns[2], columns[3]);
+        }
+      }
+    }
+  }
+}
 
 // Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory.
 template <class Epilogue, bool kResident>
@@ -141,44 +187,23 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
 
   const ThreadPlace place;
   Epilogue epilogue(task, output, place, first_row, rows);
-  Products products = {};
-  // Addresses of this lane for ldmatrix: rows of A by 16, of B by 16 (two n8 tiles).
-  const int a_row = 64 * place.warp_row + (place.lane & 15), a_piece = place.lane >> 4;
-  const int b_row = 64 * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4), b_piece = (place.lane >> 3) & 1;
+  Products products;
+  const LanePlace lane(place);
   int step = 0, tile = begin;
   for (int at = 0; at < total; ++at) {
     wait_for_copies<kStages - 2>();
     __syncthreads();
     bring(at + kStages - 1);
-    const std::uint32_t a_step = shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes);
-    const std::uint32_t b_step = shared_address(centroid_steps + (at % kStages) * kStepBytes);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {  // 32 elements each
-      std::uint32_t a[kRowTiles][4];
-#pragma unroll
-      for (int r = 0; r < kRowTiles; ++r)
-        load_matrices(a[r], a_step + place_in_step(a_row + 16 * r, 2 * half + a_piece));
-#pragma unroll
-      for (int c = 0; c < kColumnTiles; c += 2) {
-        std::uint32_t b[4];
-        load_matrices(b, b_step + place_in_step(b_row + 8 * c, 2 * half + b_piece));
-#pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-          multiply_add(products[r][c], a[r], b[0], b[1]);
-          multiply_add(products[r][c + 1], a[r], b[2], b[3]);
-        }
-      }
-    }
+    const std::uint32_t a = shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes);
+    const std::uint32_t b = shared_address(centroid_steps + (at % kStages) * kStepBytes);
+    if (step == 0)
+      multiply_step<true>(lane, a, b, products);
+    else
+      multiply_step<false>(lane, a, b, products);
     if (++step < steps) continue;
     step = 0;
     epilogue.look(task.first_tile + tile * task.tile_step, products);
     ++tile;
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
-#pragma unroll
-      for (int c = 0; c < kColumnTiles; ++c)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) products[r][c][e] = 0;
   }
   wait_for_copies<0>();
   __syncthreads();

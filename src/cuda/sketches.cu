@@ -12,6 +12,8 @@ namespace {
 // Steps smaller or larger than this are not used: all is error then. So inverse scales and their products are normal
 // numbers, and scores finite.
 constexpr float kLeastScale = 0x1p-60f, kLargestScale = 0x1p48f;
+// Taken off squared norms: what the scan's fp32 needs (filter.cu, least_product), and the rounding of the norm itself.
+constexpr double kNormSlack = 0x1p-20 + kFp64Slack;
 constexpr int kBlock = 128;
 constexpr int kLongestForWarps = 1024;  // a row in the shared memory of a warp; longer ones have a block
 
@@ -124,7 +126,7 @@ __device__ float usable_scale(float largest) {
 
 __device__ void describe(const RowSketch& sketch, int size, double rounding, float* sq_norm, float* error) {
   const SketchSize bound = size_of(sketch, size, rounding);
-  *sq_norm = round_down((1 - kFp64Slack) * bound.sq_norm);
+  *sq_norm = round_down((1 - kNormSlack) * bound.sq_norm);
   *error = round_up((1 + kFp64Slack) * bound.error);
 }
 

@@ -21,7 +21,7 @@ inline constexpr float kFarAway = 1e38f;
 struct RowSketches {
   std::int8_t* q;        // (n, size)
   float* half_inverse;   // (n) 1 / (2 scale); infinite: the scale is 0
-  float* sq_norms;       // (n) |scale q|^2, rounded down
+  float* sq_norms;       // (n) |scale q|^2 less 2^-20 of it, rounded down
   float* errors;         // (n) rounded up
 };
 
