@@ -253,7 +253,7 @@ def test_token_pooling(rng: np.random.Generator, torch: Any) -> None:
         assert pooled.sum().item() == pytest.approx(float(x.sum()), abs=1e-3)
 
     with pytest.raises(RuntimeError) as error:  # an explicit CUDA device that cannot be had: its retry works
-        FastKMeans(96, 3, device="cuda")
+        FastKMeans(96, 3, device="cuda:99")
     assert "CUDA" in str(error.value)
 
 
