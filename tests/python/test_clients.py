@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -153,6 +154,8 @@ def test_triton_kmeans(device: str, dtype: str, n: int, k: int, d: int, torch: A
         ours = torch.zeros(n, dtype=torch.int64, device=device)
         triton_kmeans(x, None, c, None, ours)
     assert torch.equal(ours, best_ids)
+    triton_kmeans(x[:1].expand(n, -1), None, c, None, ours)  # into an inference tensor, outside of inference mode
+    assert torch.equal(ours, best_ids[:1].expand(n))
 
 
 def test_triton_kmeans_refuses_what_does_not_fit(torch: Any) -> None:
@@ -167,6 +170,8 @@ def test_triton_kmeans_refuses_what_does_not_fit(torch: Any) -> None:
         triton_kmeans(x, None, c[:, :5], None, ids)
     with pytest.raises(RuntimeError, match=r"^centroids is on 'meta'.*CUDA"):
         triton_kmeans(x, None, c.to("meta"), None, ids)
+    with pytest.raises(RuntimeError, match=r"^best_ids is on 'cuda:0': all tensors must be on the CPU"):
+        triton_kmeans(x, None, c, None, SimpleNamespace(device="cuda:0"))
 
 
 def assert_nearest_and_means(x: np.ndarray, centroids: np.ndarray, kmeans: FastKMeans, nearest: Any) -> None:
@@ -248,7 +253,7 @@ def test_token_pooling(rng: np.random.Generator, torch: Any) -> None:
         assert pooled.sum().item() == pytest.approx(float(x.sum()), abs=1e-3)
 
     with pytest.raises(RuntimeError) as error:  # an explicit CUDA device that cannot be had: its retry works
-        FastKMeans(96, 3, device="cuda")
+        FastKMeans(96, 3, device="cuda:99")
     assert "CUDA" in str(error.value)
 
 

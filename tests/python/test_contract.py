@@ -267,7 +267,7 @@ def test_import_is_cheap(in_new_process: Any) -> None:
     loaded = in_new_process(
         "import sys, fastkmeans, fastkmeans.kmeans, fastkmeans.triton_kernels\n"
         "km = fastkmeans.FastKMeans(2, 2)\n"
-        "assert km.device == 'cpu' and isinstance(km.device, str)\n"
+        "assert isinstance(km.device, str)\n"
         "km.fit_predict([[0., 0.], [1., 1.]])\n"
         "print(*sys.modules)"
     )

@@ -250,7 +250,7 @@ for device in ("", "cuda", "cuda:0", "cuda:1", "cpu"):
     rows = Tensor(device=torch.device("cuda", 1))
     found = _device_input.of_tensor(torch, rows, device)
     print(device, found and (*found[:-1], found.owner is rows))
-print(_device_input.of_tensor(torch, Tensor(device=torch.device("cpu", None)), "cuda"))
+print(_device_input.of_tensor(torch, Tensor(device=torch.device("cpu", None)), "cuda:1"))
 """
 
 

@@ -351,6 +351,13 @@ def test_tensors_with_gradients_and_inference_tensors(torch: Any, whole: np.ndar
     assert outcome(torch.nn.Parameter(wanting.detach())) == expected
 
 
+def test_tensors_whose_sign_torch_has_yet_to_turn(torch: Any, whole: np.ndarray) -> None:
+    values = torch.from_numpy(whole).float()
+    lazy = torch.complex(torch.zeros_like(values), -values).conj().imag
+    assert lazy.is_neg()
+    assert outcome(lazy) == outcome(values)
+
+
 def test_assigned_tensors_as_centroids(torch: Any, whole: np.ndarray) -> None:
     kmeans = FastKMeans(6, 9)
     kmeans.centroids = whole[:9]
