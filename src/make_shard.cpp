@@ -7,6 +7,7 @@
 #endif
 
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@
 #if FASTKMEANS_CUDA
 #include "cuda/cuda_shard.hpp"
 #include "cuda/device_array.hpp"
+#include "cuda/tuning.hpp"
 #endif
 
 namespace fastkmeans {
@@ -126,7 +128,13 @@ std::string chosen_device(const std::string& device) {
                            " devices, the first is 'cuda:0'");
 }
 
-std::vector<std::string> cuda_kernels() { return {}; }
+std::vector<std::string> cuda_kernels() {
+#if FASTKMEANS_CUDA
+  return {std::begin(cuda::kScans), std::end(cuda::kScans)};
+#else
+  return {};
+#endif
+}
 
 int default_threads() { return default_thread_count(); }
 

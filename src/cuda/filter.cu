@@ -289,7 +289,7 @@ class Int8Filter final : public Filter {
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
-    if (!batch.previous) seed(task, rows, batch);
+    if (!batch.previous) seed(task, rows);
     upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
         batch, centroids_, seeds_.data(), task.centroids.order, rows.errors, bound_, reach_.data());
     launched("upper_bounds");
@@ -336,7 +336,7 @@ class Int8Filter final : public Filter {
     launched("scan");
   }
 
-  void seed(ScanTask task, const RowSketches& rows, const Batch& batch) {
+  void seed(ScanTask task, const RowSketches& rows) {
     device_.clear(seeds_.data(), seeds_.bytes());
     task.first_tile = std::min(kSeedTiles, task.tiles) / 2;
     task.tile_step = kSeedTiles;
