@@ -78,7 +78,9 @@ def give_back(array: np.ndarray[Any, Any], home: Any) -> Any:
         import cupy  # its arrays came in
 
         with cupy.cuda.Device(int(home.removeprefix("cupy:"))):
-            return cupy.asarray(array)
+            copy = cupy.asarray(array)
+            cupy.cuda.get_current_stream().synchronize()  # as finished as the call, whatever stream it is read in
+            return copy
     import torch  # its tensors came in
 
     return torch.from_numpy(array).to(home)

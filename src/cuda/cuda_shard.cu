@@ -297,7 +297,7 @@ class CudaShard final : public Shard {
   }
 
   std::unique_ptr<Filter> make_filter() {
-    if (tuning_.kind == Kind::none) return all_distances(device_);
+    if (tuning_.kind == Kind::none) return all_distances(device_, tuning_.batch);
     const std::int64_t count = centre_rows(n_, d_);
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) numbers[static_cast<std::size_t>(i)] = n_ * i / count;
@@ -323,7 +323,7 @@ class CudaShard final : public Shard {
     kernel_ = "";
     if (n_ > 0) {
       Filter& planned = filter();
-      if (tiny_ && !exact_) exact_ = all_distances(device_);
+      if (tiny_ && !exact_) exact_ = all_distances(device_, tuning_.batch);
       Filter& used = tiny_ ? *exact_ : planned;
       used.prepare(view());
       name_ = used.name();

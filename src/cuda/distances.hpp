@@ -8,18 +8,22 @@
 
 namespace fastkmeans::cuda {
 
-// A list of rows of a batch, in device memory; no list: all of them.
+// A list of rows of a batch, in device memory; no list: all of them. A bad row of a list stays what it was.
 struct ChosenRows {
   const std::int32_t* rows = nullptr;
   const std::int32_t* count = nullptr;
 };
 
-// The nearest centroid of the chosen rows. Looks at Device::stop().
-void search_all(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
-                Integer* refined);
+// The nearest centroid of each row of the batch so far, (batch.count) device memory: the bits of D, and behind them 32
+// of the label. unset_nearest: none. search_chosen: of all centroids, for the chosen rows; looks at Device::stop().
+// unpack_nearest: to labels and distances as the batch wants them.
+void unset_nearest(Device& device, Integer* nearest, std::int64_t count);
+void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
+                   Integer* nearest, Integer* refined);
+void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, bool tiny = false);
 
-// All pairs: the filter "none".
-std::unique_ptr<Filter> all_distances(Device& device);
+// All pairs: the filter "none". most: rows of a batch.
+std::unique_ptr<Filter> all_distances(Device& device, std::int64_t most);
 
 // out[c] = D(a_c, b_c) as stored, scaled by the rule of assignments with b as the centroids, which are tiny or not.
 void center_shifts(Device& device, const float* a, const Centroids& b, float* out);

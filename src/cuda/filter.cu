@@ -38,17 +38,15 @@ class Collect {
 
   __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
       : centroids_(task.centroids), output_(output), place_(place) {
-    counts()[threadIdx.x] = 0;
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.list_rows + first_row;
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int at = first_row + place.row(r, h), row = at < rows ? row_at(task, at) : -1;
-        half_inverse_[r][h] = row < 0 ? kInfinity : output.rows.half_inverse[row];
-        sq_norm_[r][h] = row < 0 ? kFarAway : output.rows.sq_norms[row];
-        reach_[r][h] = row < 0 ? 0.0f : output.reach[row];
-      }
+    const int at = static_cast<int>(threadIdx.x);
+    if (at >= kTile) return;
+    Row row = {kInfinity, kFarAway, 0.0f, 0};
+    if (first_row + at < rows) {
+      const int i = row_at(task, first_row + at);
+      row = {output.rows.half_inverse[i], output.rows.sq_norms[i], output.reach[i], 0};
+    }
+    shared_rows()[at] = row;
   }
 
   __device__ void look(int tile, const Products& products) {
@@ -57,9 +55,9 @@ class Collect {
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float inverse = half_inverse_[r][h] * info.inverse_scale;
-        const int least =
-            least_product(sq_norm_[r][h], info.least_sq_norm, reach_[r][h], info.largest_error, inverse);
+        const float4 row = reinterpret_cast<const float4*>(shared_rows())[place_.row(r, h)];
+        const float inverse = row.x * info.inverse_scale;
+        const int least = least_product(row.y, info.least_sq_norm, row.z, info.largest_error, inverse);
         int most = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
 #pragma unroll
         for (int c = 1; c < kColumnTiles; ++c)
@@ -70,14 +68,18 @@ class Collect {
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (first_row + at < rows) output_.counts[list_ + at] = counts()[at];
+    if (at < kTile && first_row + at < rows) output_.counts[list_ + at] = shared_rows()[at].candidates;
   }
 
  private:
-  // Candidates so far, of each row of the block.
-  static __device__ int* counts() {
-    __shared__ int counts[kTile];
-    return counts;
+  // A row of the block, read 16 bytes at a time.
+  struct alignas(16) Row {
+    float half_inverse, sq_norm, reach;
+    int candidates;  // so far
+  };
+  static __device__ Row* shared_rows() {
+    __shared__ Row rows[kTile];
+    return rows;
   }
 
   // r and h are known when this is compiled: the products stay in registers.
@@ -86,6 +88,7 @@ class Collect {
 #pragma unroll
     for (int i = 0; i < 2 * kColumnTiles; ++i)
       if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
+    Row& row = shared_rows()[place_.row(r, h)];
     for (; passed; passed &= passed - 1) {
       const int chosen = __ffs(static_cast<int>(passed)) - 1;
       int product = 0;
@@ -94,11 +97,11 @@ class Collect {
         if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
       const int at = tile * kTile + place_.column(chosen / 2, chosen % 2), c = centroids_.order[at];
-      if (c < 0 || product < least_product(sq_norm_[r][h], centroids_.sq_norms[at], reach_[r][h],
-                                           centroids_.errors[at], inverse))
+      if (c < 0 || product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at],
+                                           inverse))
         continue;
-      const int row = place_.row(r, h), slot = atomicAdd(counts() + row, 1);
-      if (slot < output_.listed) output_.lists[(list_ + row) * output_.listed + slot] = c;
+      const int slot = atomicAdd(&row.candidates, 1);
+      if (slot < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + slot] = c;
     }
   }
 
@@ -106,7 +109,6 @@ class Collect {
   const Output& output_;
   const ThreadPlace& place_;
   std::int64_t list_;  // of the block's first row
-  float half_inverse_[kRowTiles][2], sq_norm_[kRowTiles][2], reach_[kRowTiles][2];
 };
 
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
@@ -173,75 +175,92 @@ class Seed {
   int where_[kRowTiles][2];
 };
 
+// The nearest centroid of each row so far (distances.hpp); errors, reach: of the row.
+struct Found {
+  Integer* nearest;
+  const float* errors;
+  float* reach;
+
+  __device__ void set_reach(int i, float distance, const FilterBound& bound) const {
+    reach[i] = round_up(bound.radius(distance) + static_cast<double>(errors[i]));
+  }
+};
+
 // D to the label that is known, or to the seed: the distance to beat.
 __global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
-                             const std::int32_t* order, const float* errors, FilterBound bound, float* reach) {
+                             const std::int32_t* order, const Found found, const FilterBound bound) {
   for (std::int64_t i = warp_id(); i < batch.count; i += warp_count()) {
-    std::int32_t label = 0;
-    float distance = 0;
+    Best best = {0, 0};
     const bool bad = batch.states[i] & kBadRow;
     if (!bad) {
-      label = batch.previous ? batch.previous[i] : max(0, order[static_cast<std::uint32_t>(seeds[i])]);
-      distance = warp_distance(batch.rows.row(i), centroids.row(label), centroids.d, 1.0f);
+      best.label = batch.previous ? batch.previous[i] : max(0, order[static_cast<std::uint32_t>(seeds[i])]);
+      best.distance = warp_distance(batch.rows.row(i), centroids.row(best.label), centroids.d, 1.0f);
     }
     if (lane_id() != 0) continue;
-    batch.labels[i] = label;
-    batch.distances[i] = distance;
-    reach[i] = bad ? 0.0f : round_up(bound.radius(distance) + static_cast<double>(errors[i]));
+    found.nearest[i] = packed(best);
+    if (bad)
+      found.reach[i] = 0;
+    else
+      found.set_reach(static_cast<int>(i), best.distance, bound);
   }
 }
 
 struct Lists {
-  const std::int32_t *lists, *counts;  // as Collect::Output
+  std::int32_t *lists, *counts;  // as Collect::Output
   int parts, list_rows, listed;
 };
 
-// D to all candidates. Rows whose lists ran over go to `left_over`, with the distance to beat by now.
-__global__ void refine(const ScanTask task, const Batch batch, const Centroids centroids, const Lists lists,
-                       const float* errors, FilterBound bound, float* reach, std::int32_t* left_over,
-                       std::int32_t* left_over_count, Integer* refined) {
+// D to all candidates: a warp for each list.
+__global__ __launch_bounds__(kThreads, 4) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
+                                                      const Lists lists, const Found found, Integer* refined) {
   const int rows = rows_of(task), lane = lane_id();
   Integer pairs = 0;
-  for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
-    const int i = row_at(task, static_cast<int>(place));
+  for (std::int64_t item = warp_id(); item < static_cast<std::int64_t>(rows) * lists.parts; item += warp_count()) {
+    const int part = static_cast<int>(item / rows), place = static_cast<int>(item - std::int64_t{part} * rows);
+    const std::int64_t list = static_cast<std::int64_t>(part) * lists.list_rows + place;
+    const int count = min(lists.counts[list], lists.listed);
+    if (count == 0) continue;
+    const int i = row_at(task, place);
     const float* row = batch.rows.row(i);
-    const std::int32_t known = batch.labels[i];
-    Best best = {batch.distances[i], known};
-    bool ran_over = false;
-    for (int part = 0; part < lists.parts; ++part) {
-      const std::int64_t list = static_cast<std::int64_t>(part) * lists.list_rows + place;
-      const int found = lists.counts[list], count = min(found, lists.listed);
-      ran_over |= found > lists.listed;
-      for (int begin = 0; begin < count; begin += kWarp) {
-        const std::int32_t mine = begin + lane < count ? lists.lists[list * lists.listed + begin + lane] : known;
-        unsigned others = __ballot_sync(kAll, mine != known);
-        pairs += static_cast<Integer>(__popc(others));
-        while (others) {
-          const float* some[kTogether];
-          std::int32_t who[kTogether];
-          float distance[kTogether];
+    const Best known = unpacked(found.nearest[i]);
+    Best best = known;
+    for (int begin = 0; begin < count; begin += kWarp) {
+      const std::int32_t mine = begin + lane < count ? lists.lists[list * lists.listed + begin + lane] : known.label;
+      unsigned others = __ballot_sync(kAll, mine != known.label);
+      pairs += static_cast<Integer>(__popc(others));
+      while (others) {
+        const float* some[kTogether];
+        std::int32_t who[kTogether];
+        float distance[kTogether];
 #pragma unroll
-          for (int u = 0; u < kTogether; ++u) {
-            const int from = others ? __ffs(static_cast<int>(others)) - 1 : -1;
-            others &= others - 1;
-            who[u] = from < 0 ? known : __shfl_sync(kAll, mine, from);
-            some[u] = centroids.row(who[u]);
-          }
-          warp_distances(row, some, centroids.d, 1.0f, distance);
-#pragma unroll
-          for (int u = 0; u < kTogether; ++u) best.take(distance[u], who[u]);
+        for (int u = 0; u < kTogether; ++u) {
+          const int from = others ? __ffs(static_cast<int>(others)) - 1 : -1;
+          others &= others - 1;
+          who[u] = from < 0 ? known.label : __shfl_sync(kAll, mine, from);
+          some[u] = centroids.row(who[u]);
         }
+        warp_distances(row, some, centroids.d, 1.0f, distance);
+#pragma unroll
+        for (int u = 0; u < kTogether; ++u) best.take(distance[u], who[u]);
       }
     }
-    if (lane != 0) continue;
-    batch.labels[i] = best.label;
-    batch.distances[i] = best.distance;
-    if (ran_over) {
-      left_over[atomicAdd(left_over_count, 1)] = i;
-      reach[i] = round_up(bound.radius(best.distance) + static_cast<double>(errors[i]));
-    }
+    if (lane == 0 && best.label != known.label) atomicMin(found.nearest + i, packed(best));
   }
   if (lane == 0 && pairs) atomicAdd(refined, pairs);
+}
+
+// Rows whose lists ran over, with the distance to beat by now.
+__global__ void find_left_over(const ScanTask task, const Lists lists, const Found found, const FilterBound bound,
+                               std::int32_t* left_over, std::int32_t* left_over_count) {
+  const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (place >= rows_of(task)) return;
+  bool ran_over = false;
+  for (int part = 0; part < lists.parts; ++part)
+    ran_over |= lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + place] > lists.listed;
+  if (!ran_over) return;
+  const int i = row_at(task, place);
+  left_over[atomicAdd(left_over_count, 1)] = i;
+  found.set_reach(i, unpacked(found.nearest[i]).distance, bound);
 }
 
 class Int8Filter final : public Filter {
@@ -259,6 +278,7 @@ class Int8Filter final : public Filter {
         errors_(device, kept_),
         tiles_(device, k, sketcher_.size()),
         reach_(device, tuning.batch),
+        nearest_(device, tuning.batch),
         seeds_(device, tuning.batch),
         lists_(device, tuning.parts * tuning.batch * tuning.listed),
         counts_(device, tuning.parts * tuning.batch),
@@ -290,14 +310,15 @@ class Int8Filter final : public Filter {
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
     if (!batch.previous) seed(task, rows);
+    const Found found = {nearest_.data(), rows.errors, reach_.data()};
     upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids_, seeds_.data(), task.centroids.order, rows.errors, bound_, reach_.data());
+        batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
     launched("upper_bounds");
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     std::int32_t* const counts = left_over_counts_.data();
     collect(task, rows, batch, {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch),
                                 tuning_.listed},
-            left_over_.data(), counts, refined);
+            found, left_over_.data(), counts, refined);
     // Rows whose lists ran over: again, against the nearest of what was listed. How many there are the host never
     // learns: launches that find none end at once.
     task.chosen = left_over_.data();
@@ -307,8 +328,9 @@ class Int8Filter final : public Filter {
     for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
       collect(task, rows, batch, {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
                                   static_cast<int>(tuning_.second_batch), tuning_.second_listed},
-              last, counts + 1, refined);
-    search_all(device_, centroids_, batch, {last, counts + 1}, refined);
+              found, last, counts + 1, refined);
+    search_chosen(device_, centroids_, batch, {last, counts + 1}, nearest_.data(), refined);
+    unpack_nearest(device_, nearest_.data(), batch);
   }
 
  private:
@@ -345,14 +367,15 @@ class Int8Filter final : public Filter {
   }
 
   void collect(const ScanTask& task, const RowSketches& rows, const Batch& batch, const Lists& lists,
-               std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
-    launch_scan<Collect>(task, {rows, reach_.data(), const_cast<std::int32_t*>(lists.lists),
-                                const_cast<std::int32_t*>(lists.counts), lists.list_rows, lists.listed},
-                         lists.parts);
-    refine<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, rows.errors,
-                                                                         bound_, reach_.data(), left_over,
-                                                                         left_over_count, refined);
+               const Found& found, std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
+    launch_scan<Collect>(
+        task, {rows, found.reach, lists.lists, lists.counts, lists.list_rows, lists.listed}, lists.parts);
+    refine<<<blocks_of_warps(std::int64_t{task.most} * lists.parts), kThreads, 0, device_.stream()>>>(
+        task, batch, centroids_, lists, found, refined);
     launched("refine");
+    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, found, bound_,
+                                                                                      left_over, left_over_count);
+    launched("find_left_over");
   }
 
   unsigned blocks_of_warps(std::int64_t rows) const {
@@ -368,7 +391,7 @@ class Int8Filter final : public Filter {
   DeviceBuffer<float> half_inverse_, sq_norms_, errors_;
   CentroidTiles tiles_;
   DeviceBuffer<float> reach_;
-  DeviceBuffer<Integer> seeds_;
+  DeviceBuffer<Integer> nearest_, seeds_;
   DeviceBuffer<std::int32_t> lists_, counts_, second_lists_, second_counts_;
   DeviceBuffer<std::int32_t> left_over_, left_over_counts_;  // after the first, and after the second scan
   Centroids centroids_ = {};

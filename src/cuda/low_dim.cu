@@ -58,11 +58,12 @@ __device__ float threshold(float distance, float sq_norm, const FilterBound::Low
   return 0.5f * (sq_norm * bound.norm_factor - apart * apart * (1 + 0x1p-20f)) - bound.score_underflow;
 }
 
-// Rows whose two best scores are too near to tell are left to others.
+// Rows whose two best scores are too near to tell are left to others, with the nearest so far.
 template <int kDims>
 __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroids, const Batch batch,
                                                         const float* centre, const float* values, const float* starts,
-                                                        const FilterBound::LowDim bound, std::int32_t* left_over,
+                                                        const FilterBound::LowDim bound, Integer* nearest,
+                                                        std::int32_t* left_over,
                                                         std::int32_t* left_over_count, Integer* refined) {
   constexpr int kChunk = kSharedValues / kDims;
   __shared__ __align__(16) float shared[kSharedValues];
@@ -122,8 +123,7 @@ __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroid
     const bool bad = batch.states[i] & kBadRow;
     const int label = bad ? 0 : who[r];
     const float distance = bad ? 0.0f : thread_distance(batch.rows.row(i), centroids.row(label), centroids.d);
-    batch.labels[i] = label;
-    batch.distances[i] = distance;
+    nearest[i] = packed({distance, label});
     pairs += !bad;
     if (!bad && !(second[r] < threshold(distance, sq_norm[r], bound)))
       left_over[atomicAdd(left_over_count, 1)] = i;
@@ -140,6 +140,7 @@ class LowDim final : public Filter {
         centre_(std::move(centre)),
         values_(device, k * dims_),
         starts_(device, k),
+        nearest_(device, most),
         left_over_(device, most),
         left_over_count_(device, 1) {}
 
@@ -160,15 +161,17 @@ class LowDim final : public Filter {
                                       : nearest_two<64>;
     kernel<<<blocks_for(batch.count, kThreads * kRows), kThreads, 0, device_.stream()>>>(
         centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::low_dim(centroids_.d),
-        left_over_.data(), left_over_count_.data(), refined);
+        nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
     launched("nearest_two");
-    search_all(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, refined);
+    search_chosen(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, nearest_.data(), refined);
+    unpack_nearest(device_, nearest_.data(), batch);
   }
 
  private:
   Device& device_;
   int dims_;
   DeviceBuffer<float> centre_, values_, starts_;
+  DeviceBuffer<Integer> nearest_;
   DeviceBuffer<std::int32_t> left_over_, left_over_count_;
   Centroids centroids_ = {};
 };

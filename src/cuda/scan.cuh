@@ -13,12 +13,13 @@
 
 namespace fastkmeans::cuda {
 
-// Four warps, 2 x 2, of 64 rows x 64 centroids each: 128 sums a thread, so that two blocks fit a multiprocessor and one
-// computes while the other looks at its sums.
-inline constexpr int kScanThreads = 128;
+// Eight warps, 2 x 4, of 64 rows x 32 centroids each: 64 sums a thread, so that two blocks fit a multiprocessor, and four
+// warps a scheduler, of which some compute while others look at their sums.
+inline constexpr int kScanThreads = 256;
+inline constexpr int kWarpColumns = 32;
 inline constexpr int kStages = 4;                     // steps in flight
 inline constexpr int kStepBytes = kTile * kGranule;   // of 128 sketches
-inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
+inline constexpr int kRowTiles = 4, kColumnTiles = 4;  // m16 and n8 tiles of a warp
 
 struct ScanTask {
   const std::int8_t* rows;       // sketches
@@ -78,7 +79,7 @@ __device__ void multiply(int (&sums)[4], const std::uint32_t (&a)[4], std::uint3
 // different banks.
 __device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((piece ^ ((i >> 1) & 3)) << 4); }
 
-// The sums of a thread. Sum (r, c, e): row 64 wr + 16 r + lane / 4 + 8 (e / 2), centroid 64 wc + 8 c + 2 (lane % 4) +
+// The sums of a thread. Sum (r, c, e): row 64 wr + 16 r + lane / 4 + 8 (e / 2), centroid 32 wc + 8 c + 2 (lane % 4) +
 // e % 2 of the tile, for the warp at (wr, wc) of the block.
 using Products = int[kRowTiles][kColumnTiles][4];
 
@@ -91,7 +92,7 @@ struct ThreadPlace {
     lane = lane_id();
   }
   __device__ int row(int r, int half) const { return 64 * warp_row + 16 * r + lane / 4 + 8 * half; }
-  __device__ int column(int c, int odd) const { return 64 * warp_column + 8 * c + 2 * (lane % 4) + odd; }
+  __device__ int column(int c, int odd) const { return kWarpColumns * warp_column + 8 * c + 2 * (lane % 4) + odd; }
 };
 
 
@@ -101,7 +102,7 @@ struct LanePlace {
   __device__ explicit LanePlace(const ThreadPlace& place)
       : a_row(64 * place.warp_row + (place.lane & 15)),
         a_piece(place.lane >> 4),
-        b_row(64 * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4)),
+        b_row(kWarpColumns * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4)),
         b_piece((place.lane >> 3) & 1) {}
 };
 
@@ -144,13 +145,14 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   const int steps = task.size / kGranule, total = (end - begin) * steps;
   const int thread = static_cast<int>(threadIdx.x);
 
-  // Each thread brings one 16-byte piece of every 32nd sketch.
+  // Each thread brings one 16-byte piece of every 64th sketch.
+  constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
   const int piece = thread % 4, sketch = thread / 4;
-  const std::int8_t* from[4];
-  bool valid[4];
+  const std::int8_t* from[kBrought];
+  bool valid[kBrought];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int place = first_row + sketch + 32 * i;
+  for (int i = 0; i < kBrought; ++i) {
+    const int place = first_row + sketch + kApart * i;
     valid[i] = place < rows;
     from[i] = task.rows + static_cast<std::int64_t>(valid[i] ? row_at(task, place) : 0) * task.size + 16 * piece;
   }
@@ -158,8 +160,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   std::int8_t* const centroid_steps = shared + (kResident ? kTile * task.size : kStages * kStepBytes);
   const auto bring_rows = [&](int step, std::int8_t* to) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      copy_async(shared_address(to) + place_in_step(sketch + 32 * i, piece), from[i] + step * kGranule, valid[i]);
+    for (int i = 0; i < kBrought; ++i)
+      copy_async(shared_address(to) + place_in_step(sketch + kApart * i, piece), from[i] + step * kGranule, valid[i]);
   };
   int next_step = 0, next_tile = begin;
   const auto bring = [&](int at) {  // step `at` of all, the next
@@ -174,8 +176,9 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
                              16 * piece;
       const std::uint32_t to = shared_address(centroid_steps + (at % kStages) * kStepBytes);
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        copy_async(to + place_in_step(sketch + 32 * i, piece), q + static_cast<std::int64_t>(32 * i) * task.size, true);
+      for (int i = 0; i < kBrought; ++i)
+        copy_async(to + place_in_step(sketch + kApart * i, piece), q + static_cast<std::int64_t>(kApart * i) * task.size,
+                   true);
       if constexpr (!kResident) bring_rows(step, row_steps + (at % kStages) * kStepBytes);
     }
     commit_copies();

@@ -29,7 +29,7 @@ std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to 
 
 // Bytes a row of a batch.
 std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
-  std::int64_t bytes = 4 + 8 + 4;  // reach, seed, place in the list of those left over
+  std::int64_t bytes = 4 + 8 + 8 + 8;  // reach, nearest, seed, places in the lists of those left over
   if (problem.converts) bytes += 4 * problem.d;
   if (!tuning.resident) bytes += 2 * problem.row_bytes;
   if (tuning.kind != Kind::int8) return bytes;

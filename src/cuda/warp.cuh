@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/rows.hpp"
+#include "cuda/sums.hpp"
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
@@ -68,5 +69,13 @@ struct Best {
     }
   }
 };
+
+// The same as one integer, of which the least is the nearest.
+__device__ inline Integer packed(const Best& best) {
+  return Integer{__float_as_uint(best.distance)} << 32 | static_cast<std::uint32_t>(best.label);
+}
+__device__ inline Best unpacked(Integer nearest) {
+  return {__uint_as_float(static_cast<std::uint32_t>(nearest >> 32)), static_cast<std::int32_t>(nearest)};
+}
 
 }  // namespace fastkmeans::cuda
