@@ -148,7 +148,7 @@ inline void launched(const char* kernel) { check(cudaGetLastError(), kernel); }
 // all threads.
 template <class Kernel>
 void allow_shared_memory(const Device& device, Kernel* kernel) {
-  constexpr int kStatic = 1 << 10;  // at most, of such kernels
+  constexpr int kStatic = 4 << 10;  // at most, of such kernels
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory() - kStatic),
         "cudaFuncSetAttribute");
 }

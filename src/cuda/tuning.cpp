@@ -95,7 +95,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     choose_parts(tuning, problem, limits);
     // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
     // smaller, one block that rereads nothing beats two that do.
-    const std::int64_t shared = scan_shared_bytes(size, true) + (1 << 10);
+    const std::int64_t shared = scan_shared_bytes(size, true) + (4 << 10);
     tuning.rows_in_shared = shared <= limits.shared_memory && shared <= (112 << 10);
     if (kernel == kScans[0] && shared > limits.shared_memory)
       throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
