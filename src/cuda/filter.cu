@@ -120,20 +120,20 @@ class Seed {
   };
 
   __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
-      : centroids_(task.centroids), output_(output), place_(place) {
+      : task_(task), output_(output), place_(place) {
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int at = first_row + place.row(r, h);
-        half_inverse_[r][h] = at < rows ? output.rows.half_inverse[at] : kInfinity;
+        half_inverse_[r][h] = at < rows ? output.rows.half_inverse[row_at(task, at)] : kInfinity;
         score_[r][h] = -kInfinity;
         where_[r][h] = 0;
       }
   }
 
   __device__ void look(int tile, const Products& products) {
-    const TileInfo info = centroids_.tiles[tile];
+    const TileInfo info = task_.centroids.tiles[tile];
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
@@ -163,12 +163,14 @@ class Seed {
         const int at = first_row + place_.row(r, h);
         const std::uint32_t bits = __float_as_uint(score_[r][h]);
         const std::uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-        if (at < rows) atomicMax(output_.best + at, Integer{ordered} << 32 | static_cast<std::uint32_t>(where_[r][h]));
+        if (at < rows)
+          atomicMax(output_.best + row_at(task_, at),
+                    Integer{ordered} << 32 | static_cast<std::uint32_t>(where_[r][h]));
       }
   }
 
  private:
-  const CentroidSketches& centroids_;
+  const ScanTask& task_;
   const Output& output_;
   const ThreadPlace& place_;
   float half_inverse_[kRowTiles][2], score_[kRowTiles][2];
@@ -186,6 +188,10 @@ struct Found {
   }
 };
 
+__device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order, std::int64_t i) {
+  return max(0, order[static_cast<std::uint32_t>(seeds[i])]);
+}
+
 // D to the label that is known, or to the seed: the distance to beat.
 __global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
                              const std::int32_t* order, const Found found, const FilterBound bound) {
@@ -193,7 +199,7 @@ __global__ void upper_bounds(const Batch batch, const Centroids centroids, const
     Best best = {0, 0};
     const bool bad = batch.states[i] & kBadRow;
     if (!bad) {
-      best.label = batch.previous ? batch.previous[i] : max(0, order[static_cast<std::uint32_t>(seeds[i])]);
+      best.label = batch.previous ? batch.previous[i] : seed_of(seeds, order, i);
       best.distance = warp_distance(batch.rows.row(i), centroids.row(best.label), centroids.d, 1.0f);
     }
     if (lane_id() != 0) continue;
@@ -202,6 +208,21 @@ __global__ void upper_bounds(const Batch batch, const Centroids centroids, const
       found.reach[i] = 0;
     else
       found.set_reach(static_cast<int>(i), best.distance, bound);
+  }
+}
+
+// The same for rows that are scanned again: D to the seed, if that is nearer.
+__global__ void improve_by_seeds(const ScanTask task, const Batch batch, const Centroids centroids,
+                                      const Integer* seeds, const Found found, const FilterBound bound) {
+  const int rows = rows_of(task);
+  for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
+    const int i = row_at(task, static_cast<int>(place));
+    Best best = unpacked(found.nearest[i]);
+    const std::int32_t label = seed_of(seeds, task.centroids.order, i);
+    best.take(warp_distance(batch.rows.row(i), centroids.row(label), centroids.d, 1.0f), label);
+    if (lane_id() != 0) continue;
+    found.nearest[i] = packed(best);
+    found.set_reach(i, best.distance, bound);
   }
 }
 
@@ -249,18 +270,15 @@ __global__ __launch_bounds__(kThreads, 4) void refine(const ScanTask task, const
   if (lane == 0 && pairs) atomicAdd(refined, pairs);
 }
 
-// Rows whose lists ran over, with the distance to beat by now.
-__global__ void find_left_over(const ScanTask task, const Lists lists, const Found found, const FilterBound bound,
-                               std::int32_t* left_over, std::int32_t* left_over_count) {
+// Rows whose lists ran over.
+__global__ void find_left_over(const ScanTask task, const Lists lists, std::int32_t* left_over,
+                               std::int32_t* left_over_count) {
   const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (place >= rows_of(task)) return;
   bool ran_over = false;
   for (int part = 0; part < lists.parts; ++part)
     ran_over |= lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + place] > lists.listed;
-  if (!ran_over) return;
-  const int i = row_at(task, place);
-  left_over[atomicAdd(left_over_count, 1)] = i;
-  found.set_reach(i, unpacked(found.nearest[i]).distance, bound);
+  if (ran_over) left_over[atomicAdd(left_over_count, 1)] = row_at(task, place);
 }
 
 class Int8Filter final : public Filter {
@@ -309,7 +327,10 @@ class Int8Filter final : public Filter {
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
-    if (!batch.previous) seed(task, rows);
+    if (!batch.previous) {
+      device_.clear(seeds_.data(), seeds_.bytes());
+      seed(task, rows, kSeedTiles);
+    }
     const Found found = {nearest_.data(), rows.errors, reach_.data()};
     upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
         batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
@@ -319,16 +340,22 @@ class Int8Filter final : public Filter {
     collect(task, rows, batch, {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch),
                                 tuning_.listed},
             found, left_over_.data(), counts, refined);
-    // Rows whose lists ran over: again, against the nearest of what was listed. How many there are the host never
+    // Rows whose lists ran over: again, against the best score of all centroids. How many there are the host never
     // learns: launches that find none end at once.
     task.chosen = left_over_.data();
     task.count = counts;
     std::int32_t* const last = left_over_.data() + tuning_.batch;
     task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
-    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
+    device_.clear(seeds_.data(), seeds_.bytes());
+    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most) {
+      seed(task, rows, 1);
+      improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(
+          task, batch, centroids_, seeds_.data(), found, bound_);
+      launched("improve_by_seeds");
       collect(task, rows, batch, {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
                                   static_cast<int>(tuning_.second_batch), tuning_.second_listed},
               found, last, counts + 1, refined);
+    }
     search_chosen(device_, centroids_, batch, {last, counts + 1}, nearest_.data(), refined);
     unpack_nearest(device_, nearest_.data(), batch);
   }
@@ -358,12 +385,12 @@ class Int8Filter final : public Filter {
     launched("scan");
   }
 
-  void seed(ScanTask task, const RowSketches& rows) {
-    device_.clear(seeds_.data(), seeds_.bytes());
-    task.first_tile = std::min(kSeedTiles, task.tiles) / 2;
-    task.tile_step = kSeedTiles;
-    task.tiles = std::max(1, task.tiles / kSeedTiles);
-    launch_scan<Seed>(task, {rows, seeds_.data()}, 1);
+  // The best score among one tile of centroids in `step`.
+  void seed(ScanTask task, const RowSketches& rows, int step) {
+    task.first_tile = std::min(step, task.tiles) / 2;
+    task.tile_step = step;
+    task.tiles = std::max(1, task.tiles / step);
+    launch_scan<Seed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
   }
 
   void collect(const ScanTask& task, const RowSketches& rows, const Batch& batch, const Lists& lists,
@@ -373,8 +400,8 @@ class Int8Filter final : public Filter {
     refine<<<blocks_of_warps(std::int64_t{task.most} * lists.parts), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, lists, found, refined);
     launched("refine");
-    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, found, bound_,
-                                                                                      left_over, left_over_count);
+    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, left_over,
+                                                                                      left_over_count);
     launched("find_left_over");
   }
 

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fits on a CUDA device beside the oracle: what the fits of other tests, which run on all paths, do not reach. Small
+// enough for compute-sanitizer (scripts/gpu_check.sh).
+#include "shards.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+class CudaFits : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_state().status != CudaStatus::ready) GTEST_SKIP() << cuda_state().problem;
+  }
+
+  // The same bits as the oracle's, by this filter. Returns the fit.
+  static Result expect_oracle(const Matrix& x, std::int64_t k, const char* filter, std::int64_t memory_limit = 0) {
+    Params params = params_of(k, 5, -1);
+    params.execution = on("scalar");
+    const Result expected = fit(x.view(), params);
+    params.execution = on(Path{"cuda", filter});
+    params.execution.memory_limit = memory_limit;
+    const Result got = fit(x.view(), params);
+    expect_same(got, expected);
+    for (const IterationStats& stats : got.iterations)
+      expect_ran({"cuda", filter}, stats.filter, x.cols, all_tiny(x));
+    return got;
+  }
+};
+
+TEST_F(CudaFits, EveryFilter) {
+  Random random(301);
+  for (const auto& [filter, d] : {std::pair("none", 7), std::pair("low_dim", 3), std::pair("low_dim", 40),
+                                  std::pair("int8", 20), std::pair("int8", 130)})
+    for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::outliers}) {
+      SCOPED_TRACE(::testing::Message() << filter << " d " << d << " kind " << static_cast<int>(kind));
+      expect_oracle(random_rows(kind, 300, d, random), 140, filter);
+    }
+}
+
+// Sketches of more than 1024 elements are made by blocks; with more than 16384 there are none.
+TEST_F(CudaFits, LongRows) {
+  Random random(302);
+  expect_oracle(random_rows(Kind::normal, 40, 1100, random), 9, "int8");
+  expect_oracle(random_rows(Kind::normal, 12, 16385, random), 3, "int8");
+}
+
+TEST_F(CudaFits, EveryKernel) {
+  Random random(303);
+  const Matrix x = random_rows(Kind::normal, 500, 200, random);
+  for (const std::string& kernel : cuda_kernels()) {
+    const Environment forced("FASTKMEANS_CUDA_KERNEL", kernel.c_str());
+    for (const IterationStats& stats : expect_oracle(x, 300, "int8").iterations)
+      EXPECT_EQ(stats.filter.kernel, kernel);
+  }
+  const Environment unknown("FASTKMEANS_CUDA_KERNEL", "none_such");
+  Params params = params_of(3, 1, 0);
+  params.execution = on(Path{"cuda", "int8"});
+  expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"none_such", "mma_rows_in_turn"});
+}
+
+// All rows in one place but a few: lists run over, are scanned again, and run over again.
+TEST_F(CudaFits, ListsThatRunOver) {
+  Random random(304);
+  Matrix x = random_rows(Kind::normal, 3000, 70, random);
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t j = 0; j < x.cols; ++j) x.row(i)[j] = x.row(i)[j] * 0x1p-12f + (i % 50 ? 1.0f : 100.0f);
+  const Result got = expect_oracle(x, 2500, "int8");
+  EXPECT_GT(got.iterations[0].filter.refined, 300 * x.rows);
+}
+
+// Rows that do not fit stay on the host, and cross the bus in many pieces.
+TEST_F(CudaFits, MemoryLimit) {
+  Random random(305);
+  const Matrix x = random_rows(Kind::normal, 20'000, 96, random);  // 7.7 MB
+  expect_oracle(x, 60, "int8");
+  expect_oracle(x, 60, "int8", 6 << 20);
+  expect_oracle(x, 60, "int8", 3 << 20);
+  Params params = params_of(60, 1, 0);
+  params.execution = on(Path{"cuda", "int8"});
+  params.execution.memory_limit = 1000;
+  expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"CUDA", "memory_limit"});
+}
+
+TEST_F(CudaFits, ShardsWeightsAndMetrics) {
+  Random random(306);
+  const Matrix x = random_rows(Kind::integers, 200, 30, random);
+  std::vector<std::int64_t> weights;
+  for (std::int64_t i = 0; i < x.rows; ++i) weights.push_back(draw(random, 0, 3));
+  for (const Metric* metric : {&euclidean(), &spherical()}) {
+    Params params = params_of(20, 6, 0);
+    params.execution = on("scalar");
+    const Result expected = fit_on_shards(x.view(), {x.rows}, params, *metric, weights.data())[0];
+    params.execution = on(Path{"cuda", "int8"});
+    for (const Ends& ends : {Ends{x.rows}, Ends{70, 70, x.rows}})
+      expect_same(fit_on_shards(x.view(), ends, params, *metric, weights.data())[0], expected);
+  }
+}
+
+// What initialisations ask of a shard.
+TEST_F(CudaFits, DistancesAndMasses) {
+  Random random(307);
+  const Matrix x = random_rows(Kind::normal, 500, 33, random), c = centroids_near(x, 12, random);
+  Workers workers(1, {});
+  const HostArray rows(x.view());
+  const auto ours = make_shard(rows, euclidean(), on(Path{"cuda", ""}), workers);
+  const auto oracle = make_shard(rows, euclidean(), on("scalar"), workers);
+  for (const std::int64_t first : {0, 7}) {
+    const CentroidsView some = {c.row(first), first ? 5 : 7, c.cols};
+    for (Shard* shard : {ours.get(), oracle.get()}) shard->lower_distances(some, first == 0);
+    ASSERT_EQ(ours->largest_distance(), oracle->largest_distance());
+    const Mass total = oracle->total_mass(10);
+    ASSERT_TRUE(ours->total_mass(10) == total);
+    for (const Mass mass : {Mass{0}, total / 3, total - 1}) ASSERT_EQ(ours->row_at(10, mass), oracle->row_at(10, mass));
+  }
+}
+
+TEST_F(CudaFits, InterruptAndFitAgain) {
+  Random random(308);
+  const Matrix x = random_rows(Kind::normal, 30'000, 80, random);
+  Params params = params_of(2000, 50, -1);
+  params.execution = on(Path{"cuda", "int8"});
+  int looks = 0;
+  params.execution.interrupt = [&looks] { return ++looks > 3; };
+  EXPECT_THROW(fit(x.view(), params), Interrupted);
+  expect_oracle(random_rows(Kind::normal, 200, 5, random), 9, "low_dim");
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// How CUDA assignments are cut into pieces: a pure function, tested without a device.
+#include "cuda/tuning.hpp"
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+namespace cuda = fastkmeans::cuda;
+
+constexpr cuda::DeviceLimits kH100 = {.processors = 132, .shared_memory = 227 << 10, .memory = std::int64_t{70} << 30};
+
+cuda::Problem problem(std::int64_t n, std::int64_t d, std::int64_t k) {
+  return {.n = n, .d = d, .k = k, .row_bytes = 4 * d, .converts = false};
+}
+
+TEST(CudaTuningNoOracle, FilterByDimensions) {
+  EXPECT_EQ(cuda::tune(problem(1000, 64, 10), kH100, "", "").kind, cuda::Kind::low_dim);
+  EXPECT_EQ(cuda::tune(problem(1000, 65, 10), kH100, "", "").kind, cuda::Kind::int8);
+  EXPECT_EQ(cuda::tune(problem(1000, 8, 10), kH100, "int8", "").kind, cuda::Kind::int8);
+  EXPECT_EQ(cuda::tune(problem(1000, 65, 10), kH100, "low_dim", "").kind, cuda::Kind::int8);
+  EXPECT_EQ(cuda::tune(problem(1000, 16384, 10), kH100, "", "").kind, cuda::Kind::int8);
+  EXPECT_EQ(cuda::tune(problem(1000, 16385, 10), kH100, "", "").kind, cuda::Kind::none);
+  EXPECT_EQ(cuda::tune(problem(1000, 65, 10), kH100, "none", "").kind, cuda::Kind::none);
+  expect_contains(message_of<std::runtime_error>([] { cuda::tune(problem(9, 9, 9), kH100, "fp32", ""); }),
+                  {"fp32", "none", "low_dim", "int8"});
+}
+
+// An interrupt waits for a piece: at most so many multiply-adds, but at least one tile of rows.
+TEST(CudaTuningNoOracle, PiecesAreShort) {
+  for (const std::int64_t d : {8, 128, 384, 1536, 20'000})
+    for (const std::int64_t k : {1, 1000, 131'072, 4'000'000}) {
+      const cuda::Tuning tuning = cuda::tune(problem(std::int64_t{1} << 30, d, k), kH100, "", "");
+      const bool sketched = tuning.kind == cuda::Kind::int8;
+      const double products = static_cast<double>(tuning.batch) * static_cast<double>(k) *
+                              static_cast<double>(sketched ? cuda::sketch_size(d) : d);
+      EXPECT_LE(products, tuning.batch == 128 ? 1e14 : sketched ? 1e13 : 2e11) << "d " << d << " k " << k;
+      EXPECT_EQ(tuning.batch % 128, 0);
+      EXPECT_GE(tuning.batch, 128);
+      EXPECT_GE(tuning.parts, 1);
+    }
+}
+
+TEST(CudaTuningNoOracle, FewRowsShareTheCentroidsAmongBlocks) {
+  EXPECT_EQ(cuda::tune(problem(1 << 24, 128, 1 << 17), kH100, "", "").parts, 1);
+  EXPECT_GT(cuda::tune(problem(1000, 128, 1 << 17), kH100, "", "").parts, 16);
+  EXPECT_EQ(cuda::tune(problem(1000, 128, 200), kH100, "", "").parts, 1);
+}
+
+// First rows of a piece, then rows from the host, then sketches: each step takes less, and what is left fits.
+TEST(CudaTuningNoOracle, LessMemoryTakesLess) {
+  const cuda::Problem colbert = problem(26'214'400, 128, 262'144);
+  std::int64_t before = std::numeric_limits<std::int64_t>::max();
+  for (const double gigabytes : {70.0, 17.0, 10.0, 5.0, 4.5, 1.0, 0.6}) {
+    cuda::DeviceLimits limits = kH100;
+    limits.memory = static_cast<std::int64_t>(gigabytes * 1e9);
+    const cuda::Tuning tuning = cuda::tune(colbert, limits, "", "");
+    const std::int64_t bytes = cuda::memory_of(tuning, colbert);
+    EXPECT_LE(bytes, limits.memory) << gigabytes;
+    EXPECT_LE(bytes, before);
+    before = bytes;
+    EXPECT_EQ(tuning.resident, gigabytes > 20) << gigabytes;
+    EXPECT_EQ(tuning.keep_sketches, gigabytes > 4.2) << gigabytes;
+  }
+  cuda::Tuning least = cuda::tune(colbert, kH100, "", "");
+  int steps = 0;
+  while (cuda::shrink(least)) ASSERT_LT(++steps, 100);
+  EXPECT_EQ(least.batch, 128);
+}
+
+TEST(CudaTuningNoOracle, KernelBySharedMemory) {
+  cuda::DeviceLimits small = kH100;
+  small.shared_memory = 99 << 10;  // compute capability 8.6
+  EXPECT_TRUE(cuda::tune(problem(1000, 384, 1000), kH100, "", "").rows_in_shared);
+  EXPECT_FALSE(cuda::tune(problem(1000, 1536, 1000), kH100, "", "").rows_in_shared);
+  EXPECT_TRUE(cuda::tune(problem(1000, 384, 1000), small, "", "").rows_in_shared);
+  EXPECT_FALSE(cuda::tune(problem(1000, 768, 1000), small, "", "").rows_in_shared);
+  EXPECT_FALSE(cuda::tune(problem(1000, 128, 1000), kH100, "", "mma_rows_in_turn").rows_in_shared);
+  expect_contains(
+      message_of<std::runtime_error>([&] { cuda::tune(problem(9, 1536, 9), small, "", "mma_rows_in_shared"); }),
+      {"mma_rows_in_shared", "too long"});
+  expect_contains(message_of<std::runtime_error>([] { cuda::tune(problem(9, 99, 9), kH100, "", "wgmma"); }),
+                  {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"});
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
