@@ -24,6 +24,7 @@ PACKAGES = [
     "nvidia-cuda-runtime==13.0.96",
 ]
 PARTS = ["bin/nvcc", "include/crt/host_config.h", "nvvm/bin/cicc", "lib/libcudart_static.a"]  # one of each package
+USUAL_FOLDER = "/usr/local/cuda/bin"
 
 
 def setting(environment: Mapping[str, str], config: Mapping[str, object] | None = None) -> str:
@@ -43,8 +44,10 @@ def packages(wanted: str, has_nvcc: bool, has_driver: bool) -> list[str]:
 
 def has_nvcc(environment: Mapping[str, str]) -> bool:
     """Whether CMake finds a compiler without the packages; FastkmeansCuda.cmake looks in the same places."""
-    folders = [environment.get("PATH", ""), str(Path(environment.get("CUDA_HOME", ""), "bin")), "/usr/local/cuda/bin"]
-    return "CUDACXX" in environment or shutil.which("nvcc", path=os.pathsep.join(folders)) is not None
+    folders = [environment.get("PATH", ""), USUAL_FOLDER]
+    if "CUDA_HOME" in environment:
+        folders.append(str(Path(environment["CUDA_HOME"], "bin")))
+    return "CUDACXX" in environment or shutil.which("nvcc", path=os.pathsep.join(filter(None, folders))) is not None
 
 
 def has_driver() -> bool:

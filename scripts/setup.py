@@ -20,10 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "cmake"))
-import cuda_toolkit  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cmake"))
 
+import cuda_toolkit
+
+ROOT = Path(__file__).resolve().parent.parent
 BUILD_TOOLS = ["cmake>=3.26", "ninja"]
 # What the wheel is made from. A change in any of these installs it anew.
 PACKAGE_FILES = ["pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE", "NOTICE"]
