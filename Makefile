@@ -32,7 +32,7 @@ CPP_BUILD := VENV=$(VENV) scripts/cpp_build.sh
 CTEST := $(BIN)/ctest --output-on-failure
 # Tests named ...Heavy take minutes when every access is checked.
 FAST_TESTS := GTEST_FILTER='-*Heavy*'
-CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp')
+CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 export CMAKE_ARGS
 
 .PHONY: demo test cpp-test python-test sanitize fuzz mutation bench-check lint format clean

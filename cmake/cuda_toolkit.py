@@ -12,6 +12,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,11 +44,17 @@ def packages(wanted: str, has_nvcc: bool, has_driver: bool) -> list[str]:
 
 
 def has_nvcc(environment: Mapping[str, str]) -> bool:
-    """Whether CMake finds a compiler without the packages; FastkmeansCuda.cmake looks in the same places."""
+    """Whether CMake finds a compiler, and no old one, without the packages: FastkmeansCuda.cmake looks for the same."""
+    if "CUDACXX" in environment:
+        return True
     folders = [environment.get("PATH", ""), USUAL_FOLDER]
     if "CUDA_HOME" in environment:
         folders.append(str(Path(environment["CUDA_HOME"], "bin")))
-    return "CUDACXX" in environment or shutil.which("nvcc", path=os.pathsep.join(filter(None, folders))) is not None
+    found = shutil.which("nvcc", path=os.pathsep.join(filter(None, folders)))
+    if found is None:
+        return False
+    text = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    return re.search(r"release (1[3-9]|[2-9]\d)\.", text) is not None
 
 
 def has_driver() -> bool:

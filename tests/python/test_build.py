@@ -54,13 +54,28 @@ def test_what_a_build_wants(environment: dict[str, str], config: dict[str, objec
     assert cuda_toolkit.setting(environment, config) == expected
 
 
+@pytest.mark.parametrize("hook", ["get_requires_for_build_wheel", "get_requires_for_build_editable"])
+def test_the_backend_asks_for_the_compiler(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scikit_build_core")
+    import build_backend
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    monkeypatch.setattr(cuda_toolkit, "has_nvcc", lambda environment: False)
+    for wanted, expected in [("ON", set(cuda_toolkit.PACKAGES)), ("OFF", set())]:
+        asked = getattr(build_backend, hook)({"cmake.define.FASTKMEANS_CUDA": wanted})
+        assert {name for name in asked if "nvidia" in name} == expected
+
+
 def test_a_compiler_of_the_machine_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_toolkit, "USUAL_FOLDER", str(tmp_path / "usual"))
     assert not cuda_toolkit.has_nvcc({"PATH": str(tmp_path)})
     nvcc = tmp_path / "bin" / "nvcc"
     nvcc.parent.mkdir()
-    nvcc.write_text("#!/bin/sh\n")
-    nvcc.chmod(0o755)
+    nvcc.touch(0o755)
+    nvcc.write_text("#!/bin/sh\necho Cuda compilation tools, release 11.8, V11.8.89\n")
+    assert not cuda_toolkit.has_nvcc({"PATH": f"{tmp_path}:{nvcc.parent}"})
+    nvcc.write_text("#!/bin/sh\necho Cuda compilation tools, release 13.0, V13.0.88\n")
     assert cuda_toolkit.has_nvcc({"PATH": f"{tmp_path}:{nvcc.parent}"})
     assert cuda_toolkit.has_nvcc({"CUDA_HOME": str(tmp_path)})
     assert cuda_toolkit.has_nvcc({"CUDACXX": "nvcc"})
