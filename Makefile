@@ -15,6 +15,7 @@
 #   PYTHON=python3.12         which interpreter
 #   EXTRA_PIP="torch==2.13.0" more packages for the tests: those that need an optional package run if it is there
 #   CXX_TESTS=0               skip the C++ tests
+#   FASTKMEANS_CUDA=AUTO      or ON, OFF: whether the CUDA kernels are built (AUTO: where there is a compiler for them)
 #   CMAKE_ARGS, PYTEST_ARGS, ARGS   passed on
 
 PYTHON ?= python3
@@ -31,7 +32,7 @@ CPP_BUILD := VENV=$(VENV) scripts/cpp_build.sh
 CTEST := $(BIN)/ctest --output-on-failure
 # Tests named ...Heavy take minutes when every access is checked.
 FAST_TESTS := GTEST_FILTER='-*Heavy*'
-CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp')
+CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 export CMAKE_ARGS
 
 .PHONY: demo test cpp-test python-test sanitize fuzz mutation bench-check lint format clean
@@ -60,9 +61,9 @@ python-test:
 
 sanitize:
 	@$(SETUP) --googletest
-	$(CPP_BUILD) build/asan -DFASTKMEANS_SANITIZE=address,undefined
+	$(CPP_BUILD) build/asan -DFASTKMEANS_CUDA=OFF -DFASTKMEANS_SANITIZE=address,undefined
 	$(FAST_TESTS) $(CTEST) --test-dir build/asan
-	$(CPP_BUILD) build/tsan -DFASTKMEANS_SANITIZE=thread
+	$(CPP_BUILD) build/tsan -DFASTKMEANS_CUDA=OFF -DFASTKMEANS_SANITIZE=thread
 	$(FAST_TESTS) $(CTEST) --test-dir build/tsan
 
 fuzz:

@@ -27,7 +27,7 @@ from .run import Settings, race
 LIMIT = 1.15  # a new time over the old one that fails
 REPS = 15  # pairs for a median that one hiccup of the machine does not move
 BUILDS = ROOT / "build" / "bench-check"  # kept: a baseline is built once, the tree only where it changed
-BUILD_VARIABLES = ["CXX", "CXXFLAGS", "CMAKE_ARGS", "FASTKMEANS_WHEEL_VERSION"]
+BUILD_VARIABLES = ["CXX", "CXXFLAGS", "CMAKE_ARGS", "FASTKMEANS_WHEEL_VERSION", "FASTKMEANS_CUDA"]
 
 
 def last_measured() -> str:

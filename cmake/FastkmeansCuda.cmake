@@ -11,24 +11,62 @@ endif()
 if(wanted STREQUAL "")
   set(wanted AUTO)
 endif()
+if(NOT wanted MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "FASTKMEANS_CUDA is '${wanted}'; it must be AUTO, ON or OFF")
+endif()
+
+# An older one must not break a build that did not ask for CUDA.
+function(fastkmeans_check_nvcc ok file)
+  execute_process(COMMAND ${file} --version OUTPUT_VARIABLE text ERROR_QUIET)
+  if(NOT text MATCHES "release (1[3-9]|[2-9][0-9])\\.")
+    set(${ok} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+
+# Sets CMAKE_CUDA_COMPILER, if there is one: what CMake or CUDACXX name, or nvcc where it usually lies, or that of the
+# packages from PyPI (cuda_toolkit.py) in the environment that builds.
+function(fastkmeans_find_nvcc)
+  if(CMAKE_CUDA_COMPILER)
+    return()
+  endif()
+  if(DEFINED ENV{CUDACXX})
+    set(FASTKMEANS_NVCC "$ENV{CUDACXX}")
+  endif()
+  find_program(FASTKMEANS_NVCC nvcc HINTS "$ENV{CUDA_HOME}/bin" PATHS /usr/local/cuda/bin
+               VALIDATOR fastkmeans_check_nvcc)
+  if(NOT FASTKMEANS_NVCC)
+    set(python python3)
+    if(Python_EXECUTABLE)  # the one that scikit-build-core runs in
+      set(python ${Python_EXECUTABLE})
+    endif()
+    execute_process(COMMAND ${python} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/cuda_toolkit.py OUTPUT_VARIABLE toolkit
+                    OUTPUT_STRIP_TRAILING_WHITESPACE)
+    find_program(FASTKMEANS_NVCC nvcc PATHS "${toolkit}/bin" NO_DEFAULT_PATH VALIDATOR fastkmeans_check_nvcc)
+  endif()
+  if(NOT FASTKMEANS_NVCC)
+    return()
+  endif()
+  set(CMAKE_CUDA_COMPILER "${FASTKMEANS_NVCC}" PARENT_SCOPE)
+  # nvcc looks for its libraries in lib64, and those packages have lib: for the programs by which CMake learns what nvcc
+  # links. Our own links then go by what it learnt.
+  get_filename_component(toolkit "${FASTKMEANS_NVCC}" DIRECTORY)
+  if(EXISTS "${toolkit}/../lib/libcudart_static.a")
+    set(ENV{NVCC_APPEND_FLAGS} "$ENV{NVCC_APPEND_FLAGS} -L${toolkit}/../lib")
+  endif()
+endfunction()
 
 set(FASTKMEANS_HAS_CUDA OFF)
 if(NOT wanted STREQUAL "OFF")
-  # The compiler of the PyPI packages (pyproject.toml) stands in the environment that builds.
-  execute_process(COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/cuda_toolkit.py OUTPUT_VARIABLE wheel_toolkit
-                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
-    find_program(FASTKMEANS_NVCC nvcc HINTS "$ENV{CUDA_HOME}/bin" "${wheel_toolkit}/bin" PATHS /usr/local/cuda/bin)
-    if(FASTKMEANS_NVCC)
-      set(CMAKE_CUDA_COMPILER "${FASTKMEANS_NVCC}")
-    endif()
-  endif()
-  include(CheckLanguage)
-  if(CMAKE_CUDA_COMPILER OR DEFINED ENV{CUDACXX})
+  fastkmeans_find_nvcc()
+  if(CMAKE_CUDA_COMPILER)
     set(FASTKMEANS_HAS_CUDA ON)
-  elseif(NOT wanted STREQUAL "AUTO")
-    message(FATAL_ERROR "FASTKMEANS_CUDA=${wanted}, and no CUDA compiler: put nvcc 13 on the PATH, or install the "
-                        "packages that scripts/setup.py --cuda installs")
+    # One host compiler, and so one standard library, for all objects.
+    if(NOT DEFINED CMAKE_CUDA_HOST_COMPILER AND NOT DEFINED ENV{CUDAHOSTCXX})
+      set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
+    endif()
+  elseif(wanted STREQUAL "ON")
+    message(FATAL_ERROR "FASTKMEANS_CUDA=ON, and no CUDA compiler: put nvcc 13.0 on the PATH, name it in CUDACXX, or "
+                        "install the packages that python3 cmake/cuda_toolkit.py --packages prints")
   endif()
 endif()
 message(STATUS "fastkmeans: CUDA kernels ${FASTKMEANS_HAS_CUDA} (FASTKMEANS_CUDA=${wanted})")

@@ -20,12 +20,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cmake"))
+
+import cuda_toolkit
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_TOOLS = ["cmake>=3.26", "ninja"]
 # What the wheel is made from. A change in any of these installs it anew.
 PACKAGE_FILES = ["pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE", "NOTICE"]
-PACKAGE_FOLDERS = ["cmake", "include", "src", "python"]
-PACKAGE_VARIABLES = ["FASTKMEANS_WHEEL_VERSION", "CXX", "CXXFLAGS", "CMAKE_ARGS"]
+PACKAGE_FOLDERS = ["cmake", "include", "licenses", "src", "python"]
+PACKAGE_VARIABLES = ["FASTKMEANS_WHEEL_VERSION", "FASTKMEANS_CUDA", "CUDACXX", "CXX", "CXXFLAGS", "CMAKE_ARGS"]
 
 
 def say(message: str) -> None:
@@ -173,6 +177,8 @@ def main() -> None:
     pyproject = environment.project()
     project = pyproject["project"]
     wanted = [*BUILD_TOOLS, *pyproject["build-system"]["requires"], *project["dependencies"]]
+    if options.package or options.googletest:
+        wanted += cuda_toolkit.packages_here()
     for extra in filter(None, options.extras.split(",")):
         wanted += project["optional-dependencies"][extra]
     environment.require(list(dict.fromkeys(wanted + options.extra_pip.split())))
