@@ -47,12 +47,14 @@ int number_of(const std::string& device) { return std::atoi(device.c_str() + kCu
 std::unique_ptr<Shard> plain_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                    Workers& workers) {
 #if FASTKMEANS_CUDA
-  if (rows.place() == Place::device) return cuda::make_shard(rows.batch(0, 0).cuda_device, rows, metric, execution, workers);
+  if (rows.place() == Place::device)
+    return cuda::make_shard(rows.batch(0, 0).cuda_device, rows, metric, execution, workers);
   if (execution.device.starts_with("cuda"))
     return cuda::make_shard(number_of(chosen_device(execution.device)), rows, metric, execution, workers);
 #endif
   const cpu::Isa& isa = cpu::choose(execution.isa);
-  return isa.kernels ? cpu::make_shard(isa, rows, metric, execution, workers) : make_scalar_shard(rows, metric, workers);
+  return isa.kernels ? cpu::make_shard(isa, rows, metric, execution, workers)
+                     : make_scalar_shard(rows, metric, workers);
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ namespace fastkmeans {
 
 class Workers;
 
-// Where a call computes, "cpu" or "cuda:N": what the execution asks for; if it names nothing, where the data lie, and for
-// host data a CUDA device if the work is worth it. std::invalid_argument: data on another device.
+// Where a call computes, "cpu" or "cuda:N": what the execution asks for; if it names nothing, where the data lie, and
+// for host data a CUDA device if the work is worth it. std::invalid_argument: data on another device.
 // std::runtime_error: it cannot be had.
 std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution);
 
@@ -21,8 +21,8 @@ std::string device_for(const MatrixView& x, std::int64_t k, const Execution& exe
 std::unique_ptr<Source> make_source(const MatrixView& x, const Execution& execution, Workers& workers);
 
 // A shard of these rows. execution.device: as device_for() says, "" being "cpu"; its instruction set "":
-// FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its assignments is checked. The arguments
-// must outlive it.
+// FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its
+// assignments is checked. The arguments must outlive it.
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                   Workers& workers);
 

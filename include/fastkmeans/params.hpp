@@ -14,8 +14,9 @@ namespace fastkmeans {
 
 // How to compute: changes speed and memory, never a bit of the result.
 struct Execution {
-  // Where: "cpu"; "cuda" (the device of the data if it is there, else the first that we support), "cuda:1", ...; "": a CUDA
-  // device if there is one that we support and the work is worth it, else the CPU. Data on a device is computed there.
+  // Where: "cpu"; "cuda" (the device of the data if it is there, else the first that we support), "cuda:1", ...; "": a
+  // CUDA device if there is one that we support and the work is worth it, else the CPU. Data on a device is computed
+  // there.
   std::string device;
   std::int64_t memory_limit = 0;  // most bytes of device memory, beside the caller's data; 0: what is free
   void* cuda_stream = nullptr;    // the stream (cudaStream_t) in which data on a device was last written

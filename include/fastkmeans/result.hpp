@@ -15,9 +15,9 @@ struct FilterStats {
   // Which scores: fp32, low_dim (fp32, few dimensions), int8; int8+fp32, low_dim+fp32: that was begun, turned out
   // dearer than expected, and fp32 finished; none: distances alone.
   std::string_view filter = "none";
-  std::int64_t scored = 0;    // pairs of row and centroid that were scored; the others were skipped by bounds
-  std::int64_t refined = 0;   // pairs whose distance was computed, since the score could not exclude them
-  std::string_view isa = "";  // the instruction set that ran, one of instruction_sets(), or cuda
+  std::int64_t scored = 0;       // pairs of row and centroid that were scored; the others were skipped by bounds
+  std::int64_t refined = 0;      // pairs whose distance was computed, since the score could not exclude them
+  std::string_view isa = "";     // the instruction set that ran, one of instruction_sets(), or cuda
   std::string_view kernel = "";  // with CUDA, of the scores: one of cuda_kernels(), or "" where there is no choice
 };
 

@@ -88,7 +88,7 @@ void accumulate(Device& device, RowsView rows, std::int64_t count, const std::in
                 const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
   if (count == 0) return;
   move_changed<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(rows, count, from, to, weights,
-                                                                                     scale, sums);
+                                                                                      scale, sums);
   launched("move_changed");
 }
 
@@ -96,8 +96,8 @@ void relocate(Device& device, RowsView rows, std::int64_t count, const std::int6
               const std::int32_t* to, const std::int64_t* weights, const ScaleView& scale, const SumsView& sums,
               std::int32_t* labels) {
   if (count == 0) return;
-  move_relocated<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
-      rows, count, numbers, from, to, weights, scale, sums, labels);
+  move_relocated<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(rows, count, numbers, from, to,
+                                                                                        weights, scale, sums, labels);
   launched("move_relocated");
 }
 

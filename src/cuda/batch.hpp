@@ -15,10 +15,10 @@ struct Batch {
   RowsView rows;
   std::int64_t first;
   int count;
-  const std::uint8_t* states;     // RowState
-  const std::int32_t* previous;   // labels that were good before, or null
-  std::int32_t* labels;           // out
-  float* distances;               // out: D as stored
+  const std::uint8_t* states;    // RowState
+  const std::int32_t* previous;  // labels that were good before, or null
+  std::int32_t* labels;          // out
+  float* distances;              // out: D as stored
 };
 
 // Centroids of an assignment: (k, d) device memory; tiny: all are below kTinyBelow.

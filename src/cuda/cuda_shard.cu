@@ -228,9 +228,7 @@ class CudaShard final : public Shard {
     std::optional<OnDevice> current_;
   };
 
-  std::int64_t row_bytes() const {
-    return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_);
-  }
+  std::int64_t row_bytes() const { return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_); }
 
   // Where there is no memory for all rows, they stay on the host.
   void hold_rows(bool resident) {
@@ -270,9 +268,7 @@ class CudaShard final : public Shard {
     tiny_ = are_tiny(centroids_.data(), centroids_.size());
   }
 
-  Centroids view() const {
-    return {centroids_.data(), static_cast<int>(k_), static_cast<int>(d_), tiny_};
-  }
+  Centroids view() const { return {centroids_.data(), static_cast<int>(k_), static_cast<int>(d_), tiny_}; }
 
   // The filter for rows that have one, made when it is first needed. With too little memory it gets less, and the rows
   // go back to the host if they must.
@@ -282,8 +278,7 @@ class CudaShard final : public Shard {
     const std::int64_t held = resident_ ? n_ * row_bytes() : 0;
     // Beside what is here already: sums and sketches of the centroids.
     const std::int64_t centroids = k_ * (16 * d_ + sketch_size(d_) + 64);
-    tuning_ = tune(problem,
-                   {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
+    tuning_ = tune(problem, {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
                    forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     for (;;) {
       try {
@@ -344,9 +339,8 @@ class CudaShard final : public Shard {
   }
 
   void accumulate_batch(std::int64_t first, std::int64_t count, RowsView rows) {
-    cuda::accumulate(device_, rows, count, assignments_ == 1 ? nullptr : before_.data() + first,
-                     labels_.data() + first, weights_.data() ? weights_.data() + first : nullptr, scale_->view(),
-                     sums_->view());
+    cuda::accumulate(device_, rows, count, assignments_ == 1 ? nullptr : before_.data() + first, labels_.data() + first,
+                     weights_.data() ? weights_.data() + first : nullptr, scale_->view(), sums_->view());
   }
 
   // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
@@ -443,27 +437,27 @@ class CudaShard final : public Shard {
   Workers& workers_;
   std::int64_t n_, d_, k_ = 0;
   Device device_;
-  DeviceBuffer<std::int64_t> weights_;       // (n), or none
+  DeviceBuffer<std::int64_t> weights_;  // (n), or none
   std::unique_ptr<Rows> store_;
-  bool resident_ = false;                    // rows from the host that stay on the device
+  bool resident_ = false;  // rows from the host that stay on the device
   std::optional<RowFacts> facts_;
   Tuning tuning_ = {};
-  std::unique_ptr<Filter> filter_, exact_;   // the planned one; all distances, for tiny centroids
-  DeviceBuffer<float> centroids_, next_;     // (k, d)
-  bool tiny_ = false;                        // all centroids are
+  std::unique_ptr<Filter> filter_, exact_;      // the planned one; all distances, for tiny centroids
+  DeviceBuffer<float> centroids_, next_;        // (k, d)
+  bool tiny_ = false;                           // all centroids are
   DeviceBuffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
-  DeviceBuffer<float> distances_;            // (n) D as stored
-  int assignments_ = 0;                      // of this run
-  bool pending_ = false;                     // one was asked for, and is not begun
+  DeviceBuffer<float> distances_;               // (n) D as stored
+  int assignments_ = 0;                         // of this run
+  bool pending_ = false;                        // one was asked for, and is not begun
   std::optional<Scale> scale_;
   std::int64_t total_weight_ = 0;
   bool two_limbs_ = false;
-  std::optional<Sums> sums_, total_;         // of the own rows; of all shards', where there are more
+  std::optional<Sums> sums_, total_;  // of the own rows; of all shards', where there are more
   std::optional<Summaries> summaries_;
   Summary summary_ = {};
-  bool fetched_ = false;                     // summary_ is that of the last assignment
-  std::vector<float> shifts_;                // (k)
-  std::string_view name_, kernel_;            // of what the last assignment used
+  bool fetched_ = false;            // summary_ is that of the last assignment
+  std::vector<float> shifts_;       // (k)
+  std::string_view name_, kernel_;  // of what the last assignment used
   Assigned assigned_;
   Updated updated_;
 };

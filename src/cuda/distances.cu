@@ -7,8 +7,8 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTogether = 4;      // centroids whose elements are on their way at once
-constexpr int kPart = 1 << 10;     // centroids that a warp takes: few rows must not leave the device idle
+constexpr int kTogether = 4;    // centroids whose elements are on their way at once
+constexpr int kPart = 1 << 10;  // centroids that a warp takes: few rows must not leave the device idle
 
 // The nearest of the centroids [begin, end), by a warp.
 __device__ Best search(const float* row, const Centroids& centroids, int begin, int end, float factor) {
@@ -142,7 +142,7 @@ void center_shifts(Device& device, const float* a, const Centroids& b, float* ou
 void lower_distances(Device& device, const Centroids& added, RowsView rows, std::int64_t count,
                      const std::uint8_t* states, bool first, float* distances) {
   lower_kernel<<<blocks_of_warps(device, count), kThreads, 0, device.stream()>>>(added, rows, count, states, first,
-                                                                                device.stop(), distances);
+                                                                                 device.stop(), distances);
   launched("lower_distances");
 }
 

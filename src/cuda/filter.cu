@@ -30,9 +30,9 @@ class Collect {
  public:
   struct Output {
     RowSketches rows;
-    const float* reach;      // of each row of the batch: the distance to beat, and the row's error
-    std::int32_t* lists;     // (parts, list_rows, listed)
-    std::int32_t* counts;    // (parts, list_rows); more than `listed`: the list ran over
+    const float* reach;    // of each row of the batch: the distance to beat, and the row's error
+    std::int32_t* lists;   // (parts, list_rows, listed)
+    std::int32_t* counts;  // (parts, list_rows); more than `listed`: the list ran over
     int list_rows, listed;
   };
 
@@ -97,8 +97,8 @@ class Collect {
         if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
       const int at = tile * kTile + place_.column(chosen / 2, chosen % 2), c = centroids_.order[at];
-      if (c < 0 || product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at],
-                                           inverse))
+      if (c < 0 ||
+          product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at], inverse))
         continue;
       const int slot = atomicAdd(&row.candidates, 1);
       if (slot < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + slot] = c;
@@ -213,7 +213,7 @@ __global__ void upper_bounds(const Batch batch, const Centroids centroids, const
 
 // The same for rows that are scanned again: D to the seed, if that is nearer.
 __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const Centroids centroids,
-                                      const Integer* seeds, const Found found, const FilterBound bound) {
+                                 const Integer* seeds, const Found found, const FilterBound bound) {
   const int rows = rows_of(task);
   for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
     const int i = row_at(task, static_cast<int>(place));
@@ -332,14 +332,14 @@ class Int8Filter final : public Filter {
       seed(task, rows, kSeedTiles);
     }
     const Found found = {nearest_.data(), rows.errors, reach_.data()};
-    upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
+    upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(batch, centroids_, seeds_.data(),
+                                                                                  task.centroids.order, found, bound_);
     launched("upper_bounds");
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     std::int32_t* const counts = left_over_counts_.data();
-    collect(task, rows, batch, {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch),
-                                tuning_.listed},
-            found, left_over_.data(), counts, refined);
+    collect(task, rows, batch,
+            {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch), tuning_.listed}, found,
+            left_over_.data(), counts, refined);
     // Rows whose lists ran over: again, against the best score of all centroids. How many there are the host never
     // learns: launches that find none end at once.
     task.chosen = left_over_.data();
@@ -349,11 +349,12 @@ class Int8Filter final : public Filter {
     device_.clear(seeds_.data(), seeds_.bytes());
     for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most) {
       seed(task, rows, 1);
-      improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(
-          task, batch, centroids_, seeds_.data(), found, bound_);
+      improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_,
+                                                                                      seeds_.data(), found, bound_);
       launched("improve_by_seeds");
-      collect(task, rows, batch, {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
-                                  static_cast<int>(tuning_.second_batch), tuning_.second_listed},
+      collect(task, rows, batch,
+              {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
+               static_cast<int>(tuning_.second_batch), tuning_.second_listed},
               found, last, counts + 1, refined);
     }
     search_chosen(device_, centroids_, batch, {last, counts + 1}, nearest_.data(), refined);
@@ -361,9 +362,7 @@ class Int8Filter final : public Filter {
   }
 
  private:
-  int shared_bytes() const {
-    return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.rows_in_shared));
-  }
+  int shared_bytes() const { return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.rows_in_shared)); }
 
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
@@ -395,13 +394,13 @@ class Int8Filter final : public Filter {
 
   void collect(const ScanTask& task, const RowSketches& rows, const Batch& batch, const Lists& lists,
                const Found& found, std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
-    launch_scan<Collect>(
-        task, {rows, found.reach, lists.lists, lists.counts, lists.list_rows, lists.listed}, lists.parts);
+    launch_scan<Collect>(task, {rows, found.reach, lists.lists, lists.counts, lists.list_rows, lists.listed},
+                         lists.parts);
     refine<<<blocks_of_warps(std::int64_t{task.most} * lists.parts), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, lists, found, refined);
     launched("refine");
     find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, left_over,
-                                                                                      left_over_count);
+                                                                                       left_over_count);
     launched("find_left_over");
   }
 

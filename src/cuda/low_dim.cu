@@ -9,8 +9,8 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 2;                  // of a thread: each centroid is read from shared memory once for both
-constexpr int kSharedValues = 8 << 10;    // of centroids, in shared memory at a time: 32 KiB
+constexpr int kRows = 2;                // of a thread: each centroid is read from shared memory once for both
+constexpr int kSharedValues = 8 << 10;  // of centroids, in shared memory at a time: 32 KiB
 
 // What the kernel reads of the centroids: less the centre, in rows of kDims, padded with zeros.
 __global__ void describe_centroids(const Centroids centroids, const float* centre, FilterBound bound, int dims,
@@ -63,8 +63,8 @@ template <int kDims>
 __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroids, const Batch batch,
                                                         const float* centre, const float* values, const float* starts,
                                                         const FilterBound::LowDim bound, Integer* nearest,
-                                                        std::int32_t* left_over,
-                                                        std::int32_t* left_over_count, Integer* refined) {
+                                                        std::int32_t* left_over, std::int32_t* left_over_count,
+                                                        Integer* refined) {
   constexpr int kChunk = kSharedValues / kDims;
   __shared__ __align__(16) float shared[kSharedValues];
   __shared__ float shared_starts[kChunk];
@@ -125,8 +125,7 @@ __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroid
     const float distance = bad ? 0.0f : thread_distance(batch.rows.row(i), centroids.row(label), centroids.d);
     nearest[i] = packed({distance, label});
     pairs += !bad;
-    if (!bad && !(second[r] < threshold(distance, sq_norm[r], bound)))
-      left_over[atomicAdd(left_over_count, 1)] = i;
+    if (!bad && !(second[r] < threshold(distance, sq_norm[r], bound))) left_over[atomicAdd(left_over_count, 1)] = i;
   }
   pairs = __reduce_add_sync(kAll, pairs);
   if (lane_id() == 0) atomicAdd(refined, static_cast<Integer>(pairs));
@@ -136,7 +135,10 @@ class LowDim final : public Filter {
  public:
   LowDim(Device& device, std::int64_t k, std::int64_t d, std::int64_t most, DeviceBuffer<float> centre)
       : device_(device),
-        dims_(d <= 8 ? 8 : d <= 16 ? 16 : d <= 32 ? 32 : 64),
+        dims_(d <= 8    ? 8
+              : d <= 16 ? 16
+              : d <= 32 ? 32
+                        : 64),
         centre_(std::move(centre)),
         values_(device, k * dims_),
         starts_(device, k),

@@ -70,8 +70,8 @@ __global__ void update(const SumsView sums, const ScaleView scale, const float* 
 
 void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t count, std::int64_t d) {
   if (metric.keeps_rows() || count == 0) return;
-  to_length_one<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
-      rows, count, static_cast<int>(d), magnitude_limit_bits(d));
+  to_length_one<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(rows, count, static_cast<int>(d),
+                                                                                       magnitude_limit_bits(d));
   launched("to_length_one");
 }
 

@@ -24,7 +24,8 @@ struct RowsView {
 class Rows {
  public:
   virtual ~Rows() = default;
-  // For all rows in turn, `count` rows from `first` on at a time, at most `most`: visit launches kernels that read them.
+  // For all rows in turn, `count` rows from `first` on at a time, at most `most`: visit launches kernels that read
+  // them.
   using Visit = std::function<void(std::int64_t first, std::int64_t count, RowsView rows)>;
   virtual void each_batch(std::int64_t most, const Visit& visit) = 0;
   // These rows (host memory), (count, d) in device memory.

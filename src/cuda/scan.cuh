@@ -14,25 +14,25 @@
 namespace fastkmeans::cuda {
 
 // Four warps, 2 x 2, of 64 rows x 64 centroids each: 128 sums a thread, so that two blocks fit a multiprocessor and one
-// computes while the other looks at its sums. (Eight warps of 64 x 32 took 12 % longer on an H100: they read half as much
-// again of shared memory.)
+// computes while the other looks at its sums. (Eight warps of 64 x 32 took 12 % longer on an H100: they read half as
+// much again of shared memory.)
 inline constexpr int kScanThreads = 128;
 inline constexpr int kWarpColumns = 64;
-inline constexpr int kTogetherSteps = 2;              // steps between two barriers
-inline constexpr int kStages = 2 * kTogetherSteps;    // steps in shared memory: these are used, the others arrive
-inline constexpr int kStepBytes = kTile * kGranule;   // of 128 sketches
+inline constexpr int kTogetherSteps = 2;               // steps between two barriers
+inline constexpr int kStages = 2 * kTogetherSteps;     // steps in shared memory: these are used, the others arrive
+inline constexpr int kStepBytes = kTile * kGranule;    // of 128 sketches
 inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
 
 struct ScanTask {
-  const std::int8_t* rows;       // sketches
-  const std::int32_t* chosen;    // which of them, or null: all, in order
-  const std::int32_t* count;     // how many, device memory; null: `most`
-  int skipped;                   // of the chosen, before the first of this launch
-  int most;                      // rows of this launch
+  const std::int8_t* rows;     // sketches
+  const std::int32_t* chosen;  // which of them, or null: all, in order
+  const std::int32_t* count;   // how many, device memory; null: `most`
+  int skipped;                 // of the chosen, before the first of this launch
+  int most;                    // rows of this launch
   CentroidSketches centroids;
   int size;
-  int first_tile, tile_step;     // which tiles of centroids
-  int tiles;                     // how many of them
+  int first_tile, tile_step;  // which tiles of centroids
+  int tiles;                  // how many of them
 };
 
 // Rows of this launch.
@@ -66,7 +66,8 @@ template <bool kAdd>
 __device__ void multiply(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   if constexpr (kAdd)
     asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
         : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   else
@@ -96,7 +97,6 @@ struct ThreadPlace {
   __device__ int row(int r, int half) const { return 64 * warp_row + 16 * r + lane / 4 + 8 * half; }
   __device__ int column(int c, int odd) const { return kWarpColumns * warp_column + 8 * c + 2 * (lane % 4) + odd; }
 };
-
 
 // What a lane brings to ldmatrix: rows of A by 16, of B by 16 (two n8 tiles).
 struct LanePlace {
@@ -173,14 +173,13 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
         next_step = 0;
         ++next_tile;
       }
-      const std::int8_t* q = task.centroids.q +
-                             (static_cast<std::int64_t>(tile) * kTile + sketch) * task.size + step * kGranule +
-                             16 * piece;
+      const std::int8_t* q = task.centroids.q + (static_cast<std::int64_t>(tile) * kTile + sketch) * task.size +
+                             step * kGranule + 16 * piece;
       const std::uint32_t to = shared_address(centroid_steps + (at % kStages) * kStepBytes);
 #pragma unroll
       for (int i = 0; i < kBrought; ++i)
-        copy_async(to + place_in_step(sketch + kApart * i, piece), q + static_cast<std::int64_t>(kApart * i) * task.size,
-                   true);
+        copy_async(to + place_in_step(sketch + kApart * i, piece),
+                   q + static_cast<std::int64_t>(kApart * i) * task.size, true);
       if constexpr (!kResident) bring_rows(step, row_steps + (at % kStages) * kStepBytes);
     }
   };

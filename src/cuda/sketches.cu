@@ -20,8 +20,8 @@ constexpr int kLongestForWarps = 1024;  // a row in the shared memory of a warp;
 // The threads that make one sketch: a warp, or a block. work: what they share.
 template <int kThreads>
 struct Group {
-  float* y;         // (size)
-  float* partial;   // (kThreads / kWarp), for blocks
+  float* y;        // (size)
+  float* partial;  // (kThreads / kWarp), for blocks
   int thread;
 
   __device__ void sync() const {
@@ -233,8 +233,7 @@ __global__ void tile_scales(const std::int32_t* order, const float* largest, Til
   const std::int32_t c = order[blockIdx.x * kTile + threadIdx.x];
   if (c >= 0) atomicMax(&most, __float_as_uint(largest[c]));
   __syncthreads();
-  if (threadIdx.x == 0)
-    tiles[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
+  if (threadIdx.x == 0) tiles[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
 }
 
 template <int kThreads>

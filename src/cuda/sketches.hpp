@@ -9,9 +9,9 @@
 
 namespace fastkmeans::cuda {
 
-inline constexpr int kTile = 128;     // centroids, and rows, of a block of the scan
-inline constexpr int kGranule = 64;   // sizes of sketches are multiples of it: a step of the scan
-inline constexpr int kLevels = 127;   // of a sketch's elements
+inline constexpr int kTile = 128;    // centroids, and rows, of a block of the scan
+inline constexpr int kGranule = 64;  // sizes of sketches are multiples of it: a step of the scan
+inline constexpr int kLevels = 127;  // of a sketch's elements
 // Sketches so long are none: scores stay below 2^28 (docs/algorithm.md section 6.3).
 inline constexpr std::int64_t kLongestSketch = 16384;
 
@@ -19,19 +19,19 @@ inline constexpr std::int64_t kLongestSketch = 16384;
 inline constexpr float kFarAway = 1e38f;
 
 struct RowSketches {
-  std::int8_t* q;        // (n, size)
-  float* half_inverse;   // (n) 1 / (2 scale); infinite: the scale is 0
-  float* sq_norms;       // (n) |scale q|^2 less 2^-20 of it, rounded down
-  float* errors;         // (n) rounded up
+  std::int8_t* q;       // (n, size)
+  float* half_inverse;  // (n) 1 / (2 scale); infinite: the scale is 0
+  float* sq_norms;      // (n) |scale q|^2 less 2^-20 of it, rounded down
+  float* errors;        // (n) rounded up
 };
 
 // Centroids in the order of their lengths, tile by tile. All of a tile have one scale.
 struct CentroidSketches {
-  const std::int8_t* q;          // (tiles * kTile, size)
-  const std::int32_t* order;     // (tiles * kTile) the centroid at each place, or -1
+  const std::int8_t* q;            // (tiles * kTile, size)
+  const std::int32_t* order;       // (tiles * kTile) the centroid at each place, or -1
   const float *sq_norms, *errors;  // (tiles * kTile) as of rows
   const struct TileInfo* tiles;
-  int count;                     // tiles
+  int count;  // tiles
 };
 struct TileInfo {
   float inverse_scale;  // 1 / scale; infinite: the scale is 0

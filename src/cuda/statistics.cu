@@ -30,8 +30,8 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
     most = largest_of_lanes(most);
     const bool bad = most >= limit;
     if (lane_id() == 0) {
-      states[first + i] = static_cast<std::uint8_t>((bad ? kBadRow : 0) |
-                                                    (most < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
+      states[first + i] =
+          static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
       if (bad) {
         atomicAdd(&found->bad, Integer{1});
         atomicMin(&found->first_bad, static_cast<Integer>(first + i));
@@ -78,8 +78,7 @@ __global__ void median(const float* rows, int count, int d, std::uint32_t limit,
   if (!valid) return;
   int before = 0;
   for (int other = 0; other < count; ++other)
-    if (magnitude_bits(column[other]) < limit)
-      before += column[other] < mine || (column[other] == mine && other < i);
+    if (magnitude_bits(column[other]) < limit) before += column[other] < mine || (column[other] == mine && other < i);
   if (before == all / 2) out[j] = mine;
 }
 
@@ -134,9 +133,8 @@ Moments moments_of_device(Device& device, const MatrixView& x) {
 }
 
 void central_row(Device& device, const float* rows, std::int64_t count, std::int64_t d, float* out) {
-  median<<<static_cast<unsigned>(d), kCentreRows, 0, device.stream()>>>(rows, static_cast<int>(count),
-                                                                        static_cast<int>(d), magnitude_limit_bits(d),
-                                                                        out);
+  median<<<static_cast<unsigned>(d), kCentreRows, 0, device.stream()>>>(
+      rows, static_cast<int>(count), static_cast<int>(d), magnitude_limit_bits(d), out);
   launched("median");
 }
 

@@ -74,15 +74,14 @@ __global__ void count_empty_kernel(const Integer* counts, std::int64_t k, Summar
        c += static_cast<std::int64_t>(gridDim.x) * kThreads)
     empty += counts[c] == 0;
   empty = __reduce_add_sync(kAll, empty);
-  if (lane_id() == 0 && empty)
-    atomicAdd(reinterpret_cast<Integer*>(&summary->empty), static_cast<Integer>(empty));
+  if (lane_id() == 0 && empty) atomicAdd(reinterpret_cast<Integer*>(&summary->empty), static_cast<Integer>(empty));
 }
 
 }  // namespace
 
 Summaries::Summaries(Device& device, std::int64_t k)
-    : device_(device), memory_(device, static_cast<std::int64_t>(sizeof(Summary)) +
-                                           k * static_cast<std::int64_t>(sizeof(float))) {
+    : device_(device),
+      memory_(device, static_cast<std::int64_t>(sizeof(Summary)) + k * static_cast<std::int64_t>(sizeof(float))) {
   clear();
 }
 

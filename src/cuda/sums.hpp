@@ -15,7 +15,7 @@ using Integer = unsigned long long;  // what CUDA's atomics take for 64 bits
 static_assert(sizeof(Integer) == sizeof(std::uint64_t));
 
 struct SumsView {
-  Integer *hi, *lo;           // (k, d); lo null with one limb
+  Integer *hi, *lo;            // (k, d); lo null with one limb
   Integer *weights, *members;  // (k); members null where all rows count once: weights are the same
   int k, d;
   FASTKMEANS_BOTH Integer* counts() const { return members ? members : weights; }

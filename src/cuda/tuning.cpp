@@ -7,14 +7,14 @@
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr std::int64_t kTile = 128;         // rows, and centroids, of a block of the scan
-constexpr std::int64_t kGranule = 64;       // elements of a step
-constexpr std::int64_t kStages = 4;         // steps in flight
+constexpr std::int64_t kTile = 128;    // rows, and centroids, of a block of the scan
+constexpr std::int64_t kGranule = 64;  // elements of a step
+constexpr std::int64_t kStages = 4;    // steps in flight
 constexpr std::int64_t kLongestSketch = 16384;
 constexpr std::int64_t kMostLowDim = 64;
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
-constexpr double kMostProducts = 1e13;      // int8, 100 T a second
-constexpr double kMostTerms = 2e11;         // of D and of few dimensions, 2 T a second
+constexpr double kMostProducts = 1e13;        // int8, 100 T a second
+constexpr double kMostTerms = 2e11;           // of D and of few dimensions, 2 T a second
 constexpr std::int64_t kMostBatch = 1 << 18;  // more rows fill no device better
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
@@ -22,7 +22,7 @@ constexpr std::int64_t kBlocksPerProcessor = 8;
 // Candidates of a row: token embeddings leave 1 to 20 (docs/performance.md), with long tails. Rows with more are
 // scanned once more against what they found by then.
 constexpr int kListed = 64, kSecondListed = 128;
-constexpr int kSecondParts = 8;             // few rows are left: blocks share the centroids
+constexpr int kSecondParts = 8;  // few rows are left: blocks share the centroids
 constexpr std::int64_t kLeastSecondBatch = 4096;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
@@ -43,8 +43,8 @@ std::int64_t second_bytes(const Tuning& tuning) {
 
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile, row_tiles = (tuning.batch + kTile - 1) / kTile;
-  tuning.parts = static_cast<int>(
-      std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1, std::max<std::int64_t>(1, tiles / 4)));
+  tuning.parts = static_cast<int>(std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1,
+                                                           std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / 4, 1, kSecondParts));
   tuning.second_batch = std::min(tuning.batch, std::max(kLeastSecondBatch, round_up(tuning.batch / 4, kTile)));
@@ -80,10 +80,11 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
                              "'; with CUDA it must be one of none, low_dim, int8");
   if (tuning.kind == Kind::int8 && size > kLongestSketch) tuning.kind = Kind::none;
   if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
-    throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " +
-                             std::string(kScans[0]) + ", " + std::string(kScans[1]));
+    throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " + std::string(kScans[0]) +
+                             ", " + std::string(kScans[1]));
 
-  const double products = static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
+  const double products =
+      static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
   const double most = (tuning.kind == Kind::int8 ? kMostProducts : kMostTerms) / products;
   tuning.batch = std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch, kMostBatch);
   tuning.batch = std::min(tuning.batch, round_up(std::max<std::int64_t>(problem.n, 1), kTile));

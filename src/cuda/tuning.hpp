@@ -10,27 +10,27 @@
 namespace fastkmeans::cuda {
 
 struct DeviceLimits {
-  int processors;             // multiprocessors
-  int shared_memory;          // most bytes of a block
-  std::int64_t memory;        // bytes that may be taken
+  int processors;       // multiprocessors
+  int shared_memory;    // most bytes of a block
+  std::int64_t memory;  // bytes that may be taken
 };
 
 struct Problem {
   std::int64_t n, d, k;
-  std::int64_t row_bytes;     // of a row that would stay on the device; 0: it is there already
-  bool converts;              // rows are made fp32 as they are read
+  std::int64_t row_bytes;  // of a row that would stay on the device; 0: it is there already
+  bool converts;           // rows are made fp32 as they are read
 };
 
 enum class Kind { int8, low_dim, none };
 
 struct Tuning {
   Kind kind;
-  bool resident = true;       // rows from the host stay on the device
-  bool keep_sketches = false;  // of all rows
-  bool rows_in_shared = false;  // the scan keeps 128 rows' sketches in shared memory
-  std::int64_t batch;         // rows of a piece
-  int parts = 1;              // of the centroids, scanned by blocks of their own
-  int listed = 0;             // candidates of a row and part that are kept
+  bool resident = true;           // rows from the host stay on the device
+  bool keep_sketches = false;     // of all rows
+  bool rows_in_shared = false;    // the scan keeps 128 rows' sketches in shared memory
+  std::int64_t batch;             // rows of a piece
+  int parts = 1;                  // of the centroids, scanned by blocks of their own
+  int listed = 0;                 // candidates of a row and part that are kept
   std::int64_t second_batch = 0;  // rows with more of them, scanned again
   int second_parts = 1, second_listed = 0;
 };

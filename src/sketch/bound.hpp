@@ -45,8 +45,8 @@ struct SketchSize {
 // y - scale q is off by this share of |y|: two roundings, of the product and of the difference.
 inline constexpr double kSketchRounding = 3 * kUnitRoundoff;
 
-// What a sketch of `size` elements says of its row. rounding: what the rotation and the arithmetic of the kernels add to
-// the error, a share of the row's length (docs/algorithm.md section 6.3).
+// What a sketch of `size` elements says of its row. rounding: what the rotation and the arithmetic of the kernels add
+// to the error, a share of the row's length (docs/algorithm.md section 6.3).
 FASTKMEANS_BOTH inline SketchSize size_of(const RowSketch& row, std::int64_t size, double rounding) {
   // fp32 sums of `size` squares: each passes at most size + 8 roundings, and denormals take less than 2^-130.
   const double sums = 1 + (static_cast<double>(size) + 8) * kUnitRoundoff;

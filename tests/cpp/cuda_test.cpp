@@ -21,8 +21,7 @@ class CudaFits : public ::testing::Test {
     params.execution.memory_limit = memory_limit;
     const Result got = fit(x.view(), params);
     expect_same(got, expected);
-    for (const IterationStats& stats : got.iterations)
-      expect_ran({"cuda", filter}, stats.filter, x.cols, all_tiny(x));
+    for (const IterationStats& stats : got.iterations) expect_ran({"cuda", filter}, stats.filter, x.cols, all_tiny(x));
     return got;
   }
 };
@@ -49,8 +48,7 @@ TEST_F(CudaFits, EveryKernel) {
   const Matrix x = random_rows(Kind::normal, 500, 200, random);
   for (const std::string& kernel : cuda_kernels()) {
     const Environment forced("FASTKMEANS_CUDA_KERNEL", kernel.c_str());
-    for (const IterationStats& stats : expect_oracle(x, 300, "int8").iterations)
-      EXPECT_EQ(stats.filter.kernel, kernel);
+    for (const IterationStats& stats : expect_oracle(x, 300, "int8").iterations) EXPECT_EQ(stats.filter.kernel, kernel);
   }
   const Environment unknown("FASTKMEANS_CUDA_KERNEL", "none_such");
   Params params = params_of(3, 1, 0);
@@ -58,8 +56,8 @@ TEST_F(CudaFits, EveryKernel) {
   expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"none_such", "mma_rows_in_turn"});
 }
 
-// All rows in one place but a few: lists run over, and are scanned again. Against copies of one centroid, which no bound
-// can tell apart, they run over once more.
+// All rows in one place but a few: lists run over, and are scanned again. Against copies of one centroid, which no
+// bound can tell apart, they run over once more.
 TEST_F(CudaFits, ListsThatRunOver) {
   Random random(304);
   Matrix x = random_rows(Kind::normal, 3000, 70, random);

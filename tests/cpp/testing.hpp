@@ -40,7 +40,8 @@ inline std::vector<const cpu::Isa*> kernel_isas() {
   return usable;
 }
 
-// An instruction set, or cuda, and a filter (Execution::filter); which filter the planner takes for small data is its own affair.
+// An instruction set, or cuda, and a filter (Execution::filter); which filter the planner takes for small data is its
+// own affair.
 struct Path {
   std::string isa, filter;
 };
