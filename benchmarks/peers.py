@@ -57,7 +57,8 @@ class Peer:
 
 
 BOTH = ("host", "device")
-SIX_GB = 6_000_000_000  # of the whole process: beside what fits take there are CUDA's own 0.5 GB
+# Of the whole process: beside what fits take there are CUDA's own 0.5 GB.
+SIX_GB, CUDAS_OWN = 6_000_000_000, 600_000_000
 PEERS = {
     peer.name: peer
     for peer in [
@@ -68,7 +69,7 @@ PEERS = {
             "adapters.Ours",
             None,
             ("cuda",),
-            {"memory_limit": SIX_GB - 600_000_000},
+            {"memory_limit": SIX_GB - CUDAS_OWN},
             device_limit=SIX_GB,
         ),
         Peer(

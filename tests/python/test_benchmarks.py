@@ -439,7 +439,7 @@ def test_the_memory_preset_and_its_limits(settings: Settings) -> None:
     assert [(entry.row["peer"], entry.row["mode"]) for entry in entries] == [("ours", "host"), ("ours-6gb", "host")]
     specs = [entry.child.spec for entry in entries if entry.child]
     assert [spec["device_limit"] for spec in specs] == [11_000_000_000, 6_000_000_000]
-    assert [spec["options"] for spec in specs] == [{}, {"memory_limit": 6_000_000_000}]
+    assert [spec["options"] for spec in specs] == [{}, {"memory_limit": 5_400_000_000}]
     assert "ours-6gb" not in [peer.name for peer in peers.choose([], "cuda")]
     both = Race(case, chosen, replace(settings, device="cuda"), settings.work).entries
     assert [entry.row["mode"] for entry in both] == ["host", "device", "host"]
