@@ -36,5 +36,13 @@ class ndarray:
 
 
 asarray = array = ndarray
-# The stream of device N is 7000 + N.
-cuda = SimpleNamespace(Device=_device, get_current_stream=lambda: SimpleNamespace(ptr=7000 + _current[-1]))
+synchronized: list[int] = []  # streams, as they were waited for
+
+
+def _current_stream() -> SimpleNamespace:
+    """That of device N is 7000 + N."""
+    address = 7000 + _current[-1]
+    return SimpleNamespace(ptr=address, synchronize=lambda: synchronized.append(address))
+
+
+cuda = SimpleNamespace(Device=_device, get_current_stream=_current_stream)

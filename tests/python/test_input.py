@@ -160,8 +160,10 @@ def test_cupy_arrays_are_copied_to_the_host_and_labels_go_back(whole: np.ndarray
     kmeans = FastKMeans(6, 9, gpu=False, niter=4)
     with cupy.cuda.Device(3):
         data = cupy.array(whole)
+    cupy.synchronized.clear()
     labels = kmeans.fit_predict(data)
     assert isinstance(labels, cupy.ndarray)
+    assert cupy.synchronized == [7003]  # they are there, whatever stream reads them
     assert labels.device.id == kmeans.centroids_device.device.id == kmeans.predict(data).device.id == 3
     assert (kmeans.centroids.tobytes(), labels.values.tobytes()) == outcome(whole)
     assert isinstance(kmeans.predict(whole), np.ndarray)
