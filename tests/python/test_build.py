@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import check_wheel
 import cuda_toolkit
 import list_kernels
+import setup
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +83,51 @@ def test_a_compiler_of_the_machine_is_found(tmp_path: Path, monkeypatch: pytest.
     assert cuda_toolkit.has_nvcc({"CUDACXX": "nvcc"})
     monkeypatch.setattr(cuda_toolkit, "USUAL_FOLDER", str(nvcc.parent))
     assert cuda_toolkit.has_nvcc({})
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_driver_is_one_that_can_be_loaded(works: bool, tmp_path: Path) -> None:
+    library = module(tmp_path).rename(tmp_path / "libcuda.so.1")  # found before that of the machine, if there is one
+    if not works:
+        library.write_bytes(b"")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(ROOT / "cmake")}
+    command = [sys.executable, "-c", "import cuda_toolkit; print(cuda_toolkit.has_driver())"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == f"{works}\n"
+
+
+@pytest.mark.parametrize(("option", "fetched"), [("--package", True), ("--googletest", True), ("--extras=cli", False)])
+def test_what_is_compiled_here_gets_the_compiler(option: str, fetched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[str] = []
+
+    class Recorder(setup.Environment):
+        def create(self) -> None: ...
+
+        def project(self) -> dict[str, object]:
+            return {
+                "build-system": {"requires": []},
+                "project": {"dependencies": [], "optional-dependencies": {"cli": []}},
+            }
+
+        def require(self, requirements: list[str]) -> None:
+            installed.extend(requirements)
+
+        def install_package(self) -> None: ...
+
+    monkeypatch.setattr(setup, "Environment", Recorder)
+    monkeypatch.setattr(setup, "check_machine", lambda needs_compiler: None)
+    monkeypatch.setattr(setup, "ensure_googletest", lambda: None)
+    monkeypatch.setattr(cuda_toolkit, "packages_here", lambda: ["compiler"])
+    monkeypatch.setattr(sys, "argv", ["setup.py", "--venv", "unused", option])
+    setup.main()
+    assert ("compiler" in installed) == fetched
+
+
+def test_the_package_is_built_anew_for_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = set()
+    for wanted in ("AUTO", "ON", "OFF"):
+        monkeypatch.setenv("FASTKMEANS_CUDA", wanted)
+        digests.add(setup.package_digest())
+    assert len(digests) == 3
 
 
 def test_packages_that_are_not_complete_are_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
