@@ -88,7 +88,7 @@ MUTANTS = [
         "a score of a centroid with D <= U is above the threshold, never equal: score_underflow_ is twice the need",
     ),
     # Sketches.
-    Mutant("sketch_error", " + (rounding_ + kCentring) * length + Rotation::kUnderflow", ""),
+    Mutant("sketch_error", " + (rounding + kCentring) * length + Rotation::kUnderflow", ""),
     Mutant("quantisation_error", "sum_lanes(sq_error)", "0"),
     Mutant("quantised_range", "most >= 0x1p-100f", "most > 0"),
     Mutant("quantised_range", "most <= 0x1p55f", "true"),

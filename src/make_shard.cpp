@@ -122,9 +122,7 @@ std::string chosen_device(const std::string& device) {
     const std::string name = "cuda:" + std::to_string(found.number);
     if (name != device && !(device == "cuda" && found.usable)) continue;
     if (found.usable) return name;
-    throw std::runtime_error("the CUDA device " + found.name + " has compute capability " +
-                             std::to_string(found.major) + "." + std::to_string(found.minor) + ", and " +
-                             std::to_string(cuda::kLeastMajor) + ".0 is needed");
+    throw std::runtime_error(cuda::too_old(found));
   }
   throw std::runtime_error("the device is '" + device + "'; CUDA has " + std::to_string(state.devices.size()) +
                            " devices, the first is 'cuda:0'");

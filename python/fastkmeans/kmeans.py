@@ -211,8 +211,9 @@ class FastKMeans:
             raise not_fitted("Must call train() or fit() before predict().")
         self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
-        rows = _input.read(data, self.d, least=0, device=self._device())
-        found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows))
+        device = self._device()
+        rows = _input.read(data, self.d, least=0, device=device)
+        found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows, device))
         return _input.give_back(found["labels"], rows.home)
 
     def fit_predict(self, data: Any) -> Any:
@@ -255,14 +256,16 @@ class FastKMeans:
         """The core's name of where to compute: "" where none was named, so that it may choose."""
         return "cpu" if usable_device(self._asked_device, self.gpu) == "cpu" else self._asked_device or ""
 
-    def _execution(self, rows: _input.Rows) -> dict[str, Any]:
-        """How the core is to compute on these rows."""
-        place = usable_device(self._asked_device, self.gpu)
-        if isinstance(rows.array, DeviceMatrix):
-            place = f"cuda:{rows.array.device}"
+    def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
+        """How the core is to compute on these rows; device: as _device() has it."""
+        limit = 0
+        if self.memory_limit is not None:
+            on_device = isinstance(rows.array, DeviceMatrix)
+            place = f"cuda:{rows.array.device}" if on_device else usable_device(self._asked_device, self.gpu)
+            limit = limit_in_bytes(self.memory_limit, place)
         return {
-            "device": self._device(),
-            "memory_limit": limit_in_bytes(self.memory_limit, place),
+            "device": device,
+            "memory_limit": limit,
             "n_threads": self.n_threads or 0,
             "chunk_size_data": self.chunk_size_data,
             "chunk_size_centroids": self.chunk_size_centroids,
@@ -292,7 +295,8 @@ class FastKMeans:
         Returned as well, since another thread may use this object at the same time.
         """
         self._check()
-        rows = _input.read(data, self.d, device=self._device())
+        device = self._device()
+        rows = _input.read(data, self.d, device=device)
         n = rows.array.shape[0]
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
@@ -310,7 +314,7 @@ class FastKMeans:
             init_dtype="float32" if initial is None else initial.dtype,
             labels=labels,
             callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
-            **self._execution(rows),
+            **self._execution(rows, device),
         )
         if result["warnings"]:
             warn(result["warnings"])

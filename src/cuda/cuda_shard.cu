@@ -109,7 +109,6 @@ class CudaShard final : public Shard {
       total_weight_ = scale.total_weight;
       scale_.emplace(device_, scale);
       sums_.emplace(device_, k_, d_, scale.two_limbs(), weights_.size() > 0);
-      if (scale.two_limbs()) two_limbs_ = true;
     }
     if (pending_) {
       pass(true);
@@ -235,19 +234,17 @@ class CudaShard final : public Shard {
     store_.reset();
     resident_ = resident;
     try {
-      // Twice on the device too, and some may have to be converted.
-      constexpr std::int64_t kShare = 16;
-      store_ = make_rows(device_, rows_, metric_, resident, std::min(kPinnedBytes, device_.available() / kShare));
+      store_ = make_rows(device_, rows_, metric_, resident, passing_bytes());
     } catch (const OutOfMemory&) {
       if (!resident) throw;
       hold_rows(false);
     }
   }
 
-  // Rows that are looked at in passing: they may have to be converted.
-  std::int64_t rows_at_a_time() const {
-    return std::max<std::int64_t>(std::min(kPinnedBytes, device_.available() / 16) / 4 / d_, 1);
-  }
+  // Of rows on their way: twice on the device too, and some may have to be converted.
+  std::int64_t passing_bytes() const { return std::min(kPinnedBytes, device_.available() / 16); }
+  // Rows that are looked at in passing.
+  std::int64_t rows_at_a_time() const { return std::max<std::int64_t>(passing_bytes() / 4 / d_, 1); }
 
   const RowFacts& facts() {
     if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), false);
@@ -306,8 +303,7 @@ class CudaShard final : public Shard {
   // The assignment that was asked for, and with it the accumulation.
   void pass(bool accumulating) {
     pending_ = false;
-    const bool first = assignments_++ == 0;
-    if (!first) {
+    if (assignments_++ > 0) {
       before_.resize(device_, n_);
       labels_.swap(before_);
       labels_.resize(device_, n_);
@@ -324,23 +320,27 @@ class CudaShard final : public Shard {
       name_ = used.name();
       kernel_ = tiny_ ? "" : scan_of(tuning_);
       store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-        used.assign({rows, begin, static_cast<int>(count), states + begin, first ? nullptr : before_.data() + begin,
-                     labels_.data() + begin, distances_.data() + begin},
+        used.assign({rows, begin, static_cast<int>(count), states + begin, before_from(begin), labels_.data() + begin,
+                     distances_.data() + begin},
                     &summaries_->summary()->refined);
-        summaries_->add(count, first ? nullptr : before_.data() + begin, labels_.data() + begin,
-                        distances_.data() + begin, weights_.data() ? weights_.data() + begin : nullptr);
+        summaries_->add(count, before_from(begin), labels_.data() + begin, distances_.data() + begin,
+                        weights_from(begin));
         if (accumulating) accumulate_batch(begin, count, rows);
       });
     }
   }
+
+  // From this row on: labels of the assignment before, and weights; null if there are none.
+  const std::int32_t* before_from(std::int64_t row) const { return assignments_ == 1 ? nullptr : before_.data() + row; }
+  const std::int64_t* weights_from(std::int64_t row) const { return weights_.data() ? weights_.data() + row : nullptr; }
 
   void finish() {
     if (pending_) pass(false);
   }
 
   void accumulate_batch(std::int64_t first, std::int64_t count, RowsView rows) {
-    cuda::accumulate(device_, rows, count, assignments_ == 1 ? nullptr : before_.data() + first, labels_.data() + first,
-                     weights_.data() ? weights_.data() + first : nullptr, scale_->view(), sums_->view());
+    cuda::accumulate(device_, rows, count, before_from(first), labels_.data() + first, weights_from(first),
+                     scale_->view(), sums_->view());
   }
 
   // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
@@ -383,8 +383,9 @@ class CudaShard final : public Shard {
 
   // total_: the sums of all shards, by way of the host.
   void join_sums(Reducer& reducer) {
-    if (!total_) total_.emplace(device_, k_, d_, two_limbs_, false);
-    const SumsView own = sums_->view(), all = total_->view();
+    const SumsView own = sums_->view();
+    if (!total_) total_.emplace(device_, k_, d_, own.lo != nullptr, false);
+    const SumsView all = total_->view();
     std::vector<std::uint64_t> values(static_cast<std::size_t>(k_ * d_));
     const auto join = [&](const Integer* from, Integer* to, std::int64_t count) {
       if (!from) return;
@@ -451,7 +452,6 @@ class CudaShard final : public Shard {
   bool pending_ = false;                        // one was asked for, and is not begun
   std::optional<Scale> scale_;
   std::int64_t total_weight_ = 0;
-  bool two_limbs_ = false;
   std::optional<Sums> sums_, total_;  // of the own rows; of all shards', where there are more
   std::optional<Summaries> summaries_;
   Summary summary_ = {};

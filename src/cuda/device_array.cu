@@ -28,12 +28,7 @@ class DeviceArray final : public Source {
   DType dtype() const override { return x_.dtype; }
   Place place() const override { return Place::device; }
 
-  MatrixView batch(std::int64_t first, std::int64_t count) const override {
-    MatrixView part = x_;
-    part.data = count > 0 ? element_address(x_, first, 0) : x_.data;
-    part.rows = count;
-    return part;
-  }
+  MatrixView batch(std::int64_t first, std::int64_t count) const override { return part_of(x_, first, count); }
 
   void gather(const std::int64_t* rows, std::int64_t count, float* out, Workers&) const override {
     if (count == 0) return;

@@ -95,12 +95,8 @@ CudaState ask() {
     device.usable = device.major >= kLeastMajor;
     state.devices.push_back(device);
   }
-  if (std::none_of(state.devices.begin(), state.devices.end(), [](const CudaDevice& d) { return d.usable; })) {
-    const CudaDevice& found = state.devices.front();
-    return problem(state, CudaStatus::unsupported_device,
-                   "the CUDA device " + found.name + " has compute capability " + std::to_string(found.major) + "." +
-                       std::to_string(found.minor) + ", and " + std::to_string(kLeastMajor) + ".0 is needed");
-  }
+  if (std::none_of(state.devices.begin(), state.devices.end(), [](const CudaDevice& d) { return d.usable; }))
+    return problem(state, CudaStatus::unsupported_device, too_old(state.devices.front()));
   state.status = CudaStatus::ready;
   return state;
 }
@@ -109,6 +105,11 @@ CudaState ask() {
 std::atomic<bool> begun{false}, forked{false};
 
 }  // namespace
+
+std::string too_old(const CudaDevice& device) {
+  return "the CUDA device " + device.name + " has compute capability " + std::to_string(device.major) + "." +
+         std::to_string(device.minor) + ", and " + std::to_string(kLeastMajor) + ".0 is needed";
+}
 
 const CudaState& driver_state() {
   static const CudaState child = after_fork();

@@ -3,6 +3,8 @@
 // none; this file needs no CUDA to build.
 #pragma once
 
+#include <string>
+
 #include "fastkmeans/fastkmeans.hpp"
 
 namespace fastkmeans::cuda {
@@ -11,6 +13,9 @@ namespace fastkmeans::cuda {
 // (m16n8k32 products of int8, cp.async).
 inline constexpr int kNeededDriver = 13000;
 inline constexpr int kLeastMajor = 8;
+
+// That a device is of no use to us, for people.
+std::string too_old(const CudaDevice& device);
 
 // Asked once a process, without setting up a device; after_fork in a child of a process that had asked.
 const CudaState& driver_state();

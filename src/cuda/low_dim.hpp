@@ -6,10 +6,9 @@
 #include <memory>
 
 #include "cuda/batch.hpp"
+#include "cuda/tuning.hpp"
 
 namespace fastkmeans::cuda {
-
-inline constexpr std::int64_t kMostLowDim = 64;  // a row and its sums must stay in registers
 
 // d <= kMostLowDim; centre: (d) device memory; most: rows of a batch.
 std::unique_ptr<Filter> low_dim(Device& device, std::int64_t k, std::int64_t d, std::int64_t most,

@@ -15,27 +15,12 @@ constexpr int kThreads = 256;
 
 // Elements at their own alignment are read by one instruction; others byte by byte.
 struct Aligned {
-  static __device__ float read(const char* p, DType dtype) {
-    const auto as = [p]<class T>(T) { return *reinterpret_cast<const T*>(p); };
-    switch (dtype) {
-      case DType::f32: return as(float{});
-      case DType::f64: return static_cast<float>(as(double{}));
-      case DType::f16: return half_to_float(as(std::uint16_t{}));
-      case DType::bf16: return bfloat_to_float(as(std::uint16_t{}));
-      case DType::i8: return static_cast<float>(as(std::int8_t{}));
-      case DType::u8: return static_cast<float>(as(std::uint8_t{}));
-      case DType::i16: return static_cast<float>(as(std::int16_t{}));
-      case DType::u16: return static_cast<float>(as(std::uint16_t{}));
-      case DType::i32: return static_cast<float>(as(std::int32_t{}));
-      case DType::u32: return static_cast<float>(as(std::uint32_t{}));
-      case DType::i64: return static_cast<float>(as(std::int64_t{}));
-      case DType::u64: return static_cast<float>(as(std::uint64_t{}));
-    }
-    return 0;
+  static FASTKMEANS_BOTH float read(const char* p, DType dtype) {
+    return read_element([p]<class T>(T) { return *reinterpret_cast<const T*>(p); }, dtype);
   }
 };
 struct Unaligned {
-  static __device__ float read(const char* p, DType dtype) { return read_element(p, dtype); }
+  static FASTKMEANS_BOTH float read(const char* p, DType dtype) { return read_element(p, dtype); }
 };
 
 // rows null: all, in order.
@@ -73,10 +58,6 @@ void convert_rows(Device& device, const MatrixView& x, const std::int64_t* rows,
   launched("convert");
 }
 
-MatrixView from_row(const MatrixView& x, std::int64_t first, std::int64_t count) {
-  return {element_address(x, first, 0), count, x.cols, x.dtype, x.row_stride, x.col_stride};
-}
-
 // A matrix in device memory.
 class DeviceRows final : public Rows {
  public:
@@ -87,7 +68,7 @@ class DeviceRows final : public Rows {
   void each_batch(std::int64_t most, const Visit& visit) override {
     for (std::int64_t first = 0; first < x_.rows; first += most) {
       const std::int64_t count = std::min(most, x_.rows - first);
-      const MatrixView part = from_row(x_, first, count);
+      const MatrixView part = part_of(x_, first, count);
       if (as_they_are()) {
         visit(first, count, {static_cast<const float*>(part.data), part.row_stride / kItem});
       } else {
@@ -106,8 +87,6 @@ class DeviceRows final : public Rows {
     gather_float(device_, x_, numbers.data(), count, out);
     take_rows(device_, metric_, out, count, x_.cols);
   }
-
-  bool streamed() const override { return false; }
 
  private:
   static constexpr std::int64_t kItem = sizeof(float);
@@ -186,8 +165,6 @@ class HostRows final : public Rows {
     take_rows(device_, metric_, out, count, x_.cols);
   }
 
-  bool streamed() const override { return true; }
-
  private:
   struct Slot {
     std::optional<PinnedBuffer> pinned;
@@ -206,15 +183,7 @@ class HostRows final : public Rows {
                     static_cast<std::size_t>(some * row_bytes_));
         return;
       }
-      for (std::int64_t i = begin; i < begin + some; ++i) {
-        char* to = out + i * row_bytes_;
-        if (x_.col_stride == item) {
-          std::memcpy(to, element_address(x_, first + i, 0), static_cast<std::size_t>(row_bytes_));
-        } else {
-          for (std::int64_t j = 0; j < x_.cols; ++j, to += item)
-            std::memcpy(to, element_address(x_, first + i, j), static_cast<std::size_t>(item));
-        }
-      }
+      for (std::int64_t i = begin; i < begin + some; ++i) copy_row(x_, first + i, out + i * row_bytes_);
     };
     device_.workers().for_blocks(count, kRowsPerTask, static_cast<double>(count * row_bytes_), pack_some);
   }
@@ -256,25 +225,20 @@ std::unique_ptr<Rows> make_rows(Device& device, const Source& rows, const Metric
   if (!resident) return std::make_unique<HostRows>(device, rows, metric, batch_bytes);
   DeviceBuffer<char> memory(device, x.rows * resident_row_bytes(x.dtype, x.cols));
   HostRows on_their_way(device, rows, metric, std::min(batch_bytes, memory.bytes() / 4 + 1));
-  if (shrinks(x.dtype)) {
-    on_their_way.each_batch(x.rows, [&](std::int64_t first, std::int64_t count, RowsView batch) {
-      const std::int64_t row = x.cols * static_cast<std::int64_t>(sizeof(float));
-      check(cudaMemcpyAsync(memory.data() + first * row, batch.x, static_cast<std::size_t>(count * row),
-                            cudaMemcpyDeviceToDevice, device.stream()),
-            "cudaMemcpy");
-    });
-    // What the metric makes of a row it makes of the result too.
-    const MatrixView all(memory.data(), x.rows, x.cols, DType::f32);
-    return std::make_unique<DeviceRows>(device, std::move(memory), all, euclidean());
-  }
-  const std::int64_t row = resident_row_bytes(x.dtype, x.cols);
-  on_their_way.each_raw(x.rows, [&](std::int64_t first, std::int64_t count, const char* raw) {
-    check(cudaMemcpyAsync(memory.data() + first * row, raw, static_cast<std::size_t>(count * row),
+  const auto keep = [&](std::int64_t first, std::int64_t count, const void* some) {
+    const std::int64_t row = resident_row_bytes(x.dtype, x.cols);
+    check(cudaMemcpyAsync(memory.data() + first * row, some, static_cast<std::size_t>(count * row),
                           cudaMemcpyDeviceToDevice, device.stream()),
           "cudaMemcpy");
-  });
-  const MatrixView all(memory.data(), x.rows, x.cols, x.dtype);
-  return std::make_unique<DeviceRows>(device, std::move(memory), all, metric);
+  };
+  const bool converted = shrinks(x.dtype);
+  if (converted)
+    on_their_way.each_batch(x.rows, [&](auto first, auto count, RowsView some) { keep(first, count, some.x); });
+  else
+    on_their_way.each_raw(x.rows, keep);
+  const MatrixView all(memory.data(), x.rows, x.cols, converted ? DType::f32 : x.dtype);
+  // Converted rows are those that the metric has taken already.
+  return std::make_unique<DeviceRows>(device, std::move(memory), all, converted ? euclidean() : metric);
 }
 
 }  // namespace fastkmeans::cuda

@@ -30,8 +30,6 @@ class Rows {
   virtual void each_batch(std::int64_t most, const Visit& visit) = 0;
   // These rows (host memory), (count, d) in device memory.
   virtual void fetch(const std::int64_t* rows, std::int64_t count, float* out) = 0;
-  // Whether rows cross from the host in each pass.
-  virtual bool streamed() const = 0;
 };
 
 // rows: on the host or on this device; resident: copied to the device once, if they are on the host. OutOfMemory if

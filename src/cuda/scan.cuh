@@ -18,9 +18,6 @@ namespace fastkmeans::cuda {
 // much again of shared memory.)
 inline constexpr int kScanThreads = 128;
 inline constexpr int kWarpColumns = 64;
-inline constexpr int kTogetherSteps = 2;               // steps between two barriers
-inline constexpr int kStages = 2 * kTogetherSteps;     // steps in shared memory: these are used, the others arrive
-inline constexpr int kStepBytes = kTile * kGranule;    // of 128 sketches
 inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
 
 struct ScanTask {

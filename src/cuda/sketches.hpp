@@ -5,15 +5,12 @@
 #include <cstdint>
 
 #include "cuda/rows.hpp"
+#include "cuda/tuning.hpp"
 #include "sketch/rotation.hpp"
 
 namespace fastkmeans::cuda {
 
-inline constexpr int kTile = 128;    // centroids, and rows, of a block of the scan
-inline constexpr int kGranule = 64;  // sizes of sketches are multiples of it: a step of the scan
 inline constexpr int kLevels = 127;  // of a sketch's elements
-// Sketches so long are none: scores stay below 2^28 (docs/algorithm.md section 6.3).
-inline constexpr std::int64_t kLongestSketch = 16384;
 
 // The squared norm of what must never be near: a row or centroid that takes no part.
 inline constexpr float kFarAway = 1e38f;

@@ -120,16 +120,7 @@ Moments moments_of_device(Device& device, const MatrixView& x) {
   std::vector<double> sums(static_cast<std::size_t>(on_device.size()));
   device.download(sums.data(), on_device.data(), on_device.bytes());
   const double *squares = sums.data() + size, *origin = squares + size;
-  for (std::size_t j = 0; j < d; ++j) {
-    double s = 0, q = 0;
-    for (std::int64_t part = 0; part < parts; ++part) {
-      s += sums[static_cast<std::size_t>(part) * d + j];
-      q += squares[static_cast<std::size_t>(part) * d + j];
-    }
-    moments.mean[j] = origin[j] + s / moments.count;
-    moments.squares[j] = moments.count * (q / moments.count - (s / moments.count) * (s / moments.count));
-  }
-  return moments;
+  return moments_of_parts(moments.count, parts, sums.data(), squares, {origin, origin + x.cols});
 }
 
 void central_row(Device& device, const float* rows, std::int64_t count, std::int64_t d, float* out) {

@@ -23,14 +23,10 @@ class Bins {
       flush();
       bin_ = bin;
     }
-    const std::uint64_t low = (place.v & 0xffffffffu) * (weight & 0xffffffffu);
-    const std::uint64_t high = (place.v >> 32) * (weight & 0xffffffffu);
-    const std::uint64_t low_again = (place.v & 0xffffffffu) * (weight >> 32);
-    const std::uint64_t high_again = (place.v >> 32) * (weight >> 32);
-    const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
-    sums_[0] += low & 0xffffffffu;
-    sums_[1] += second & 0xffffffffu;
-    sums_[2] += (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
+    const ExactSum::Digits digits = ExactSum::times(place.v, weight);
+    sums_[0] += digits.first;
+    sums_[1] += digits.second;
+    sums_[2] += digits.third;
   }
 
  private:

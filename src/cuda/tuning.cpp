@@ -7,11 +7,6 @@
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr std::int64_t kTile = 128;    // rows, and centroids, of a block of the scan
-constexpr std::int64_t kGranule = 64;  // elements of a step
-constexpr std::int64_t kStages = 4;    // steps in flight
-constexpr std::int64_t kLongestSketch = 16384;
-constexpr std::int64_t kMostLowDim = 64;
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;        // int8, 100 T a second
 constexpr double kMostTerms = 2e11;           // of D and of few dimensions, 2 T a second
@@ -55,8 +50,7 @@ void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& li
 std::int64_t sketch_size(std::int64_t d) { return round_up(d, kGranule); }
 
 std::int64_t scan_shared_bytes(std::int64_t size, bool rows_in_shared) {
-  const std::int64_t step = kTile * kGranule;
-  return rows_in_shared ? kTile * size + kStages * step : 2 * kStages * step;
+  return (rows_in_shared ? kTile * size : kStages * kStepBytes) + kStages * kStepBytes;
 }
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {

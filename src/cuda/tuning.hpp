@@ -9,6 +9,14 @@
 
 namespace fastkmeans::cuda {
 
+inline constexpr int kTile = 128;                      // rows, and centroids, of a block of the scan
+inline constexpr int kGranule = 64;                    // sketches are multiples of it: elements of a step of the scan
+inline constexpr int kTogetherSteps = 2;               // steps between two barriers
+inline constexpr int kStages = 2 * kTogetherSteps;     // steps in shared memory: these are used, the others arrive
+inline constexpr int kStepBytes = kTile * kGranule;    // of 128 sketches
+inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
+inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
+
 struct DeviceLimits {
   int processors;       // multiprocessors
   int shared_memory;    // most bytes of a block

@@ -38,6 +38,21 @@ class ExactSum {
     return {std::bit_cast<std::uint32_t>(stored) >> 31, p >> 5, mantissa << (p & 31)};
   }
 
+  // v times a weight <= 2^40, in digits.
+  struct Digits {
+    std::uint64_t first, second, third;
+  };
+  FASTKMEANS_BOTH static Digits times(std::uint64_t v, std::uint64_t weight) {
+    const std::uint64_t low = (v & 0xffffffffu) * (weight & 0xffffffffu), high = (v >> 32) * (weight & 0xffffffffu),
+                        low_again = (v & 0xffffffffu) * (weight >> 32), high_again = (v >> 32) * (weight >> 32);
+    // Each product is below 2^64 and stands at its own digit.
+    // mutant: weighted_digits
+    const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
+    // mutant: weighted_carry
+    const std::uint64_t third = (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
+    return {low & 0xffffffffu, second & 0xffffffffu, third};
+  }
+
   void add(float stored) {
     const auto [set, first, v] = place_of(stored);
     std::int64_t* const bin = &bins_[set][first];
@@ -49,16 +64,10 @@ class ExactSum {
   void add(float stored, std::uint64_t weight) {
     const auto [set, first, v] = place_of(stored);
     std::int64_t* const bin = &bins_[set][first];
-    const std::uint64_t low = (v & 0xffffffffu) * (weight & 0xffffffffu), high = (v >> 32) * (weight & 0xffffffffu),
-                        low_again = (v & 0xffffffffu) * (weight >> 32), high_again = (v >> 32) * (weight >> 32);
-    // Each product is below 2^64 and stands at its own digit.
-    // mutant: weighted_digits
-    const std::uint64_t second = (low >> 32) + (high & 0xffffffffu) + (low_again & 0xffffffffu);
-    // mutant: weighted_carry
-    const std::uint64_t third = (second >> 32) + (high >> 32) + (low_again >> 32) + high_again;
-    bin[0] += static_cast<std::int64_t>(low & 0xffffffffu);
-    bin[1] += static_cast<std::int64_t>(second & 0xffffffffu);
-    bin[2] += static_cast<std::int64_t>(third);
+    const Digits digits = times(v, weight);
+    bin[0] += static_cast<std::int64_t>(digits.first);
+    bin[1] += static_cast<std::int64_t>(digits.second);
+    bin[2] += static_cast<std::int64_t>(digits.third);
   }
 
   void add(const ExactSum& other) {

@@ -19,8 +19,7 @@ class CopiedRows final : public Source {
  public:
   CopiedRows(const Source& from, std::vector<std::int64_t> rows, Workers& workers) : numbers_(std::move(rows)) {
     const MatrixView x = from.batch(0, from.rows());
-    const std::size_t item = item_size(x.dtype), row_bytes = static_cast<std::size_t>(x.cols) * item;
-    const bool packed = x.col_stride == static_cast<std::int64_t>(item);
+    const std::size_t row_bytes = static_cast<std::size_t>(x.cols) * item_size(x.dtype);
     const auto count = static_cast<std::int64_t>(numbers_.size());
     copy_.resize(numbers_.size() * row_bytes);
     array_ = HostArray(MatrixView(copy_.data(), count, x.cols, x.dtype));
@@ -29,12 +28,7 @@ class CopiedRows final : public Source {
       for (std::int64_t i = first; i < first + some; ++i) {
         const auto place = static_cast<std::size_t>(i);
         const std::int64_t row = numbers_[place];
-        char* out = copy_.data() + place * row_bytes;
-        if (packed) {
-          std::memcpy(out, element_address(x, row, 0), row_bytes);
-        } else {
-          for (std::int64_t j = 0; j < x.cols; ++j, out += item) std::memcpy(out, element_address(x, row, j), item);
-        }
+        copy_row(x, row, copy_.data() + place * row_bytes);
         if (from.weights()) weights_[place] = from.weight(row);  // mutant: sampled_weights
         numbers_[place] = from.number(row);
       }
@@ -68,11 +62,7 @@ class CopiedRows final : public Source {
 
 }  // namespace
 
-MatrixView HostArray::batch(std::int64_t first, std::int64_t count) const {
-  // No address is computed of no rows: they may have none.
-  const void* data = count > 0 ? element_address(x_, first, 0) : x_.data;
-  return {data, count, x_.cols, x_.dtype, x_.row_stride, x_.col_stride};
-}
+MatrixView HostArray::batch(std::int64_t first, std::int64_t count) const { return part_of(x_, first, count); }
 
 void HostArray::gather(const std::int64_t* rows, std::int64_t count, float* out, Workers& workers) const {
   const bool packed = x_.dtype == DType::f32 && x_.col_stride == static_cast<std::int64_t>(sizeof(float));

@@ -86,14 +86,23 @@ Moments moments_of(const MatrixView& x, Workers& workers) {
       }
     }
   });
+  std::vector<double> origin(d);
+  for (std::size_t j = 0; j < d; ++j) origin[j] = value(0, j);
+  return moments_of_parts(moments.count, parts, sum.data(), square.data(), origin);
+}
+
+Moments moments_of_parts(double count, std::int64_t parts, const double* sums, const double* squares,
+                         const std::vector<double>& origin) {
+  const std::size_t d = origin.size();
+  Moments moments{count, std::vector<double>(d), std::vector<double>(d)};
   for (std::size_t j = 0; j < d; ++j) {
     double s = 0, q = 0;
     for (std::int64_t part = 0; part < parts; ++part) {
-      s += sum[static_cast<std::size_t>(part) * d + j];
-      q += square[static_cast<std::size_t>(part) * d + j];
+      s += sums[static_cast<std::size_t>(part) * d + j];
+      q += squares[static_cast<std::size_t>(part) * d + j];
     }
-    moments.mean[j] = value(0, j) + s / moments.count;
-    moments.squares[j] = moments.count * (q / moments.count - (s / moments.count) * (s / moments.count));
+    moments.mean[j] = origin[j] + s / count;
+    moments.squares[j] = count * (q / count - (s / count) * (s / count));
   }
   return moments;
 }

@@ -50,6 +50,9 @@ struct Moments {
   std::vector<double> mean, squares;
 };
 Moments moments_of(const MatrixView& x, Workers& workers);
+// The same from sums of (x_ij - origin_j) and of its squares over parts of `count` rows: (parts, d); origin: (d).
+Moments moments_of_parts(double count, std::int64_t parts, const double* sums, const double* squares,
+                         const std::vector<double>& origin);
 
 // For fp64 input: a warning text if fp32 rows lose a column's spread (|mean| / std > 2^20), else "".
 std::string precision_warning(const Moments& own, Reducer& reducer);
