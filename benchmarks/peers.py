@@ -57,21 +57,22 @@ class Peer:
 
 
 BOTH = ("host", "device")
-# Of the whole process: beside what fits take there are CUDA's own 0.5 GB.
-SIX_GB, CUDAS_OWN = 6_000_000_000, 600_000_000
+# Ours within so many GB of device memory, of the whole process: beside what fits take there are CUDA's own 0.5 GB.
+CUDAS_OWN = 600_000_000
+
+
+def within(gigabytes: int) -> Peer:
+    most = gigabytes * 10**9
+    options = {"memory_limit": most - CUDAS_OWN}
+    return Peer(f"ours-{gigabytes}gb", "fastkmeans", "adapters.Ours", None, ("cuda",), options, device_limit=most)
+
+
 PEERS = {
     peer.name: peer
     for peer in [
         Peer("ours", "fastkmeans", "adapters.Ours", None, ("cpu", "cuda"), modes=BOTH),
-        Peer(
-            "ours-6gb",
-            "fastkmeans",
-            "adapters.Ours",
-            None,
-            ("cuda",),
-            {"memory_limit": SIX_GB - CUDAS_OWN},
-            device_limit=SIX_GB,
-        ),
+        within(11),
+        within(6),
         Peer(
             "fastkmeans-torch",
             "fastkmeans",

@@ -150,7 +150,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "dims": ("d = 2 to 1536 at the same 2nkd", dims),
     "clusters": ("k = 16 to 1,000,000", clusters),
     "outliers": ("tokens with 0.1 % of the rows scaled by 1000, beside the clean ones", outliers),
-    "memory": ("26,214,400 x 128 into 262,144, in at most 11 GB of a GPU (peers ours,ours-6gb)", memory),
+    "memory": ("26,214,400 x 128 into 262,144, in at most 11 GB of a GPU (peers ours-11gb,ours-6gb)", memory),
     "iid": ("structureless: 100,000 x 128, k = 1000", lambda o: [_iid("iid", 100_000, 128, 1000, 10, o)]),
     "blobs": ("102,400 x 128, k = 1024", lambda o: [_blobs("blobs", 102_400, 128, 1024, 10, o)]),
     "lowdim": ("n = 1e7, d = 3, 8, 32, k = 64, 256", low_dim),

@@ -40,7 +40,8 @@ do_test() {
   local workers=()
   if "$python" -c 'import xdist' 2>/dev/null; then workers=(-n 8); fi
   # shellcheck disable=SC2086
-  "$python" -m pytest -q "${workers[@]}" tests/python/test_cuda.py ${PYTEST_ARGS:-}
+  "$python" -m pytest -q "${workers[@]}" -m "not alone" tests/python/test_cuda*.py ${PYTEST_ARGS:-}
+  if [ -z "${PYTEST_ARGS:-}" ]; then "$python" -m pytest -q -m alone tests/python/test_cuda*.py; fi
 }
 
 do_sanitize() {
@@ -71,7 +72,7 @@ do_colbert() {  # ours first; one fit in a new process and one after it
 }
 
 do_memory() {  # without and with memory_limit; a fit that takes more than its limit is ended, and its row says so
-  race memory --peers ours,ours-6gb --modes host --reps 0 --timeout 150
+  race memory --peers ours-11gb,ours-6gb --modes host --reps 0 --timeout 150
 }
 
 run_stages() {

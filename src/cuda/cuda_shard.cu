@@ -272,9 +272,11 @@ class CudaShard final : public Shard {
   Filter& filter() {
     if (filter_) return *filter_;
     const Problem problem = {n_, d_, k_, row_bytes(), rows_.dtype() != DType::f32 || !metric_.keeps_rows()};
-    const std::int64_t held = resident_ ? n_ * row_bytes() : 0;
-    // Beside what is here already: sums and sketches of the centroids.
-    const std::int64_t centroids = k_ * (16 * d_ + sketch_size(d_) + 64);
+    // Of what the tuning counts, this is here already.
+    const std::int64_t held =
+        (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
+    // What it does not count, and is still to come: sketches of the centroids, and their sums.
+    const std::int64_t centroids = k_ * (sketch_size(d_) + 64 + (sums_ ? 0 : 16 * d_));
     tuning_ = tune(problem, {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
                    forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     for (;;) {

@@ -36,8 +36,12 @@ class Collect {
     int list_rows, listed;
   };
 
-  __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
-      : centroids_(task.centroids), output_(output), place_(place) {
+  __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows,
+                     int first_tile)
+      : centroids_(task.centroids),
+        output_(output),
+        place_(place),
+        next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
     if (at >= kTile) return;
@@ -50,20 +54,28 @@ class Collect {
   }
 
   __device__ void look(int tile, const Products& products) {
-    const TileInfo info = centroids_.tiles[tile];
+    const TileInfo info = next_;
+    next_ = centroids_.tiles[min(tile + 1, centroids_.count - 1)];  // on its way until the next look
+    // All of the thread's rows before the one branch: their instructions overlap.
+    int least[kRowTiles][2];
+    bool any = false;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float4 row = reinterpret_cast<const float4*>(shared_rows())[place_.row(r, h)];
-        const float inverse = row.x * info.inverse_scale;
-        const int least = least_product(row.y, info.least_sq_norm, row.z, info.largest_error, inverse);
+        least[r][h] = least_product(row.y, info.least_sq_norm, row.z, info.largest_error, row.x * info.inverse_scale);
         int most = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
 #pragma unroll
         for (int c = 1; c < kColumnTiles; ++c)
           most = __vimax3_s32(most, products[r][c][2 * h], products[r][c][2 * h + 1]);
-        if (most >= least) note(tile, r, h, least, inverse, products);
+        any |= most >= least[r][h];
       }
+    if (!any) return;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) note(tile, r, h, least[r][h], info.inverse_scale, products);
   }
 
   __device__ void finish(int first_row, int rows) {
@@ -83,7 +95,8 @@ class Collect {
   }
 
   // r and h are known when this is compiled: the products stay in registers.
-  __device__ __forceinline__ void note(int tile, int r, int h, int least, float inverse, const Products& products) {
+  __device__ __forceinline__ void note(int tile, int r, int h, int least, float inverse_scale,
+                                       const Products& products) {
     unsigned passed = 0;
 #pragma unroll
     for (int i = 0; i < 2 * kColumnTiles; ++i)
@@ -97,8 +110,8 @@ class Collect {
         if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
       const int at = tile * kTile + place_.column(chosen / 2, chosen % 2), c = centroids_.order[at];
-      if (c < 0 ||
-          product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at], inverse))
+      if (c < 0 || product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at],
+                                           row.half_inverse * inverse_scale))
         continue;
       const int slot = atomicAdd(&row.candidates, 1);
       if (slot < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + slot] = c;
@@ -109,6 +122,7 @@ class Collect {
   const Output& output_;
   const ThreadPlace& place_;
   std::int64_t list_;  // of the block's first row
+  TileInfo next_;
 };
 
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
@@ -119,17 +133,13 @@ class Seed {
     Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
   };
 
-  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows)
+  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows, int)
       : task_(task), output_(output), place_(place) {
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int at = first_row + place.row(r, h);
-        half_inverse_[r][h] = at < rows ? output.rows.half_inverse[row_at(task, at)] : kInfinity;
-        score_[r][h] = -kInfinity;
-        where_[r][h] = 0;
-      }
+    const int at = static_cast<int>(threadIdx.x);
+    if (at >= kTile) return;
+    shared_best()[at] = 0;
+    shared_half_inverse()[at] =
+        first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
   __device__ void look(int tile, const Products& products) {
@@ -146,35 +156,33 @@ class Seed {
           for (int odd = 0; odd < 2; ++odd)
             most = max(most, (products[r][c][2 * h + odd] & ~(kTile - 1)) | place_.column(c, odd));
         // 2 <s q, s' q'> - |s' q'|^2: the larger, the nearer.
+        const int row = place_.row(r, h);
         const float score =
-            __fdividef(static_cast<float>(most), half_inverse_[r][h] * info.inverse_scale) - info.least_sq_norm;
-        if (score > score_[r][h]) {
-          score_[r][h] = score;
-          where_[r][h] = tile * kTile + (most & (kTile - 1));
-        }
+            __fdividef(static_cast<float>(most), shared_half_inverse()[row] * info.inverse_scale) - info.least_sq_norm;
+        const std::uint32_t bits = __float_as_uint(score), ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+        const Integer found = Integer{ordered} << 32 | static_cast<std::uint32_t>(tile * kTile + (most & (kTile - 1)));
+        if (found > shared_best()[row]) atomicMax(shared_best() + row, found);  // an old value asks in vain, at worst
       }
   }
 
   __device__ void finish(int first_row, int rows) {
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int at = first_row + place_.row(r, h);
-        const std::uint32_t bits = __float_as_uint(score_[r][h]);
-        const std::uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-        if (at < rows)
-          atomicMax(output_.best + row_at(task_, at),
-                    Integer{ordered} << 32 | static_cast<std::uint32_t>(where_[r][h]));
-      }
+    const int at = static_cast<int>(threadIdx.x);
+    if (at < kTile && first_row + at < rows) atomicMax(output_.best + row_at(task_, first_row + at), shared_best()[at]);
   }
 
  private:
+  static __device__ Integer* shared_best() {
+    __shared__ Integer best[kTile];
+    return best;
+  }
+  static __device__ float* shared_half_inverse() {
+    __shared__ float half_inverse[kTile];
+    return half_inverse;
+  }
+
   const ScanTask& task_;
   const Output& output_;
   const ThreadPlace& place_;
-  float half_inverse_[kRowTiles][2], score_[kRowTiles][2];
-  int where_[kRowTiles][2];
 };
 
 // The nearest centroid of each row so far (distances.hpp); errors, reach: of the row.

@@ -44,9 +44,10 @@ __device__ inline int row_at(const ScanTask& task, int place) {
 __device__ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
-// 16 bytes to shared memory; zeros if not `valid`.
+// 16 bytes to shared memory; zeros if not `valid`. Through the first cache: the two blocks of a multiprocessor read the
+// same centroids at nearly the same time.
 __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;"); }
 template <int kLeft>
@@ -105,32 +106,31 @@ struct LanePlace {
         b_piece((place.lane >> 3) & 1) {}
 };
 
-// One step: 64 elements of 128 rows (at address a) and 128 centroids (at b). kFirst: of a tile.
-template <bool kFirst>
-__device__ void multiply_step(const LanePlace& lane, std::uint32_t a, std::uint32_t b, Products& products) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    std::uint32_t rows[kRowTiles][4];
+// What a warp multiplies at a time: 32 elements of its rows and centroids.
+struct Fragments {
+  std::uint32_t rows[kRowTiles][4], columns[kColumnTiles / 2][4];
+
+  // Of a step whose rows and centroids stand at these addresses.
+  __device__ void load(const LanePlace& lane, std::uint32_t a, std::uint32_t b, int half) {
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
       load_matrices(rows[r], a + place_in_step(lane.a_row + 16 * r, 2 * half + lane.a_piece));
 #pragma unroll
-    for (int c = 0; c < kColumnTiles; c += 2) {
-      std::uint32_t columns[4];
-      load_matrices(columns, b + place_in_step(lane.b_row + 8 * c, 2 * half + lane.b_piece));
+    for (int c = 0; c < kColumnTiles / 2; ++c)
+      load_matrices(columns[c], b + place_in_step(lane.b_row + 16 * c, 2 * half + lane.b_piece));
+  }
+
+  template <bool kAdd>
+  __device__ void multiply_into(Products& products) const {
+#pragma unroll
+    for (int c = 0; c < kColumnTiles / 2; ++c)
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
-        if (kFirst && half == 0) {
-          multiply<false>(products[r][c], rows[r], columns[0], columns[1]);
-          multiply<false>(products[r][c + 1], rows[r], columns[2], columns[3]);
-        } else {
-          multiply<true>(products[r][c], rows[r], columns[0], columns[1]);
-          multiply<true>(products[r][c + 1], rows[r], columns[2], columns[3]);
-        }
+        multiply<kAdd>(products[r][2 * c], rows[r], columns[c][0], columns[c][1]);
+        multiply<kAdd>(products[r][2 * c + 1], rows[r], columns[c][2], columns[c][3]);
       }
-    }
   }
-}
+};
 
 // Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory.
 template <class Epilogue, bool kResident>
@@ -191,24 +191,31 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   bring_some(0);
 
   const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows);
+  Epilogue epilogue(task, output, place, first_row, rows, task.first_tile + begin * task.tile_step);
   Products products;
   const LanePlace lane(place);
+  const auto load = [&](int at, int step, int half, Fragments& out) {
+    out.load(lane, shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes),
+             shared_address(centroid_steps + (at % kStages) * kStepBytes), half);
+  };
+  Fragments fragments[2];  // one is multiplied, the next arrives
   int step = 0, tile = begin;
   for (int some = 0; some < total; some += kTogetherSteps) {
     wait_for_copies<0>();
     __syncthreads();
     bring_some(some + kTogetherSteps);
+    load(some, step, 0, fragments[0]);
 #pragma unroll
-    for (int at = some; at < some + kTogetherSteps; ++at) {
+    for (int h = 0; h < 2 * kTogetherSteps; ++h) {
+      const int at = some + h / 2, next = some + (h + 1) / 2;
       if (at >= total) break;
-      const std::uint32_t a = shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes);
-      const std::uint32_t b = shared_address(centroid_steps + (at % kStages) * kStepBytes);
-      if (step == 0)
-        multiply_step<true>(lane, a, b, products);
+      if (h + 1 < 2 * kTogetherSteps && next < total)
+        load(next, next == at ? step : step + 1 == steps ? 0 : step + 1, (h + 1) % 2, fragments[(h + 1) % 2]);
+      if (h % 2 == 0 && step == 0)
+        fragments[h % 2].template multiply_into<false>(products);
       else
-        multiply_step<false>(lane, a, b, products);
-      if (++step < steps) continue;
+        fragments[h % 2].template multiply_into<true>(products);
+      if (h % 2 == 0 || ++step < steps) continue;
       step = 0;
       epilogue.look(task.first_tile + tile * task.tile_step, products);
       ++tile;

@@ -62,7 +62,9 @@ struct Group {
       squares = fmaf(a, a, squares);
       y[j] = a;
     }
-    for (int round = 0; round < rotation.rounds; ++round) {
+#pragma unroll  // or the pointers of the rounds would be indexed in local memory
+    for (int round = 0; round < 2; ++round) {
+      if (round == rotation.rounds) break;
       sync();
       for (int j = thread; j < size; j += kThreads) y[j] *= rotation.factors[round][j];
       for (int block = 0, begin = 0; block < rotation.block_count; ++block) {

@@ -25,6 +25,7 @@ class RowFacts {
            bool all_statistics);
 
   const std::uint8_t* states() const { return states_.data(); }  // (n), device memory
+  std::int64_t bytes() const { return states_.bytes(); }         // of device memory
   const Statistics& statistics() const { return statistics_; }
 
  private:

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fits on a CUDA device beside the oracle: what the fits of other tests, which run on all paths, do not reach. Small
 // enough for compute-sanitizer (scripts/gpu_check.sh).
+#include <chrono>
+#include <thread>
+
 #include "shards.hpp"
 
 namespace fastkmeans::testing {
@@ -126,11 +129,16 @@ TEST_F(CudaFits, DistancesAndMasses) {
 
 TEST_F(CudaFits, InterruptAndFitAgain) {
   Random random(308);
-  const Matrix x = random_rows(Kind::normal, 100'000, 80, random);
-  Params params = params_of(50'000, 200, -1);
+  const Matrix x = random_rows(Kind::normal, 20'000, 80, random);
+  Params params = params_of(1'000, 50, -1);
   params.execution = on(Path{"cuda", "int8"});
-  int looks = 0;
-  params.execution.interrupt = [&looks] { return ++looks > 1; };
+  bool stop = false;
+  params.callback = [&stop](const IterationStats&) {
+    stop = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // until the next look is due
+    return false;
+  };
+  params.execution.interrupt = [&stop] { return stop; };
   EXPECT_THROW(fit(x.view(), params), Interrupted);
   expect_oracle(random_rows(Kind::normal, 200, 5, random), 9, "low_dim");
 }

@@ -434,15 +434,20 @@ def test_a_limit_that_cannot_be_kept_is_an_error(monkeypatch: pytest.MonkeyPatch
 def test_the_memory_preset_and_its_limits(settings: Settings) -> None:
     (case,) = presets.cases("memory", presets.Options("cuda"))
     assert (case.n, case.d, case.k, case.niter, case.device_limit) == (26_214_400, 128, 262_144, 2, 11_000_000_000)
-    chosen = peers.choose(["ours", "ours-6gb"], "cuda")
+    chosen = peers.choose(["ours", "ours-11gb", "ours-6gb"], "cuda")
     entries = Race(case, chosen, replace(settings, device="cuda", wanted_modes=("host",)), settings.work).entries
-    assert [(entry.row["peer"], entry.row["mode"]) for entry in entries] == [("ours", "host"), ("ours-6gb", "host")]
+    assert [entry.row["peer"] for entry in entries] == ["ours", "ours-11gb", "ours-6gb"]
+    assert {entry.row["mode"] for entry in entries} == {"host"}
     specs = [entry.child.spec for entry in entries if entry.child]
-    assert [spec["device_limit"] for spec in specs] == [11_000_000_000, 6_000_000_000]
-    assert [spec["options"] for spec in specs] == [{}, {"memory_limit": 5_400_000_000}]
+    assert [spec["device_limit"] for spec in specs] == [11_000_000_000, 11_000_000_000, 6_000_000_000]
+    assert [spec["options"] for spec in specs] == [
+        {},
+        {"memory_limit": 10_400_000_000},
+        {"memory_limit": 5_400_000_000},
+    ]
     assert "ours-6gb" not in [peer.name for peer in peers.choose([], "cuda")]
     both = Race(case, chosen, replace(settings, device="cuda"), settings.work).entries
-    assert [entry.row["mode"] for entry in both] == ["host", "device", "host"]
+    assert [entry.row["mode"] for entry in both] == ["host", "device", "host", "host"]
 
 
 def test_a_limit_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

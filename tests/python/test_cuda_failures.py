@@ -144,6 +144,7 @@ def free_memory() -> int:
     return int(torch.cuda.mem_get_info(0)[0])
 
 
+@pytest.mark.alone
 def test_fits_leave_no_device_memory_behind(rng: np.random.Generator) -> None:
     """10,000 tiny fits; then some that fail, and some that are stopped."""
     x = rng.standard_normal((300, 64), dtype=np.float32)
@@ -169,6 +170,7 @@ def test_fits_leave_no_device_memory_behind(rng: np.random.Generator) -> None:
         assert before - free_memory() < 4 << 20  # one byte a fit, in blocks of 2 MiB, and noise
 
 
+@pytest.mark.alone
 def test_large_fits_give_their_memory_back(rng: np.random.Generator) -> None:
     """What a fit keeps for the next does not grow with the fits, whatever their shapes."""
     free = []
