@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/tuning.hpp"
 #include "fastkmeans/params.hpp"
 #include "runtime/workers.hpp"
 
@@ -148,9 +149,9 @@ inline void launched(const char* kernel) { check(cudaGetLastError(), kernel); }
 // all threads.
 template <class Kernel>
 void allow_shared_memory(const Device& device, Kernel* kernel) {
-  constexpr int kStatic = 4 << 10;  // at most, of such kernels
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory() - kStatic),
-        "cudaFuncSetAttribute");
+  check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory() - kStaticShared),
+      "cudaFuncSetAttribute");
 }
 
 // Blocks of a grid for `items`, `per_block` each.

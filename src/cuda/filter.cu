@@ -25,13 +25,14 @@ __device__ inline int least_product(float row_sq_norm, float sq_norm, float reac
   return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0
 }
 
-// Keeps the centroids that the bound cannot exclude.
+// Keeps the centroids that the bound cannot exclude. The sums begin at minus the least product of their row and tile,
+// so that a sign is all there is to look at.
 class Collect {
  public:
   struct Output {
     RowSketches rows;
     const float* reach;    // of each row of the batch: the distance to beat, and the row's error
-    std::int32_t* lists;   // (parts, list_rows, listed)
+    std::int32_t* lists;   // (parts, list_rows, listed): places of centroids
     std::int32_t* counts;  // (parts, list_rows); more than `listed`: the list ran over
     int list_rows, listed;
   };
@@ -42,66 +43,86 @@ class Collect {
         output_(output),
         place_(place),
         next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
+    static_assert(kScanThreads == kTile);
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
-    if (at >= kTile) return;
     Row row = {kInfinity, kFarAway, 0.0f, 0};
     if (first_row + at < rows) {
       const int i = row_at(task, first_row + at);
       row = {output.rows.half_inverse[i], output.rows.sq_norms[i], output.reach[i], 0};
     }
-    shared_rows()[at] = row;
+    shared().rows[at] = row;
   }
 
-  __device__ void look(int tile, const Products& products) {
+  // Each thread for one row, and for one centroid.
+  __device__ void bring(int slot, int tile, int tile_step) {
+    const int at = static_cast<int>(threadIdx.x);
+    const Row row = shared().rows[at];
     const TileInfo info = next_;
-    next_ = centroids_.tiles[min(tile + 1, centroids_.count - 1)];  // on its way until the next look
-    // All of the thread's rows before the one branch: their instructions overlap.
-    int least[kRowTiles][2];
-    bool any = false;
+    next_ = centroids_.tiles[min(tile + tile_step, centroids_.count - 1)];  // on its way until it is needed
+    const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
+                                    row.half_inverse * info.inverse_scale);
+    shared().least[slot][at] = min(max(least, -kBeyond), kBeyond);
+    if (at == 0) shared().inverse_scale[slot] = info.inverse_scale;
+    copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
+  }
+
+  __device__ void look(int slot, int tile, const Products& products) {
+    // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
+    int beyond[kRowTiles][2], most = -1;  // the largest product less the least that may pass
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float4 row = reinterpret_cast<const float4*>(shared_rows())[place_.row(r, h)];
-        least[r][h] = least_product(row.y, info.least_sq_norm, row.z, info.largest_error, row.x * info.inverse_scale);
-        int most = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
+        int largest = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
 #pragma unroll
         for (int c = 1; c < kColumnTiles; ++c)
-          most = __vimax3_s32(most, products[r][c][2 * h], products[r][c][2 * h + 1]);
-        any |= most >= least[r][h];
+          largest = __vimax3_s32(largest, products[r][c][2 * h], products[r][c][2 * h + 1]);
+        beyond[r][h] = largest - shared().least[slot][place_.row(r, h)];
+        most = max(most, beyond[r][h]);
       }
-    if (!any) return;
+    if (most < 0) return;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
 #pragma unroll
-      for (int h = 0; h < 2; ++h) note(tile, r, h, least[r][h], info.inverse_scale, products);
+      for (int h = 0; h < 2; ++h)
+        if (beyond[r][h] >= 0) note(slot, tile, r, h, products);
   }
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (at < kTile && first_row + at < rows) output_.counts[list_ + at] = shared_rows()[at].candidates;
+    if (first_row + at < rows) output_.counts[list_ + at] = shared().rows[at].candidates;
   }
 
  private:
+  static constexpr int kBeyond = 1 << 29;  // beyond all products, and no difference to one overflows
+
   // A row of the block, read 16 bytes at a time.
   struct alignas(16) Row {
     float half_inverse, sq_norm, reach;
     int candidates;  // so far
   };
-  static __device__ Row* shared_rows() {
-    __shared__ Row rows[kTile];
-    return rows;
+  struct Shared {
+    Row rows[kTile];
+    int least[kSlots][kTile];  // products, of the rows with the tile at a slot
+    OwnSize sizes[kSlots][kTile];
+    float inverse_scale[kSlots];
+  };
+  static __device__ Shared& shared() {
+    static_assert(sizeof(Shared) <= kStaticShared);
+    __shared__ Shared all;
+    return all;
   }
 
   // r and h are known when this is compiled: the products stay in registers.
-  __device__ __forceinline__ void note(int tile, int r, int h, int least, float inverse_scale,
-                                       const Products& products) {
+  __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products& products) {
+    const int least = shared().least[slot][place_.row(r, h)];
     unsigned passed = 0;
 #pragma unroll
     for (int i = 0; i < 2 * kColumnTiles; ++i)
       if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
-    Row& row = shared_rows()[place_.row(r, h)];
+    Row& row = shared().rows[place_.row(r, h)];
+    const float inverse = row.half_inverse * shared().inverse_scale[slot];
     for (; passed; passed &= passed - 1) {
       const int chosen = __ffs(static_cast<int>(passed)) - 1;
       int product = 0;
@@ -109,12 +130,11 @@ class Collect {
       for (int i = 0; i < 2 * kColumnTiles; ++i)
         if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
-      const int at = tile * kTile + place_.column(chosen / 2, chosen % 2), c = centroids_.order[at];
-      if (c < 0 || product < least_product(row.sq_norm, centroids_.sq_norms[at], row.reach, centroids_.errors[at],
-                                           row.half_inverse * inverse_scale))
-        continue;
-      const int slot = atomicAdd(&row.candidates, 1);
-      if (slot < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + slot] = c;
+      const int column = place_.column(chosen / 2, chosen % 2);
+      const OwnSize own = shared().sizes[slot][column];
+      if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
+      const int to = atomicAdd(&row.candidates, 1);
+      if (to < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + to] = tile * kTile + column;
     }
   }
 
@@ -122,7 +142,7 @@ class Collect {
   const Output& output_;
   const ThreadPlace& place_;
   std::int64_t list_;  // of the block's first row
-  TileInfo next_;
+  TileInfo next_;      // of the tile to be brought next
 };
 
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
@@ -142,7 +162,8 @@ class Seed {
         first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
-  __device__ void look(int tile, const Products& products) {
+  __device__ void bring(int, int, int) {}
+  __device__ void look(int, int tile, const Products& products) {
     const TileInfo info = task_.centroids.tiles[tile];
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
@@ -254,7 +275,11 @@ __global__ __launch_bounds__(kThreads, 4) void refine(const ScanTask task, const
     const Best known = unpacked(found.nearest[i]);
     Best best = known;
     for (int begin = 0; begin < count; begin += kWarp) {
-      const std::int32_t mine = begin + lane < count ? lists.lists[list * lists.listed + begin + lane] : known.label;
+      std::int32_t mine = known.label;
+      if (begin + lane < count) {
+        const std::int32_t c = task.centroids.order[lists.lists[list * lists.listed + begin + lane]];
+        if (c >= 0) mine = c;
+      }
       unsigned others = __ballot_sync(kAll, mine != known.label);
       pairs += static_cast<Integer>(__popc(others));
       while (others) {
@@ -332,6 +357,7 @@ class Int8Filter final : public Filter {
                      .most = batch.count,
                      .centroids = tiles_.view(),
                      .size = static_cast<int>(sketcher_.size()),
+                     .together = tuning_.together,
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
@@ -370,7 +396,9 @@ class Int8Filter final : public Filter {
   }
 
  private:
-  int shared_bytes() const { return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.rows_in_shared)); }
+  int shared_bytes() const {
+    return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.together, tuning_.rows_in_shared));
+  }
 
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {

@@ -19,6 +19,7 @@ namespace fastkmeans::cuda {
 inline constexpr int kScanThreads = 128;
 inline constexpr int kWarpColumns = 64;
 inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
+inline constexpr int kSlots = 4;                       // tiles on their way or in use at once, at most (tuning.cpp)
 
 struct ScanTask {
   const std::int8_t* rows;     // sketches
@@ -28,6 +29,7 @@ struct ScanTask {
   int most;                    // rows of this launch
   CentroidSketches centroids;
   int size;
+  int together;               // steps between two barriers (tuning.hpp)
   int first_tile, tile_step;  // which tiles of centroids
   int tiles;                  // how many of them
 };
@@ -44,10 +46,12 @@ __device__ inline int row_at(const ScanTask& task, int place) {
 __device__ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
-// 16 bytes to shared memory; zeros if not `valid`. Through the first cache: the two blocks of a multiprocessor read the
-// same centroids at nearly the same time.
-__device__ inline void copy_async(std::uint32_t to, const void* from, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
+// kBytes (4, 8 or 16) to shared memory; zeros if not `valid`. Through the first cache: the two blocks of a
+// multiprocessor read the same centroids at nearly the same time.
+template <int kBytes>
+__device__ void copy_async(std::uint32_t to, const void* from, bool valid = true) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes),
+               "r"(valid ? kBytes : 0));
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;"); }
 template <int kLeft>
@@ -59,26 +63,20 @@ __device__ inline void load_matrices(std::uint32_t (&out)[4], std::uint32_t addr
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                : "r"(address));
 }
-// kAdd: to the sums that are there; else they begin with this product.
-template <bool kAdd>
-__device__ void multiply(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  if constexpr (kAdd)
-    asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-        "%3};"
-        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  else
-    asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%10, %10, %10, %10};"
-        : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
+__device__ inline void multiply(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-
-// Where 16-byte piece `piece` (0 to 3) of sketch `i` stands in a step: eight sketches at the same piece lie in
-// different banks.
-__device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((piece ^ ((i >> 1) & 3)) << 4); }
+// The same, for new sums.
+__device__ inline void multiply_first(int (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %10, %10, %10};"
+      : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
+}
 
 // The sums of a thread. Sum (r, c, e): row 64 wr + 16 r + lane / 4 + 8 (e / 2), centroid 64 wc + 8 c + 2 (lane % 4) +
 // e % 2 of the tile, for the warp at (wr, wc) of the block.
@@ -120,19 +118,25 @@ struct Fragments {
       load_matrices(columns[c], b + place_in_step(lane.b_row + 16 * c, 2 * half + lane.b_piece));
   }
 
-  template <bool kAdd>
+  template <bool kFirst>
   __device__ void multiply_into(Products& products) const {
 #pragma unroll
-    for (int c = 0; c < kColumnTiles / 2; ++c)
+    for (int c = 0; c < kColumnTiles; ++c)
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
-        multiply<kAdd>(products[r][2 * c], rows[r], columns[c][0], columns[c][1]);
-        multiply<kAdd>(products[r][2 * c + 1], rows[r], columns[c][2], columns[c][3]);
+        const std::uint32_t b0 = columns[c / 2][c % 2 * 2], b1 = columns[c / 2][c % 2 * 2 + 1];
+        if constexpr (kFirst)
+          multiply_first(products[r][c], rows[r], b0, b1);
+        else
+          multiply(products[r][c], rows[r], b0, b1);
       }
   }
 };
 
 // Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory.
+//
+// Epilogue: bring(slot, tile) is called by all threads when a tile's sketches set out to shared memory; what it writes
+// to shared memory, at one of kSlots, is there when look(slot, tile, products) is called. finish() ends the block.
 template <class Epilogue, bool kResident>
 __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
   extern __shared__ __align__(128) std::int8_t shared[];
@@ -142,47 +146,53 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   const int y = static_cast<int>(blockIdx.y);
   const int begin = y * part + min(y, rest), end = begin + part + (y < rest ? 1 : 0);
   const int steps = task.size / kGranule, total = (end - begin) * steps;
-  const int thread = static_cast<int>(threadIdx.x);
+  const int stages = 2 * task.together, thread = static_cast<int>(threadIdx.x);
+  const ThreadPlace place;
+  Epilogue epilogue(task, output, place, first_row, rows, task.first_tile + begin * task.tile_step);
 
-  // Each thread brings one 16-byte piece of every 32nd sketch.
+  // Each thread brings one 16-byte piece of every 32nd row.
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
   const int piece = thread % 4, sketch = thread / 4;
-  const std::int8_t* from[kBrought];
+  std::uint32_t from[kBrought];  // pieces of 16 bytes: a batch has fewer than 2^32
   bool valid[kBrought];
 #pragma unroll
   for (int i = 0; i < kBrought; ++i) {
-    const int place = first_row + sketch + kApart * i;
-    valid[i] = place < rows;
-    from[i] = task.rows + static_cast<std::int64_t>(valid[i] ? row_at(task, place) : 0) * task.size + 16 * piece;
+    const int at = first_row + sketch + kApart * i;
+    valid[i] = at < rows;
+    from[i] = static_cast<std::uint32_t>(valid[i] ? row_at(task, at) : 0) * (task.size / 16) + piece;
   }
-  std::int8_t* const row_steps = shared;
-  std::int8_t* const centroid_steps = shared + (kResident ? kTile * task.size : kStages * kStepBytes);
-  const auto bring_rows = [&](int step, std::int8_t* to) {
+  const std::uint32_t row_steps = shared_address(shared);
+  const std::uint32_t centroid_steps = row_steps + (kResident ? kTile * task.size : stages * kStepBytes);
+  const auto bring_rows = [&](int step, std::uint32_t to) {
 #pragma unroll
     for (int i = 0; i < kBrought; ++i)
-      copy_async(shared_address(to) + place_in_step(sketch + kApart * i, piece), from[i] + step * kGranule, valid[i]);
+      copy_async<16>(to + place_in_step(sketch + kApart * i, piece),
+                     task.rows + std::int64_t{16} * from[i] + step * kGranule, valid[i]);
   };
+
+  // And of the centroids, 16 bytes in every 2048.
+  const std::int64_t skipped = std::int64_t{task.tile_step - 1} * kTile * task.size;
+  const std::int8_t* next =
+      task.centroids.q + std::int64_t{task.first_tile + begin * task.tile_step} * kTile * task.size + 16 * thread;
   int next_step = 0, next_tile = begin;
-  const auto bring = [&](int at) {  // step `at` of all, the next
-    if (at < total) {
-      const int tile = task.first_tile + next_tile * task.tile_step, step = next_step;
-      if (++next_step == steps) {
-        next_step = 0;
-        ++next_tile;
-      }
-      const std::int8_t* q = task.centroids.q + (static_cast<std::int64_t>(tile) * kTile + sketch) * task.size +
-                             step * kGranule + 16 * piece;
-      const std::uint32_t to = shared_address(centroid_steps + (at % kStages) * kStepBytes);
+  const auto bring_some = [&](int at) {  // the next steps: `at` of all, and those together with it
+    const int until = min(at + task.together, total);
+#pragma unroll 1
+    for (; at < until; ++at) {
+      if (next_step == 0)
+        epilogue.bring((next_tile - begin) & (kSlots - 1), task.first_tile + next_tile * task.tile_step,
+                       task.tile_step);
+      const int stage = (at & (stages - 1)) * kStepBytes;
+      const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
-      for (int i = 0; i < kBrought; ++i)
-        copy_async(to + place_in_step(sketch + kApart * i, piece),
-                   q + static_cast<std::int64_t>(kApart * i) * task.size, true);
-      if constexpr (!kResident) bring_rows(step, row_steps + (at % kStages) * kStepBytes);
+      for (int i = 0; i < kStepBytes; i += 16 * kScanThreads) copy_async<16>(to + i, next + i);
+      next += kStepBytes;
+      if constexpr (!kResident) bring_rows(next_step, row_steps + stage);
+      if (++next_step < steps) continue;
+      next_step = 0;
+      ++next_tile;
+      next += skipped;
     }
-  };
-  const auto bring_some = [&](int at) {
-#pragma unroll
-    for (int i = 0; i < kTogetherSteps; ++i) bring(at + i);
     commit_copies();
   };
 
@@ -190,34 +200,32 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
     for (int step = 0; step < steps; ++step) bring_rows(step, row_steps + step * kStepBytes);
   bring_some(0);
 
-  const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, task.first_tile + begin * task.tile_step);
   Products products;
   const LanePlace lane(place);
   const auto load = [&](int at, int step, int half, Fragments& out) {
-    out.load(lane, shared_address(row_steps + (kResident ? step : at % kStages) * kStepBytes),
-             shared_address(centroid_steps + (at % kStages) * kStepBytes), half);
+    const int stage = (at & (stages - 1)) * kStepBytes;
+    out.load(lane, row_steps + (kResident ? step * kStepBytes : stage), centroid_steps + stage, half);
   };
   Fragments fragments[2];  // one is multiplied, the next arrives
-  int step = 0, tile = begin;
-  for (int some = 0; some < total; some += kTogetherSteps) {
+  for (int at = 0, step = 0, tile = begin; at < total;) {
     wait_for_copies<0>();
     __syncthreads();
-    bring_some(some + kTogetherSteps);
-    load(some, step, 0, fragments[0]);
-#pragma unroll
-    for (int h = 0; h < 2 * kTogetherSteps; ++h) {
-      const int at = some + h / 2, next = some + (h + 1) / 2;
-      if (at >= total) break;
-      if (h + 1 < 2 * kTogetherSteps && next < total)
-        load(next, next == at ? step : step + 1 == steps ? 0 : step + 1, (h + 1) % 2, fragments[(h + 1) % 2]);
-      if (h % 2 == 0 && step == 0)
-        fragments[h % 2].template multiply_into<false>(products);
+    bring_some(at + task.together);
+    load(at, step, 0, fragments[0]);
+    const int until = min(at + task.together, total);
+#pragma unroll 1
+    for (; at < until; ++at) {
+      load(at, step, 1, fragments[1]);
+      if (step == 0)
+        fragments[0].template multiply_into<true>(products);
       else
-        fragments[h % 2].template multiply_into<true>(products);
-      if (h % 2 == 0 || ++step < steps) continue;
-      step = 0;
-      epilogue.look(task.first_tile + tile * task.tile_step, products);
+        fragments[0].template multiply_into<false>(products);
+      const bool done = ++step == steps;
+      if (done) step = 0;
+      if (at + 1 < until) load(at + 1, step, 0, fragments[0]);
+      fragments[1].template multiply_into<false>(products);
+      if (!done) continue;
+      epilogue.look((tile - begin) & (kSlots - 1), task.first_tile + tile * task.tile_step, products);
       ++tile;
     }
   }

@@ -87,8 +87,9 @@ struct Group {
     return {sum(squares), largest(most)};
   }
 
-  // y in whole steps of `scale`, into q (size), a multiple of 4 bytes.
-  __device__ RowSketch quantise(float scale, float sq_length, int size, std::int8_t* q) const {
+  // y in whole steps of `scale`; place(j): where element j goes, and the three after it, j a multiple of 4.
+  template <class Place>
+  __device__ RowSketch quantise(float scale, float sq_length, int size, const Place& place) const {
     const float inverse = scale > 0 ? __fdiv_rn(1.0f, scale) : 0.0f;
     float lost = 0;
     int squares = 0;
@@ -103,7 +104,7 @@ struct Group {
         squares += static_cast<int>(steps) * static_cast<int>(steps);
         each[e] = static_cast<signed char>(steps);
       }
-      *reinterpret_cast<char4*>(q + j) = four;
+      *reinterpret_cast<char4*>(place(j)) = four;
     }
     RowSketch sketch = {};
     sketch.scale = scale;
@@ -152,7 +153,8 @@ __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, con
       continue;
     }
     const float2 found = group.rotate(rows.row(i), centre, d, rotation);
-    const RowSketch sketch = group.quantise(usable_scale(found.y), found.x, size, out.q + i * size);
+    const RowSketch sketch =
+        group.quantise(usable_scale(found.y), found.x, size, [&](int j) { return out.q + i * size + j; });
     if (group.thread == 0) {
       out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
       describe(sketch, size, rounding, out.sq_norms + i, out.errors + i);
@@ -241,7 +243,7 @@ __global__ void tile_scales(const std::int32_t* order, const float* largest, Til
 template <int kThreads>
 __global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
                                  double rounding, const std::int32_t* order, const float* largest, TileInfo* tiles,
-                                 std::int8_t* q, float* sq_norms, float* errors) {
+                                 std::int8_t* q, OwnSize* sizes) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -249,13 +251,13 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   const int place = blockIdx.x * kGroups + static_cast<int>(threadIdx.x) / kThreads;
   if (place >= places) return;  // whole groups
   const std::int32_t c = order[place];
-  std::int8_t* const out = q + static_cast<std::int64_t>(place) * size;
+  std::int8_t* const steps = q + static_cast<std::int64_t>(place / kTile) * kTile * size;
+  const auto element = [&](int j) {
+    return steps + j / kGranule * kStepBytes + place_in_step(place % kTile, j % kGranule / 16) + j % 16;
+  };
   if (c < 0) {
-    for (int j = 4 * group.thread; j < size; j += 4 * kThreads) *reinterpret_cast<char4*>(out + j) = char4{};
-    if (group.thread == 0) {
-      sq_norms[place] = kFarAway;
-      errors[place] = 0;
-    }
+    for (int j = 4 * group.thread; j < size; j += 4 * kThreads) *reinterpret_cast<char4*>(element(j)) = char4{};
+    if (group.thread == 0) sizes[place] = {kFarAway, 0.0f};
     return;
   }
   TileInfo& tile = tiles[place / kTile];
@@ -263,12 +265,13 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   // The scan multiplies by the inverse, which is that of this scale to within a rounding.
   const float scale = isinf(inverse) ? 0.0f : __fdiv_rn(1.0f, inverse);
   const float2 found = group.rotate(centroids + static_cast<std::int64_t>(c) * d, centre, d, rotation);
-  const RowSketch sketch = group.quantise(scale, found.x, size, out);
+  const RowSketch sketch = group.quantise(scale, found.x, size, element);
   if (group.thread != 0) return;
-  describe(sketch, size, rounding, sq_norms + place, errors + place);
+  OwnSize& own = sizes[place];
+  describe(sketch, size, rounding, &own.sq_norm, &own.error);
   // Not negative, so bits are ordered as floats are.
-  atomicMin(reinterpret_cast<std::uint32_t*>(&tile.least_sq_norm), __float_as_uint(sq_norms[place]));
-  atomicMax(reinterpret_cast<std::uint32_t*>(&tile.largest_error), __float_as_uint(errors[place]));
+  atomicMin(reinterpret_cast<std::uint32_t*>(&tile.least_sq_norm), __float_as_uint(own.sq_norm));
+  atomicMax(reinterpret_cast<std::uint32_t*>(&tile.largest_error), __float_as_uint(own.error));
 }
 
 // Calls launch<kThreads>(blocks for `count` sketches, bytes of shared memory).
@@ -329,10 +332,9 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       tiles_(static_cast<int>((k + kTile - 1) / kTile)),
       q_(device, std::int64_t{tiles_} * kTile * size),
       order_(device, std::int64_t{tiles_} * kTile),
-      sq_norms_(device, std::int64_t{tiles_} * kTile),
-      errors_(device, std::int64_t{tiles_} * kTile),
       sq_lengths_(device, k),
       largest_(device, k),
+      sizes_(device, std::int64_t{tiles_} * kTile),
       info_(device, tiles_) {}
 
 void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
@@ -351,7 +353,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
     launched("tile_scales");
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
         centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), largest_.data(),
-        info_.data(), q_.data(), sq_norms_.data(), errors_.data());
+        info_.data(), q_.data(), sizes_.data());
     launched("sketch_centroids");
   };
   by_length(
@@ -360,8 +362,6 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
       [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock>, 1, bytes); });
 }
 
-CentroidSketches CentroidTiles::view() const {
-  return {q_.data(), order_.data(), sq_norms_.data(), errors_.data(), info_.data(), tiles_};
-}
+CentroidSketches CentroidTiles::view() const { return {q_.data(), order_.data(), sizes_.data(), info_.data(), tiles_}; }
 
 }  // namespace fastkmeans::cuda

@@ -22,13 +22,20 @@ struct RowSketches {
   float* errors;        // (n) rounded up
 };
 
+// Where 16-byte piece `piece` (0 to 3) of sketch `i` stands in a step of the scan, kGranule elements of kTile sketches:
+// eight sketches at the same piece lie in different banks of shared memory.
+__device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((piece ^ ((i >> 1) & 3)) << 4); }
+
 // Centroids in the order of their lengths, tile by tile. All of a tile have one scale.
 struct CentroidSketches {
-  const std::int8_t* q;            // (tiles * kTile, size)
-  const std::int32_t* order;       // (tiles * kTile) the centroid at each place, or -1
-  const float *sq_norms, *errors;  // (tiles * kTile) as of rows
+  const std::int8_t* q;         // (tiles, size / kGranule, kStepBytes): steps as they stand in shared memory
+  const std::int32_t* order;    // (tiles * kTile) the centroid at each place, or -1
+  const struct OwnSize* sizes;  // (tiles * kTile)
   const struct TileInfo* tiles;
   int count;  // tiles
+};
+struct OwnSize {
+  float sq_norm, error;  // as of rows
 };
 struct TileInfo {
   float inverse_scale;  // 1 / scale; infinite: the scale is 0
@@ -70,7 +77,8 @@ class CentroidTiles {
   int k_, tiles_;
   DeviceBuffer<std::int8_t> q_;
   DeviceBuffer<std::int32_t> order_;
-  DeviceBuffer<float> sq_norms_, errors_, sq_lengths_, largest_;
+  DeviceBuffer<float> sq_lengths_, largest_;
+  DeviceBuffer<OwnSize> sizes_;
   DeviceBuffer<TileInfo> info_;
 };
 

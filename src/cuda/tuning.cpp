@@ -49,8 +49,9 @@ void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& li
 
 std::int64_t sketch_size(std::int64_t d) { return round_up(d, kGranule); }
 
-std::int64_t scan_shared_bytes(std::int64_t size, bool rows_in_shared) {
-  return (rows_in_shared ? kTile * size : kStages * kStepBytes) + kStages * kStepBytes;
+std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared) {
+  const std::int64_t stages = 2 * together * kStepBytes;
+  return (rows_in_shared ? kTile * size : stages) + stages;
 }
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
@@ -90,11 +91,16 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     choose_parts(tuning, problem, limits);
     // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
     // smaller, one block that rereads nothing beats two that do.
-    const std::int64_t shared = scan_shared_bytes(size, true) + (4 << 10);
-    tuning.rows_in_shared = shared <= limits.shared_memory && shared <= (112 << 10);
-    if (kernel == kScans[0] && shared > limits.shared_memory)
+    const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
+    constexpr std::int64_t kHalf = 112 << 10;
+    tuning.rows_in_shared = shared(2) <= limits.shared_memory && shared(2) <= kHalf;
+    // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
+    if (tuning.rows_in_shared && size > kGranule && shared(4) <= std::min<std::int64_t>(kHalf, limits.shared_memory))
+      tuning.together = 4;
+    if (kernel == kScans[0] && shared(2) > limits.shared_memory)
       throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
     if (!kernel.empty()) tuning.rows_in_shared = kernel == kScans[0];
+    if (!tuning.rows_in_shared) tuning.together = 2;
   }
   while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {
   }

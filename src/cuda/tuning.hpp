@@ -9,11 +9,10 @@
 
 namespace fastkmeans::cuda {
 
-inline constexpr int kTile = 128;                      // rows, and centroids, of a block of the scan
-inline constexpr int kGranule = 64;                    // sketches are multiples of it: elements of a step of the scan
-inline constexpr int kTogetherSteps = 2;               // steps between two barriers
-inline constexpr int kStages = 2 * kTogetherSteps;     // steps in shared memory: these are used, the others arrive
-inline constexpr int kStepBytes = kTile * kGranule;    // of 128 sketches
+inline constexpr int kTile = 128;                    // rows, and centroids, of a block of the scan
+inline constexpr int kGranule = 64;                  // sketches are multiples of it: elements of a step of the scan
+inline constexpr int kStepBytes = kTile * kGranule;  // of 128 sketches
+inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most that a kernel has beside what it asks for
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
 
@@ -36,6 +35,7 @@ struct Tuning {
   bool resident = true;           // rows from the host stay on the device
   bool keep_sketches = false;     // of all rows
   bool rows_in_shared = false;    // the scan keeps 128 rows' sketches in shared memory
+  int together = 2;               // steps of the scan between two barriers, and as many on their way
   std::int64_t batch;             // rows of a piece
   int parts = 1;                  // of the centroids, scanned by blocks of their own
   int listed = 0;                 // candidates of a row and part that are kept
@@ -57,7 +57,7 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem);
 std::int64_t sketch_size(std::int64_t d);
 
 // Bytes of the scan's shared memory.
-std::int64_t scan_shared_bytes(std::int64_t size, bool rows_in_shared);
+std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared);
 
 // The names that FASTKMEANS_CUDA_KERNEL knows.
 inline constexpr std::string_view kScans[] = {"mma_rows_in_shared", "mma_rows_in_turn"};
