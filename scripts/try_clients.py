@@ -157,16 +157,39 @@ def try_fast_plaid(documents: list[Floats], queries: list[Floats]) -> None:
     assert abs(inertias[True] / inertias[False] - 1) < 1e-3, inertias
 
 
+def try_fast_plaid_on_a_gpu(documents: list[Floats], queries: list[Floats]) -> None:
+    """fast-plaid whole, its Rust core and its search included, with our triton_kmeans on CUDA tensors."""
+    calls: list[dict[str, torch.Tensor]] = []
+
+    def recorded(**tensors: torch.Tensor) -> None:
+        triton_kmeans(**tensors)
+        calls.append({name: tensor.clone() for name, tensor in tensors.items()})
+
+    loop = import_module("fast_plaid.search.kmeans")
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(loop, "triton_kmeans", recorded):
+        index: Any = import_module("fast_plaid.search").FastPlaid(folder, device="cuda")
+        index.create([torch.from_numpy(rows) for rows in documents], use_triton_kmeans=True)
+        found = [index.search(torch.from_numpy(rows)[None], top_k=3)[0][0][0] for rows in queries]
+    assert calls
+    for call in calls:
+        assert all(tensor.is_cuda for tensor in call.values())
+        x, centroids = (call[name].float().cpu().numpy() for name in ("data_chunk", "centroids"))
+        check_labels(x, centroids, call["best_ids"].cpu().numpy())
+    say("fast-plaid-gpu", f"{len(calls)} calls of ours on {torch.cuda.get_device_name()}, {calls[0]['data_chunk'].dtype}")
+    assert found == list(range(len(queries))), found
+    say("fast-plaid-gpu", f"its search finds all {len(found)} documents first")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tries = {"pylate": try_pylate, "fast-plaid": try_fast_plaid}
+    tries = {"pylate": try_pylate, "fast-plaid": try_fast_plaid, "fast-plaid-gpu": try_fast_plaid_on_a_gpu}
     parser.add_argument("clients", nargs="+", choices=tries)
     documents, queries = collection()
     for client in parser.parse_args().clients:
         start = time.monotonic()
         random.seed(0)  # PyLate draws its sample with Python's and torch's generators
         torch.manual_seed(0)
-        check_ours(client)
+        check_ours(client.removesuffix("-gpu"))
         tries[client](documents, queries)
         say(client, f"passed in {time.monotonic() - start:.0f} s")
 

@@ -96,6 +96,7 @@ TEST(FitNoOracle, InterruptedInAFitAndInAPrediction) {
   // Work for several looks at the interrupt, 50 ms apart, on the fastest core.
   const Matrix rows(20'000, 64), centroids(20'000, 64);
   Execution execution = on(Path{"", "fp32"});
+  execution.device = "cpu";  // a GPU would be done before the second look
   int asked = 0;
   execution.interrupt = [&] { return ++asked > 1; };
   EXPECT_THROW(predict(rows.view(), centroids.view(), {false, execution}), Interrupted);
