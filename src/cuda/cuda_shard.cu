@@ -276,7 +276,7 @@ class CudaShard final : public Shard {
     const std::int64_t held =
         (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
     // What it does not count, and is still to come: sketches of the centroids, and their sums.
-    const std::int64_t centroids = k_ * (sketch_size(d_) + 64 + (sums_ ? 0 : 16 * d_));
+    const std::int64_t centroids = k_ * (2 * sketch_size(d_) + 64 + (sums_ ? 0 : 16 * d_));
     tuning_ = tune(problem, {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
                    forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     for (;;) {

@@ -18,15 +18,15 @@ constexpr float kInfinity = __builtin_huge_valf();
 // The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
 // with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
 // and l = reach + error. For many centroids at once: the least norm, the largest error. inverse: 1 / (2 s s').
-// fp32: all roundings together are below 8 u (S + l^2), and 16 u of it are taken away: of S where the norms are made
+// fp32: all roundings together are below 9 u (S + l^2), and 16 u of it are taken away: of S where the norms are made
 // (kNormSlack), of l^2 here (docs/algorithm.md section 6.7).
 __device__ inline int least_product(float row_sq_norm, float sq_norm, float reach, float error, float inverse) {
   const float length = __fadd_ru(reach, error);
   return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0
 }
 
-// Keeps the centroids that the bound cannot exclude. The sums begin at minus the least product of their row and tile,
-// so that a sign is all there is to look at.
+// Keeps the centroids that the bound cannot exclude.
+template <int kDigits>
 class Collect {
  public:
   struct Output {
@@ -49,7 +49,8 @@ class Collect {
     Row row = {kInfinity, kFarAway, 0.0f, 0};
     if (first_row + at < rows) {
       const int i = row_at(task, first_row + at);
-      row = {output.rows.half_inverse[i], output.rows.sq_norms[i], output.reach[i], 0};
+      const int sketch = kDigits == 1 ? i : first_row + at;
+      row = {output.rows.half_inverse[sketch], output.rows.sq_norms[sketch], output.reach[i], 0};
     }
     shared().rows[at] = row;
   }
@@ -62,7 +63,9 @@ class Collect {
     next_ = centroids_.tiles[min(tile + tile_step, centroids_.count - 1)];  // on its way until it is needed
     const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
                                     row.half_inverse * info.inverse_scale);
-    shared().least[slot][at] = min(max(least, -kBeyond), kBeyond);
+    // Once the list has run over there is nothing more to find.
+    const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.listed;
+    shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
     if (at == 0) shared().inverse_scale[slot] = info.inverse_scale;
     copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
   }
@@ -95,7 +98,7 @@ class Collect {
   }
 
  private:
-  static constexpr int kBeyond = 1 << 29;  // beyond all products, and no difference to one overflows
+  static constexpr int kBeyond = 1 << 30;  // beyond all products, and no difference to one overflows
 
   // A row of the block, read 16 bytes at a time.
   struct alignas(16) Row {
@@ -212,8 +215,8 @@ struct Found {
   const float* errors;
   float* reach;
 
-  __device__ void set_reach(int i, float distance, const FilterBound& bound) const {
-    reach[i] = round_up(bound.radius(distance) + static_cast<double>(errors[i]));
+  __device__ void set_reach(int i, float distance, float error, const FilterBound& bound) const {
+    reach[i] = round_up(bound.radius(distance) + static_cast<double>(error));
   }
 };
 
@@ -236,13 +239,14 @@ __global__ void upper_bounds(const Batch batch, const Centroids centroids, const
     if (bad)
       found.reach[i] = 0;
     else
-      found.set_reach(static_cast<int>(i), best.distance, bound);
+      found.set_reach(static_cast<int>(i), best.distance, found.errors[i], bound);
   }
 }
 
-// The same for rows that are scanned again: D to the seed, if that is nearer.
+// The same for rows that are scanned again: D to the seed, if that is nearer; errors: of their finer sketches.
 __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const Centroids centroids,
-                                 const Integer* seeds, const Found found, const FilterBound bound) {
+                                 const Integer* seeds, const Found found, const float* errors,
+                                 const FilterBound bound) {
   const int rows = rows_of(task);
   for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
     const int i = row_at(task, static_cast<int>(place));
@@ -251,7 +255,7 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
     best.take(warp_distance(batch.rows.row(i), centroids.row(label), centroids.d, 1.0f), label);
     if (lane_id() != 0) continue;
     found.nearest[i] = packed(best);
-    found.set_reach(i, best.distance, bound);
+    found.set_reach(i, best.distance, errors[place], bound);
   }
 }
 
@@ -333,12 +337,16 @@ class Int8Filter final : public Filter {
         seeds_(device, tuning.batch),
         lists_(device, tuning.parts * tuning.batch * tuning.listed),
         counts_(device, tuning.parts * tuning.batch),
+        finer_q_(device, 2 * tuning.second_batch * sketcher_.size()),
+        finer_(device, 3 * tuning.second_batch),
         second_lists_(device, tuning.second_parts * tuning.second_batch * tuning.second_listed),
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 2 * tuning.batch),
         left_over_counts_(device, 2) {
-    for (const auto kernel : {scan<Collect, true>, scan<Collect, false>}) allow_shared_memory(device, kernel);
-    for (const auto kernel : {scan<Seed, true>, scan<Seed, false>}) allow_shared_memory(device, kernel);
+    for (const auto kernel : {scan<Collect<1>, true, 1>, scan<Collect<1>, false, 1>})
+      allow_shared_memory(device, kernel);
+    for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
+    allow_shared_memory(device, scan<Collect<2>, false, 2>);
   }
 
   std::string_view name() const override { return "int8"; }
@@ -357,6 +365,7 @@ class Int8Filter final : public Filter {
                      .most = batch.count,
                      .centroids = tiles_.view(),
                      .size = static_cast<int>(sketcher_.size()),
+                     .levels = second_levels(sketcher_.size()),
                      .together = tuning_.together,
                      .first_tile = 0,
                      .tile_step = 1,
@@ -370,36 +379,26 @@ class Int8Filter final : public Filter {
                                                                                   task.centroids.order, found, bound_);
     launched("upper_bounds");
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
+    const Collect<1>::Output output = {
+        rows, found.reach, lists_.data(), counts_.data(), static_cast<int>(tuning_.batch), tuning_.listed};
+    launch_scan<Collect<1>>(task, output, tuning_.parts);
     std::int32_t* const counts = left_over_counts_.data();
-    collect(task, rows, batch,
-            {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch), tuning_.listed}, found,
-            left_over_.data(), counts, refined);
-    // Rows whose lists ran over: again, against the best score of all centroids. How many there are the host never
-    // learns: launches that find none end at once.
+    take(task, batch, {output.lists, output.counts, tuning_.parts, output.list_rows, output.listed}, found,
+         left_over_.data(), counts, refined);
+    // Rows whose lists ran over: again, with both digits, against the best score of all centroids. How many there are
+    // the host never learns: launches that find none end at once.
     task.chosen = left_over_.data();
     task.count = counts;
     std::int32_t* const last = left_over_.data() + tuning_.batch;
     task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
     device_.clear(seeds_.data(), seeds_.bytes());
-    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most) {
-      seed(task, rows, 1);
-      improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_,
-                                                                                      seeds_.data(), found, bound_);
-      launched("improve_by_seeds");
-      collect(task, rows, batch,
-              {second_lists_.data(), second_counts_.data(), tuning_.second_parts,
-               static_cast<int>(tuning_.second_batch), tuning_.second_listed},
-              found, last, counts + 1, refined);
-    }
+    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
+      scan_again(task, rows, batch, found, last, counts + 1, refined);
     search_chosen(device_, centroids_, batch, {last, counts + 1}, nearest_.data(), refined);
     unpack_nearest(device_, nearest_.data(), batch);
   }
 
  private:
-  int shared_bytes() const {
-    return static_cast<int>(scan_shared_bytes(sketcher_.size(), tuning_.together, tuning_.rows_in_shared));
-  }
-
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
     const std::int64_t at = tuning_.keep_sketches ? batch.first : 0;
@@ -414,9 +413,14 @@ class Int8Filter final : public Filter {
 
   template <class Epilogue>
   void launch_scan(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
-    const auto kernel = tuning_.rows_in_shared ? scan<Epilogue, true> : scan<Epilogue, false>;
-    kernel<<<dim3(blocks_for(task.most, kTile), static_cast<unsigned>(parts)), kScanThreads, shared_bytes(),
-             device_.stream()>>>(task, output);
+    launch(tuning_.rows_in_shared ? scan<Epilogue, true, 1> : scan<Epilogue, false, 1>, task, output, parts,
+           scan_shared_bytes(task.size, task.together, tuning_.rows_in_shared));
+  }
+  template <class Output>
+  void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts,
+              std::int64_t shared_bytes) {
+    kernel<<<dim3(blocks_for(task.most, kTile), static_cast<unsigned>(parts)), kScanThreads,
+             static_cast<std::size_t>(shared_bytes), device_.stream()>>>(task, output);
     launched("scan");
   }
 
@@ -428,10 +432,29 @@ class Int8Filter final : public Filter {
     launch_scan<Seed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
   }
 
-  void collect(const ScanTask& task, const RowSketches& rows, const Batch& batch, const Lists& lists,
-               const Found& found, std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
-    launch_scan<Collect>(task, {rows, found.reach, lists.lists, lists.counts, lists.list_rows, lists.listed},
-                         lists.parts);
+  void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found,
+                  std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
+    const std::int64_t most = tuning_.second_batch;
+    const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
+    seed(task, rows, 1);
+    sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
+    improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(
+        task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
+    launched("improve_by_seeds");
+    task.rows = finer.q;
+    task.centroids = tiles_.finer();
+    task.together = 2;
+    const Collect<2>::Output output = {
+        finer, found.reach, second_lists_.data(), second_counts_.data(), static_cast<int>(most), tuning_.second_listed};
+    launch(scan<Collect<2>, false, 2>, task, output, tuning_.second_parts,
+           scan_shared_bytes(task.size, task.together, false));
+    take(task, batch, {output.lists, output.counts, tuning_.second_parts, output.list_rows, output.listed}, found,
+         left_over, left_over_count, refined);
+  }
+
+  // D to what the scan has left; and which of the rows have more than their lists hold.
+  void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Found& found, std::int32_t* left_over,
+            std::int32_t* left_over_count, Integer* refined) {
     refine<<<blocks_of_warps(std::int64_t{task.most} * lists.parts), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, lists, found, refined);
     launched("refine");
@@ -454,7 +477,10 @@ class Int8Filter final : public Filter {
   CentroidTiles tiles_;
   DeviceBuffer<float> reach_;
   DeviceBuffer<Integer> nearest_, seeds_;
-  DeviceBuffer<std::int32_t> lists_, counts_, second_lists_, second_counts_;
+  DeviceBuffer<std::int32_t> lists_, counts_;
+  DeviceBuffer<std::int8_t> finer_q_;  // of the rows that are scanned again
+  DeviceBuffer<float> finer_;          // their half_inverse, sq_norms, errors
+  DeviceBuffer<std::int32_t> second_lists_, second_counts_;
   DeviceBuffer<std::int32_t> left_over_, left_over_counts_;  // after the first, and after the second scan
   Centroids centroids_ = {};
 };

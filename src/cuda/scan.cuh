@@ -29,6 +29,7 @@ struct ScanTask {
   int most;                    // rows of this launch
   CentroidSketches centroids;
   int size;
+  int levels;                 // B of the second digits (sketches.hpp)
   int together;               // steps between two barriers (tuning.hpp)
   int first_tile, tile_step;  // which tiles of centroids
   int tiles;                  // how many of them
@@ -133,22 +134,25 @@ struct Fragments {
   }
 };
 
-// Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory.
+// Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory. kDigits 2: the
+// products are B <q, q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
 // Epilogue: bring(slot, tile) is called by all threads when a tile's sketches set out to shared memory; what it writes
 // to shared memory, at one of kSlots, is there when look(slot, tile, products) is called. finish() ends the block.
-template <class Epilogue, bool kResident>
+template <class Epilogue, bool kResident, int kDigits>
 __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
   extern __shared__ __align__(128) std::int8_t shared[];
   const int first_row = static_cast<int>(blockIdx.x) * kTile, rows = rows_of(task);
   if (first_row >= rows) return;
-  const int part = task.tiles / static_cast<int>(gridDim.y), rest = task.tiles % static_cast<int>(gridDim.y);
-  const int y = static_cast<int>(blockIdx.y);
-  const int begin = y * part + min(y, rest), end = begin + part + (y < rest ? 1 : 0);
-  const int steps = task.size / kGranule, total = (end - begin) * steps;
+  // Tiles whose centroids are alike go to different parts.
+  const int parts = static_cast<int>(gridDim.y), tile_step = task.tile_step * parts;
+  const int first_tile = task.first_tile + static_cast<int>(blockIdx.y) * task.tile_step;
+  const int tiles = (task.tiles - static_cast<int>(blockIdx.y) + parts - 1) / parts;
+  const int digit_steps = task.size / kGranule, steps = kDigits == 1 ? digit_steps : 3 * digit_steps;
+  const int total = tiles * steps;
   const int stages = 2 * task.together, thread = static_cast<int>(threadIdx.x);
   const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, task.first_tile + begin * task.tile_step);
+  Epilogue epilogue(task, output, place, first_row, rows, first_tile);
 
   // Each thread brings one 16-byte piece of every 32nd row.
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
@@ -159,10 +163,13 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   for (int i = 0; i < kBrought; ++i) {
     const int at = first_row + sketch + kApart * i;
     valid[i] = at < rows;
-    from[i] = static_cast<std::uint32_t>(valid[i] ? row_at(task, at) : 0) * (task.size / 16) + piece;
+    const int row = valid[i] ? kDigits == 1 ? row_at(task, at) : at : 0;
+    from[i] = static_cast<std::uint32_t>(row) * (kDigits * task.size / 16) + piece;
   }
   const std::uint32_t row_steps = shared_address(shared);
-  const std::uint32_t centroid_steps = row_steps + (kResident ? kTile * task.size : stages * kStepBytes);
+  const std::uint32_t centroid_steps = row_steps + (kResident ? kDigits * kTile * task.size : stages * kStepBytes);
+  // The digits of the rows in their turn: q, q, q2.
+  const auto row_step = [&](int step) { return step < digit_steps ? step : step - digit_steps; };
   const auto bring_rows = [&](int step, std::uint32_t to) {
 #pragma unroll
     for (int i = 0; i < kBrought; ++i)
@@ -171,24 +178,24 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   };
 
   // And of the centroids, 16 bytes in every 2048.
-  const std::int64_t skipped = std::int64_t{task.tile_step - 1} * kTile * task.size;
-  const std::int8_t* next =
-      task.centroids.q + std::int64_t{task.first_tile + begin * task.tile_step} * kTile * task.size + 16 * thread;
-  int next_step = 0, next_tile = begin;
+  const std::int64_t digit_bytes = std::int64_t{kTile} * task.size;
+  const std::int64_t skipped = (2 * tile_step - 1) * digit_bytes;  // from the end of q' to the next tile
+  const std::int8_t* next = task.centroids.q + 2 * first_tile * digit_bytes + 16 * thread;
+  int next_step = 0, next_tile = 0;
   const auto bring_some = [&](int at) {  // the next steps: `at` of all, and those together with it
     const int until = min(at + task.together, total);
 #pragma unroll 1
     for (; at < until; ++at) {
-      if (next_step == 0)
-        epilogue.bring((next_tile - begin) & (kSlots - 1), task.first_tile + next_tile * task.tile_step,
-                       task.tile_step);
+      if (next_step == 0) epilogue.bring(next_tile & (kSlots - 1), first_tile + next_tile * tile_step, tile_step);
       const int stage = (at & (stages - 1)) * kStepBytes;
       const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
       for (int i = 0; i < kStepBytes; i += 16 * kScanThreads) copy_async<16>(to + i, next + i);
       next += kStepBytes;
-      if constexpr (!kResident) bring_rows(next_step, row_steps + stage);
-      if (++next_step < steps) continue;
+      if constexpr (!kResident) bring_rows(row_step(next_step), row_steps + stage);
+      ++next_step;
+      if (kDigits == 2 && next_step == 2 * digit_steps) next -= 2 * digit_bytes;  // q, q2, and q once more
+      if (next_step < steps) continue;
       next_step = 0;
       ++next_tile;
       next += skipped;
@@ -197,17 +204,17 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   };
 
   if constexpr (kResident)
-    for (int step = 0; step < steps; ++step) bring_rows(step, row_steps + step * kStepBytes);
+    for (int step = 0; step < kDigits * digit_steps; ++step) bring_rows(step, row_steps + step * kStepBytes);
   bring_some(0);
 
   Products products;
   const LanePlace lane(place);
   const auto load = [&](int at, int step, int half, Fragments& out) {
     const int stage = (at & (stages - 1)) * kStepBytes;
-    out.load(lane, row_steps + (kResident ? step * kStepBytes : stage), centroid_steps + stage, half);
+    out.load(lane, row_steps + (kResident ? row_step(step) * kStepBytes : stage), centroid_steps + stage, half);
   };
   Fragments fragments[2];  // one is multiplied, the next arrives
-  for (int at = 0, step = 0, tile = begin; at < total;) {
+  for (int at = 0, step = 0, tile = 0; at < total;) {
     wait_for_copies<0>();
     __syncthreads();
     bring_some(at + task.together);
@@ -216,6 +223,10 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
 #pragma unroll 1
     for (; at < until; ++at) {
       load(at, step, 1, fragments[1]);
+      if (kDigits == 2 && step == digit_steps)
+#pragma unroll
+        for (int i = 0; i < kRowTiles * kColumnTiles * 4; ++i)
+          products[i / (kColumnTiles * 4)][i / 4 % kColumnTiles][i % 4] *= task.levels;
       if (step == 0)
         fragments[0].template multiply_into<true>(products);
       else
@@ -225,7 +236,7 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
       if (at + 1 < until) load(at + 1, step, 0, fragments[0]);
       fragments[1].template multiply_into<false>(products);
       if (!done) continue;
-      epilogue.look((tile - begin) & (kSlots - 1), task.first_tile + tile * task.tile_step, products);
+      epilogue.look(tile & (kSlots - 1), first_tile + tile * tile_step, products);
       ++tile;
     }
   }

@@ -17,11 +17,17 @@ constexpr double kNormSlack = 0x1p-20 + kFp64Slack;
 constexpr int kBlock = 128;
 constexpr int kLongestForWarps = 1024;  // a row in the shared memory of a warp; longer ones have a block
 
+// What a sketch says of its row, by its first digit and by both.
+struct Quantised {
+  RowSketch first, both;
+  int low_sq_sum;  // of the second digits' squares
+};
+
 // The threads that make one sketch: a warp, or a block. work: what they share.
 template <int kThreads>
 struct Group {
-  float* y;        // (size)
-  float* partial;  // (kThreads / kWarp), for blocks
+  float* y;         // (size)
+  double* partial;  // (kThreads / kWarp), for blocks
   int thread;
 
   __device__ void sync() const {
@@ -48,6 +54,9 @@ struct Group {
   }
   __device__ int sum(int value) const {
     return join(value, [](int a, int b) { return a + b; });
+  }
+  __device__ double sum(double value) const {
+    return join(value, [](double a, double b) { return a + b; });
   }
   __device__ float largest(float value) const {
     return join(value, [](float a, float b) { return fmaxf(a, b); });
@@ -87,31 +96,53 @@ struct Group {
     return {sum(squares), largest(most)};
   }
 
-  // y in whole steps of `scale`; place(j): where element j goes, and the three after it, j a multiple of 4.
-  template <class Place>
-  __device__ RowSketch quantise(float scale, float sq_length, int size, const Place& place) const {
+  // y in whole steps of `scale`, in both digits if kDigits is 2; place(digit, j): where element j goes, and the three
+  // after it, j a multiple of 4.
+  template <int kDigits, class Place>
+  __device__ Quantised quantise(float scale, float sq_length, int size, const Place& place) const {
+    const int levels = second_levels(size);
     const float inverse = scale > 0 ? __fdiv_rn(1.0f, scale) : 0.0f;
-    float lost = 0;
-    int squares = 0;
+    const float fine = __fdiv_rn(scale, static_cast<float>(levels));
+    const float fine_inverse = scale > 0 ? __fdiv_rn(1.0f, fine) : 0.0f;
+    float lost = 0, fine_lost = 0;
+    int squares = 0, low_squares = 0;
+    double fine_squares = 0;  // exact
     for (int j = 4 * thread; j < size; j += 4 * kThreads) {
-      char4 four;
-      signed char* const each = reinterpret_cast<signed char*>(&four);
+      char4 digits[kDigits];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float steps = fminf(fmaxf(rintf(y[j + e] * inverse), -kLevels), kLevels);
-        const float z = y[j + e] - scale * steps;
+        const float value = y[j + e];
+        const int steps = static_cast<int>(fminf(fmaxf(rintf(value * inverse), -kLevels), kLevels));
+        const float z = value - scale * static_cast<float>(steps);
         lost = fmaf(z, z, lost);
-        squares += static_cast<int>(steps) * static_cast<int>(steps);
-        each[e] = static_cast<signed char>(steps);
+        squares += steps * steps;
+        reinterpret_cast<signed char*>(&digits[0])[e] = static_cast<signed char>(steps);
+        if constexpr (kDigits == 2) {
+          const int all = static_cast<int>(rintf(value * fine_inverse));
+          const int low = min(max(all - levels * steps, -kLevels), kLevels);
+          const float both = static_cast<float>(levels * steps + low), rest = value - fine * both;
+          fine_lost = fmaf(rest, rest, fine_lost);
+          fine_squares += static_cast<double>(both) * both;
+          low_squares += low * low;
+          reinterpret_cast<signed char*>(&digits[1])[e] = static_cast<signed char>(low);
+        }
       }
-      *reinterpret_cast<char4*>(place(j)) = four;
+#pragma unroll
+      for (int digit = 0; digit < kDigits; ++digit) *reinterpret_cast<char4*>(place(digit, j)) = digits[digit];
     }
-    RowSketch sketch = {};
-    sketch.scale = scale;
-    sketch.sq_sum = sum(squares);
-    sketch.sq_error = sum(lost);
-    sketch.sq_length = sq_length;
-    return sketch;
+    Quantised out = {};
+    out.first.scale = scale;
+    out.first.sq_sum = sum(squares);
+    out.first.sq_error = sum(lost);
+    out.first.sq_length = sq_length;
+    if constexpr (kDigits == 2) {
+      out.both.scale = fine;
+      out.both.sq_sum = sum(fine_squares);
+      out.both.sq_error = sum(fine_lost);
+      out.both.sq_length = sq_length;
+      out.low_sq_sum = sum(low_squares);
+    }
+    return out;
   }
 };
 
@@ -119,7 +150,8 @@ template <int kThreads>
 __device__ Group<kThreads> group_of_thread(float* shared, int size) {
   constexpr int kGroups = kBlock / kThreads;
   const int group = static_cast<int>(threadIdx.x) / kThreads;
-  return {shared + group * size, shared + kGroups * size, static_cast<int>(threadIdx.x) % kThreads};
+  return {shared + group * size, reinterpret_cast<double*>(shared + kGroups * size),
+          static_cast<int>(threadIdx.x) % kThreads};
 }
 
 __device__ float usable_scale(float largest) {
@@ -127,10 +159,17 @@ __device__ float usable_scale(float largest) {
   return scale >= kLeastScale && scale <= kLargestScale ? scale : 0.0f;
 }
 
-__device__ void describe(const RowSketch& sketch, int size, double rounding, float* sq_norm, float* error) {
+__device__ OwnSize describe(const RowSketch& sketch, int size, double rounding) {
   const SketchSize bound = size_of(sketch, size, rounding);
-  *sq_norm = round_down((1 - kNormSlack) * bound.sq_norm);
-  *error = round_up((1 + kFp64Slack) * bound.error);
+  return {round_down((1 - kNormSlack) * bound.sq_norm), round_up((1 + kFp64Slack) * bound.error)};
+}
+// The scan leaves out the product of the second digits, at most f |q2| f' |q2'|: twice that is at most the sum of the
+// two squares, and each side takes its own off its squared norm.
+__device__ OwnSize describe_both(const Quantised& sketch, int size, double rounding) {
+  const SketchSize bound = size_of(sketch.both, size, rounding);
+  const double scale = sketch.both.scale, low = scale * scale * sketch.low_sq_sum;
+  return {round_down((1 - kNormSlack) * bound.sq_norm - (1 + kFp64Slack) * low),
+          round_up((1 + kFp64Slack) * bound.error)};
 }
 
 template <int kThreads>
@@ -153,11 +192,39 @@ __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, con
       continue;
     }
     const float2 found = group.rotate(rows.row(i), centre, d, rotation);
-    const RowSketch sketch =
-        group.quantise(usable_scale(found.y), found.x, size, [&](int j) { return out.q + i * size + j; });
+    const RowSketch sketch = group
+                                 .template quantise<1>(usable_scale(found.y), found.x, size,
+                                                       [&](int, int j) { return out.q + i * size + j; })
+                                 .first;
     if (group.thread == 0) {
+      const OwnSize own = describe(sketch, size, rounding);
       out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
-      describe(sketch, size, rounding, out.sq_norms + i, out.errors + i);
+      out.sq_norms[i] = own.sq_norm;
+      out.errors[i] = own.error;
+    }
+    group.sync();
+  }
+}
+
+template <int kThreads>
+__global__ void sketch_again_kernel(RowsView rows, RowsAgain again, int d, const float* centre, RotationView rotation,
+                                    double rounding, RowSketches out) {
+  extern __shared__ float shared[];
+  const int size = static_cast<int>(rotation.size);
+  const auto group = group_of_thread<kThreads>(shared, size);
+  constexpr int kGroups = kBlock / kThreads;
+  const int count = min(*again.count - again.skipped, again.most);
+  for (int place = static_cast<int>(blockIdx.x * kGroups + threadIdx.x / kThreads); place < count;
+       place += static_cast<int>(gridDim.x) * kGroups) {
+    const float2 found = group.rotate(rows.row(again.rows[again.skipped + place]), centre, d, rotation);
+    std::int8_t* const q = out.q + std::int64_t{2} * place * size;
+    const Quantised sketch = group.template quantise<2>(usable_scale(found.y), found.x, size,
+                                                        [&](int digit, int j) { return q + digit * size + j; });
+    if (group.thread == 0) {
+      const OwnSize own = describe_both(sketch, size, rounding);
+      out.half_inverse[place] = __fdiv_rn(0.5f, sketch.both.scale);
+      out.sq_norms[place] = own.sq_norm;
+      out.errors[place] = own.error;
     }
     group.sync();
   }
@@ -230,54 +297,70 @@ __global__ void order_by_length(const float* sq_lengths, int k, int places, std:
 }
 
 // A block a tile: one scale, that of the largest magnitude among its centroids.
-__global__ void tile_scales(const std::int32_t* order, const float* largest, TileInfo* tiles) {
+__global__ void tile_scales(const std::int32_t* order, const float* largest, TileInfo* tiles, TileInfo* finer) {
   __shared__ std::uint32_t most;
   if (threadIdx.x == 0) most = 0;
   __syncthreads();
   const std::int32_t c = order[blockIdx.x * kTile + threadIdx.x];
   if (c >= 0) atomicMax(&most, __float_as_uint(largest[c]));
   __syncthreads();
-  if (threadIdx.x == 0) tiles[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
+  if (threadIdx.x == 0)
+    tiles[blockIdx.x] = finer[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
 }
+
+// Of a tile: its least squared norm and its largest error, which is not negative.
+__device__ void take_into(TileInfo& tile, const OwnSize& own) {
+  if (own.sq_norm >= 0)  // bits of such floats are ordered as they are; of negative ones the other way round
+    atomicMin(reinterpret_cast<int*>(&tile.least_sq_norm), __float_as_int(own.sq_norm));
+  else
+    atomicMax(reinterpret_cast<std::uint32_t*>(&tile.least_sq_norm), __float_as_uint(own.sq_norm));
+  atomicMax(reinterpret_cast<std::uint32_t*>(&tile.largest_error), __float_as_uint(own.error));
+}
+
+// What is written of the centroids; as CentroidSketches has it.
+struct CentroidsOut {
+  std::int8_t* q;
+  OwnSize *sizes, *finer_sizes;
+  TileInfo *tiles, *finer_tiles;
+};
 
 template <int kThreads>
 __global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
-                                 double rounding, const std::int32_t* order, const float* largest, TileInfo* tiles,
-                                 std::int8_t* q, OwnSize* sizes) {
+                                 double rounding, const std::int32_t* order, CentroidsOut out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
   constexpr int kGroups = kBlock / kThreads;
-  const int place = blockIdx.x * kGroups + static_cast<int>(threadIdx.x) / kThreads;
+  const int place = blockIdx.x * kGroups + static_cast<int>(threadIdx.x) / kThreads, tile = place / kTile;
   if (place >= places) return;  // whole groups
   const std::int32_t c = order[place];
-  std::int8_t* const steps = q + static_cast<std::int64_t>(place / kTile) * kTile * size;
-  const auto element = [&](int j) {
-    return steps + j / kGranule * kStepBytes + place_in_step(place % kTile, j % kGranule / 16) + j % 16;
+  const auto element = [&](int digit, int j) {
+    return out.q + (std::int64_t{2} * tile + digit) * kTile * size + j / kGranule * kStepBytes +
+           place_in_step(place % kTile, j % kGranule / 16) + j % 16;
   };
   if (c < 0) {
-    for (int j = 4 * group.thread; j < size; j += 4 * kThreads) *reinterpret_cast<char4*>(element(j)) = char4{};
-    if (group.thread == 0) sizes[place] = {kFarAway, 0.0f};
+    for (int j = 4 * group.thread; j < size; j += 4 * kThreads)
+#pragma unroll
+      for (int digit = 0; digit < 2; ++digit) *reinterpret_cast<char4*>(element(digit, j)) = char4{};
+    if (group.thread == 0) out.sizes[place] = out.finer_sizes[place] = {kFarAway, 0.0f};
     return;
   }
-  TileInfo& tile = tiles[place / kTile];
-  const float inverse = tile.inverse_scale;
+  const float inverse = out.tiles[tile].inverse_scale;
   // The scan multiplies by the inverse, which is that of this scale to within a rounding.
   const float scale = isinf(inverse) ? 0.0f : __fdiv_rn(1.0f, inverse);
   const float2 found = group.rotate(centroids + static_cast<std::int64_t>(c) * d, centre, d, rotation);
-  const RowSketch sketch = group.quantise(scale, found.x, size, element);
+  const Quantised sketch = group.template quantise<2>(scale, found.x, size, element);
   if (group.thread != 0) return;
-  OwnSize& own = sizes[place];
-  describe(sketch, size, rounding, &own.sq_norm, &own.error);
-  // Not negative, so bits are ordered as floats are.
-  atomicMin(reinterpret_cast<std::uint32_t*>(&tile.least_sq_norm), __float_as_uint(own.sq_norm));
-  atomicMax(reinterpret_cast<std::uint32_t*>(&tile.largest_error), __float_as_uint(own.error));
+  out.sizes[place] = describe(sketch.first, size, rounding);
+  out.finer_sizes[place] = describe_both(sketch, size, rounding);
+  take_into(out.tiles[tile], out.sizes[place]);
+  take_into(out.finer_tiles[tile], out.finer_sizes[place]);
 }
 
 // Calls launch<kThreads>(blocks for `count` sketches, bytes of shared memory).
 template <class Warps, class Blocks>
 void by_length(std::int64_t size, std::int64_t count, const Warps& warps, const Blocks& blocks) {
-  const auto bytes = [&](int groups) { return static_cast<int>((groups * size + kBlock / kWarp) * sizeof(float)); };
+  const auto bytes = [&](int groups) { return static_cast<int>((groups * size + 2 * kBlock / kWarp) * sizeof(float)); };
   if (size <= kLongestForWarps)
     warps(blocks_for(count, kBlock / kWarp), bytes(kBlock / kWarp));
   else
@@ -326,16 +409,30 @@ void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t
       [&](unsigned blocks, int bytes) { launch(sketch_rows_kernel<kBlock>, blocks, bytes); });
 }
 
+void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
+  const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
+    allow_shared_memory(device_, kernel);
+    kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+        rows, again, static_cast<int>(d_), centre_.data(), view(), rounding_, out);
+    launched("sketch_again");
+  };
+  by_length(
+      size(), again.most, [&](unsigned blocks, int bytes) { launch(sketch_again_kernel<kWarp>, blocks, bytes); },
+      [&](unsigned blocks, int bytes) { launch(sketch_again_kernel<kBlock>, blocks, bytes); });
+}
+
 CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
     : device_(device),
       k_(static_cast<int>(k)),
       tiles_(static_cast<int>((k + kTile - 1) / kTile)),
-      q_(device, std::int64_t{tiles_} * kTile * size),
+      q_(device, std::int64_t{2} * tiles_ * kTile * size),
       order_(device, std::int64_t{tiles_} * kTile),
       sq_lengths_(device, k),
       largest_(device, k),
       sizes_(device, std::int64_t{tiles_} * kTile),
-      info_(device, tiles_) {}
+      finer_sizes_(device, std::int64_t{tiles_} * kTile),
+      info_(device, tiles_),
+      finer_info_(device, tiles_) {}
 
 void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
   const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile;
@@ -349,11 +446,12 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
     launched("measure");
     order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, places, order_.data());
     launched("order_by_length");
-    tile_scales<<<static_cast<unsigned>(tiles_), kTile, 0, stream>>>(order_.data(), largest_.data(), info_.data());
+    tile_scales<<<static_cast<unsigned>(tiles_), kTile, 0, stream>>>(order_.data(), largest_.data(), info_.data(),
+                                                                     finer_info_.data());
     launched("tile_scales");
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
-        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), largest_.data(),
-        info_.data(), q_.data(), sizes_.data());
+        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(),
+        {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});
     launched("sketch_centroids");
   };
   by_length(
@@ -363,5 +461,9 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
 }
 
 CentroidSketches CentroidTiles::view() const { return {q_.data(), order_.data(), sizes_.data(), info_.data(), tiles_}; }
+
+CentroidSketches CentroidTiles::finer() const {
+  return {q_.data(), order_.data(), finer_sizes_.data(), finer_info_.data(), tiles_};
+}
 
 }  // namespace fastkmeans::cuda

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sketches in int8 (sketch/sketch.hpp) of rows and centroids, as the scan reads them (scan.cuh).
+//
+// A finer sketch has a second digit: f (B q + q2) instead of s q, with f = s / B and q2 in int8 as well. Its error is
+// about a B-th of the other's. Rows that the first digit leaves with too many candidates are scanned with both.
 #pragma once
 
 #include <cstdint>
 
 #include "cuda/rows.hpp"
 #include "cuda/tuning.hpp"
+#include "numeric/both.hpp"
 #include "sketch/rotation.hpp"
 
 namespace fastkmeans::cuda {
@@ -15,11 +19,23 @@ inline constexpr int kLevels = 127;  // of a sketch's elements
 // The squared norm of what must never be near: a row or centroid that takes no part.
 inline constexpr float kFarAway = 1e38f;
 
+// B: scores of two digits, at most (B + 2) kLevels^2 size, stay below 2^30 (filter.cu).
+FASTKMEANS_BOTH constexpr int second_levels(std::int64_t size) {
+  const std::int64_t most = (std::int64_t{1} << 30) / (kLevels * kLevels * size) - 2;
+  return static_cast<int>(most < 2 * kLevels ? most : 2 * kLevels);
+}
+
+// scale: s, or f of finer sketches, whose squared norms are less the square of f |q2| as well.
 struct RowSketches {
-  std::int8_t* q;       // (n, size)
+  std::int8_t* q;       // (n, digits, size)
   float* half_inverse;  // (n) 1 / (2 scale); infinite: the scale is 0
-  float* sq_norms;      // (n) |scale q|^2 less 2^-20 of it, rounded down
+  float* sq_norms;      // (n) that of the sketch less 2^-20 of it, rounded down
   float* errors;        // (n) rounded up
+};
+// Some rows of a batch: rows[skipped], ...; `most` of them, or up to *count.
+struct RowsAgain {
+  const std::int32_t *rows, *count;  // device memory
+  int skipped, most;
 };
 
 // Where 16-byte piece `piece` (0 to 3) of sketch `i` stands in a step of the scan, kGranule elements of kTile sketches:
@@ -28,7 +44,7 @@ __device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((
 
 // Centroids in the order of their lengths, tile by tile. All of a tile have one scale.
 struct CentroidSketches {
-  const std::int8_t* q;         // (tiles, size / kGranule, kStepBytes): steps as they stand in shared memory
+  const std::int8_t* q;         // (tiles, 2, size / kGranule, kStepBytes): both digits, as they stand in shared memory
   const std::int32_t* order;    // (tiles * kTile) the centroid at each place, or -1
   const struct OwnSize* sizes;  // (tiles * kTile)
   const struct TileInfo* tiles;
@@ -52,6 +68,8 @@ class Sketcher {
   std::int64_t size() const { return rotation_.size; }
   // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near.
   void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out) const;
+  // Finer sketches of some rows, valid ones, in their order.
+  void sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const;
 
  private:
   friend class CentroidTiles;
@@ -71,6 +89,7 @@ class CentroidTiles {
   // centroids: (k, d) device memory, all valid.
   void prepare(const Sketcher& sketcher, const float* centroids);
   CentroidSketches view() const;
+  CentroidSketches finer() const;  // what both digits say
 
  private:
   Device& device_;
@@ -78,8 +97,8 @@ class CentroidTiles {
   DeviceBuffer<std::int8_t> q_;
   DeviceBuffer<std::int32_t> order_;
   DeviceBuffer<float> sq_lengths_, largest_;
-  DeviceBuffer<OwnSize> sizes_;
-  DeviceBuffer<TileInfo> info_;
+  DeviceBuffer<OwnSize> sizes_, finer_sizes_;
+  DeviceBuffer<TileInfo> info_, finer_info_;
 };
 
 }  // namespace fastkmeans::cuda

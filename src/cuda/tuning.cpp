@@ -32,8 +32,9 @@ std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   return bytes + tuning.parts * (4 * tuning.listed + 4);
 }
 
-std::int64_t second_bytes(const Tuning& tuning) {
-  return tuning.second_batch * tuning.second_parts * (4 * tuning.second_listed + 4);
+std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
+  if (tuning.kind != Kind::int8) return 0;
+  return tuning.second_batch * (tuning.second_parts * (4 * tuning.second_listed + 4) + 2 * sketch_size(problem.d) + 12);
 }
 
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
@@ -58,7 +59,7 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
   if (tuning.resident) bytes += problem.n * problem.row_bytes;
   if (tuning.keep_sketches) bytes += problem.n * (sketch_size(problem.d) + 12);
-  return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning);
+  return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning, problem);
 }
 
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel) {

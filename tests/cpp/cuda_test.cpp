@@ -69,6 +69,15 @@ TEST_F(CudaFits, ListsThatRunOver) {
   constexpr std::int64_t kListed = 64, kSecond = 8 * 128;  // places in the lists of a row
   EXPECT_GT(expect_oracle(x, 2500, "int8").iterations[0].filter.refined, kListed * x.rows);
 
+  // What the first digit of a sketch cannot tell apart, both can: no row needs all distances, nor the second lists.
+  Matrix clump = random_rows(Kind::normal, 3000, 70, random);
+  for (std::int64_t i = 0; i < clump.rows; ++i)
+    for (std::int64_t j = 0; j < clump.cols; ++j)
+      clump.row(i)[j] = clump.row(i)[j] * 0x1p-6f + (i % 50 ? 1.0f : 100.0f);
+  const std::int64_t refined = expect_oracle(clump, 2500, "int8").iterations[0].filter.refined;
+  EXPECT_GT(refined, kListed * clump.rows / 2);  // the first lists did run over
+  EXPECT_LT(refined, 2 * kListed * clump.rows);
+
   Matrix copies(2500, x.cols);
   for (std::int64_t c = 0; c < copies.rows; ++c) std::copy_n(x.row(1), x.cols, copies.row(c));
   Params params = params_of(copies.rows, 2, -1);
