@@ -175,7 +175,8 @@ def try_fast_plaid_on_a_gpu(documents: list[Floats], queries: list[Floats]) -> N
         assert all(tensor.is_cuda for tensor in call.values())
         x, centroids = (call[name].float().cpu().numpy() for name in ("data_chunk", "centroids"))
         check_labels(x, centroids, call["best_ids"].cpu().numpy())
-    say("fast-plaid-gpu", f"{len(calls)} calls of ours on {torch.cuda.get_device_name()}, {calls[0]['data_chunk'].dtype}")
+    dtype, gpu = calls[0]["data_chunk"].dtype, torch.cuda.get_device_name()
+    say("fast-plaid-gpu", f"{len(calls)} calls of ours on {gpu}, {dtype}")
     assert found == list(range(len(queries))), found
     say("fast-plaid-gpu", f"its search finds all {len(found)} documents first")
 

@@ -11,8 +11,10 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTogether = 4;    // candidates whose elements are on their way at once
-constexpr int kSeedTiles = 16;  // one tile of centroids in so many is scanned for a first guess
+constexpr int kTogether = 4;  // candidates whose elements are on their way at once
+// One tile of centroids in so many is scanned for a first guess. Of 131,072 blobs 17 % of the rows' lists ran over with
+// one in 16, 3 % with one in 8, none with one in 4, which takes longer.
+constexpr int kSeedTiles = 8;
 constexpr float kInfinity = __builtin_huge_valf();
 
 // The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
