@@ -99,4 +99,4 @@ for word in "$@"; do
 done
 [ ${#stages[@]} -gt 0 ] || stages=(build test sanitize kernels colbert memory)
 # In a pipe of its own shell: a failure ends it at once, `pipefail` hands its status on, and tee has written all.
-(run_stages "${stages[@]}") 2>&1 | tee "$log"
+(run_stages "${stages[@]}") 2>&1 | sed -u "s|$PWD/||g" | tee "$log"

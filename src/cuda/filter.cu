@@ -27,16 +27,21 @@ __device__ inline int least_product(float row_sq_norm, float sq_norm, float reac
   return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0
 }
 
+// The candidates of each row, a list for each part of the centroids.
+struct Lists {
+  std::int32_t* lists;   // (parts, list_rows, listed): places of centroids
+  std::int32_t* counts;  // (parts, list_rows); more than `listed`: the list ran over
+  int parts, list_rows, listed;
+};
+
 // Keeps the centroids that the bound cannot exclude.
 template <int kDigits>
 class Collect {
  public:
   struct Output {
     RowSketches rows;
-    const float* reach;    // of each row of the batch: the distance to beat, and the row's error
-    std::int32_t* lists;   // (parts, list_rows, listed): places of centroids
-    std::int32_t* counts;  // (parts, list_rows); more than `listed`: the list ran over
-    int list_rows, listed;
+    const float* reach;  // of each row of the batch: the distance to beat, and the row's error
+    Lists lists;
   };
 
   __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows,
@@ -46,7 +51,7 @@ class Collect {
         place_(place),
         next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
     static_assert(kScanThreads == kTile);
-    list_ = static_cast<std::int64_t>(blockIdx.y) * output.list_rows + first_row;
+    list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
     Row row = {kInfinity, kFarAway, 0.0f, 0};
     if (first_row + at < rows) {
@@ -66,7 +71,7 @@ class Collect {
     const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
                                     row.half_inverse * info.inverse_scale);
     // Once the list has run over there is nothing more to find.
-    const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.listed;
+    const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.lists.listed;
     shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
     if (at == 0) shared().inverse_scale[slot] = info.inverse_scale;
     copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
@@ -96,7 +101,7 @@ class Collect {
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (first_row + at < rows) output_.counts[list_ + at] = shared().rows[at].candidates;
+    if (first_row + at < rows) output_.lists.counts[list_ + at] = shared().rows[at].candidates;
   }
 
  private:
@@ -139,7 +144,8 @@ class Collect {
       const OwnSize own = shared().sizes[slot][column];
       if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
       const int to = atomicAdd(&row.candidates, 1);
-      if (to < output_.listed) output_.lists[(list_ + place_.row(r, h)) * output_.listed + to] = tile * kTile + column;
+      if (to < output_.lists.listed)
+        output_.lists.lists[(list_ + place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
     }
   }
 
@@ -261,11 +267,6 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   }
 }
 
-struct Lists {
-  std::int32_t *lists, *counts;  // as Collect::Output
-  int parts, list_rows, listed;
-};
-
 // D to all candidates: a warp for each list.
 __global__ __launch_bounds__(kThreads, 4) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
                                                       const Lists lists, const Found found, Integer* refined) {
@@ -381,12 +382,10 @@ class Int8Filter final : public Filter {
                                                                                   task.centroids.order, found, bound_);
     launched("upper_bounds");
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
-    const Collect<1>::Output output = {
-        rows, found.reach, lists_.data(), counts_.data(), static_cast<int>(tuning_.batch), tuning_.listed};
-    launch_scan<Collect<1>>(task, output, tuning_.parts);
+    const Lists lists = {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch), tuning_.listed};
+    launch_scan<Collect<1>>(task, {rows, found.reach, lists}, lists.parts);
     std::int32_t* const counts = left_over_counts_.data();
-    take(task, batch, {output.lists, output.counts, tuning_.parts, output.list_rows, output.listed}, found,
-         left_over_.data(), counts, refined);
+    take(task, batch, lists, found, left_over_.data(), counts, refined);
     // Rows whose lists ran over: again, with both digits, against the best score of all centroids. How many there are
     // the host never learns: launches that find none end at once.
     task.chosen = left_over_.data();
@@ -446,12 +445,11 @@ class Int8Filter final : public Filter {
     task.rows = finer.q;
     task.centroids = tiles_.finer();
     task.together = 2;
-    const Collect<2>::Output output = {
-        finer, found.reach, second_lists_.data(), second_counts_.data(), static_cast<int>(most), tuning_.second_listed};
-    launch(scan<Collect<2>, false, 2>, task, output, tuning_.second_parts,
+    const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
+                         tuning_.second_listed};
+    launch(scan<Collect<2>, false, 2>, task, Collect<2>::Output{finer, found.reach, lists}, lists.parts,
            scan_shared_bytes(task.size, task.together, false));
-    take(task, batch, {output.lists, output.counts, tuning_.second_parts, output.list_rows, output.listed}, found,
-         left_over, left_over_count, refined);
+    take(task, batch, lists, found, left_over, left_over_count, refined);
   }
 
   // D to what the scan has left; and which of the rows have more than their lists hold.

@@ -93,15 +93,12 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
     // smaller, one block that rereads nothing beats two that do.
     const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
-    constexpr std::int64_t kHalf = 112 << 10;
-    tuning.rows_in_shared = shared(2) <= limits.shared_memory && shared(2) <= kHalf;
-    // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
-    if (tuning.rows_in_shared && size > kGranule && shared(4) <= std::min<std::int64_t>(kHalf, limits.shared_memory))
-      tuning.together = 4;
+    const std::int64_t most_shared = std::min<std::int64_t>(112 << 10, limits.shared_memory);
     if (kernel == kScans[0] && shared(2) > limits.shared_memory)
       throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
-    if (!kernel.empty()) tuning.rows_in_shared = kernel == kScans[0];
-    if (!tuning.rows_in_shared) tuning.together = 2;
+    tuning.rows_in_shared = kernel.empty() ? shared(2) <= most_shared : kernel == kScans[0];
+    // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
+    if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
   }
   while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {
   }
