@@ -118,7 +118,9 @@ TEST(PathsNoOracle, BoundsSkipMostPairsOfBlobs) {
       } else {
         EXPECT_EQ(stats.filter.scored, pairs) << path << " iteration " << stats.iteration;
       }
-      if (path.filter != "none") EXPECT_LT(stats.filter.refined, pairs / 4) << path << " iteration " << stats.iteration;
+      if (path.filter != "none") {
+        EXPECT_LT(stats.filter.refined, pairs / 4) << path << " iteration " << stats.iteration;
+      }
     }
   }
 }
