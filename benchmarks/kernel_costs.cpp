@@ -129,11 +129,14 @@ double distance(const Kernels& kernels, std::int64_t d) {
 }
 
 double sketch(const Kernels& kernels, std::int64_t d) {
-  const Sketcher sketcher(d, *kernels.sketch);
+  const FullSketcher sketcher(d, *kernels.sketch);
   const auto row = random_values<float>(padded(d)), mu = random_values<float>(padded(d));
-  std::vector<float> work(static_cast<std::size_t>(sketcher.size()));
-  std::vector<std::int8_t> q(work.size());
-  return nanoseconds(1, [&] { sketcher.sketch(row.data(), mu.data(), padded(d), work.data(), q.data()); });
+  std::vector<std::int8_t> q(static_cast<std::size_t>(sketcher.size()));
+  const float* from = row.data();
+  std::int8_t* to = q.data();
+  Sketcher::Scratch scratch;
+  Sketcher::Row out;
+  return nanoseconds(1, [&] { sketcher.sketch(&from, 1, mu.data(), padded(d), scratch, &to, &out); });
 }
 
 void print(const Isa& isa) {

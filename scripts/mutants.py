@@ -88,6 +88,12 @@ MUTANTS = [
         "a score of a centroid with D <= U is above the threshold, never equal: score_underflow_ is twice the need",
     ),
     # Sketches.
+    # Of narrow sketches. Not in the list: what the head's coordinates lose; the tail's share hides it.
+    Mutant("projection_chain", "kChunk + 2 + (inner + kChunk - 1) / kChunk", "1"),
+    Mutant("projection_rounding", "1.05 * roundings", "0 * roundings"),
+    Mutant("tail_error", "1.1 * (excess_ + 2.1 * rounding_ + kFp64Slack)", "0"),
+    Mutant("projection_error", "+= tail.error", "+= 0 * tail.error"),
+    Mutant("basis_excess", "*std::max_element(sums.begin(), sums.end())", "0"),
     Mutant("sketch_error", " + (rounding + kCentring) * length + Rotation::kUnderflow", ""),
     Mutant("quantisation_error", "sum_lanes(sq_error)", "0"),
     Mutant("quantised_range", "most >= 0x1p-100f", "most > 0"),
@@ -135,6 +141,8 @@ MUTANTS = [
     Mutant("int8_takes", " && problem.size <= kLargestSketch", ""),
     Mutant("int8_takes", "problem.size > 0 && ", ""),
     Mutant("int8_takes", "!problem.tiny && ", ""),
+    Mutant("narrow_takes", "!problem.tiny && ", ""),
+    Mutant("narrow_rests", " && !history.narrow_rests()", ""),
     Mutant("low_dim_takes", "problem.d <= kMostLowDim", "true"),
     Mutant("low_dim_takes", "!problem.tiny && ", ""),
     Mutant("tiny_plan", "problem.tiny", "false"),
@@ -149,6 +157,7 @@ MUTANTS = [
     Mutant("rest", "now + length", "0 * now"),
     Mutant("rest_grows", "length *= 2;", ""),
     Mutant("rest_after_giving_up", "outcome.gave_up", "false"),
+    Mutant("rest_after_giving_up", "(outcome.narrow ? narrow_ : filters_)", "filters_"),
     Mutant("rest_of_bounds", "outcome.scored < 1 && ", ""),
     Mutant("rest_of_bounds", " && outcome.scored > outcome.most_scored", ""),
     # Giving up, and what is counted.
@@ -166,7 +175,8 @@ MUTANTS = [
     Mutant("counted_centroids", "std::min(width, shared_.centroids.k - panel * width)", "width"),
     # Sketches of rows, kept from one assignment to the next.
     Mutant("sketches_complete", "call.keeps_sketches && ", ""),
-    Mutant("sketches_complete", " && !gave_up", ""),
+    Mutant("forgotten_sketches", "call.keeps_sketches = false;", ""),
+    Mutant("rows_waiting", "waiting_ = 0;", ""),
     Mutant("sketches_complete", " && all_good", ""),
     Mutant("whole_groups_kept", "task.tile_rows % sketched_group(*kernels_.sketch) == 0", "true"),
     # Few dimensions.

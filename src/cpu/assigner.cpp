@@ -19,12 +19,11 @@ namespace {
 constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
 // Rows and centroids looked at to learn what is typical.
 constexpr std::int64_t kLookedAt = 64;
+// Narrow sketches are tried on initial centroids, which are rows, and on the means of the first clusters: then most
+// centroids are nearer to their rows than they were, and hardly more so later.
+constexpr int kSurveys = 2;
 // A few milliseconds of work between two checkpoints, on the slowest path too.
 constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
-
-// Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
-// over `levels`, and the root of 1/12 of a step.
-double quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
 
 // Tiles of kept sketches hold whole groups of the scan and whole vectors of what the bound knows: no thread reads what
 // another writes.
@@ -56,7 +55,7 @@ Assigner::Assigner(const Context& context, const Execution& execution)
       workers_(context.workers),
       execution_(execution),
       forced_(forced_choice(execution.filter, kernels_.costs)) {
-  if (kernels_.sketch) sketcher_.emplace(x_.cols, *kernels_.sketch);
+  if (kernels_.sketch) sketcher_ = std::make_unique<FullSketcher>(x_.cols, *kernels_.sketch);
 }
 
 Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
@@ -68,7 +67,10 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
                .tiny = is_tiny(centroids, kernels_),
                .task = {.context = context_, .previous = previous, .labels = labels, .distances = distances},
                .keeps_sketches = false};
-  const Plan plan = this->plan(call);
+  look_for_narrow(call);
+  const Plan plan = make_plan(problem(call), history_, kernels_.costs);
+  const Sketcher* sketcher = sketcher_of(plan.filter);
+  narrow_ran_ = narrow_ran_ || plan.filter == Filter::narrow;
   AssignTask& task = call.task;
   task.most_refined = plan.most_refined;
   task.tile_rows = rows_per_tile(plan.filter);  // also where another one finishes
@@ -78,7 +80,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   keep_bounds(call, plan.bounds);
   const bool bounds_known = bounds_ && bounds_->known();
   // Tiles of less than a group would write into each other's places.
-  call.keeps_sketches = plan.filter == Filter::int8 && (more || sketches_complete_) &&
+  call.keeps_sketches = sketcher && (more || has_sketches_of(sketcher)) &&
                         task.tile_rows % sketched_group(*kernels_.sketch) == 0;  // mutant: whole_groups_kept
 
   AssignCounts counts = run(call, plan.filter);
@@ -91,15 +93,17 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
     bounds_.reset();
     task.most_refined = 0;
     task.only = &undone;
-    counts.add(run(call, Filter::fp32));
+    call.keeps_sketches = false;  // mutant: forgotten_sketches
+    sketched_by_ = nullptr;
+    counts.add(run(call, plan.filter == Filter::narrow ? Filter::int8 : Filter::fp32));
   }
   history_.note({.changed = static_cast<double>(counts.changed) / rows,
                  .scored = scored,
                  .most_scored = plan.most_scored,
-                 .gave_up = gave_up});
+                 .gave_up = gave_up,
+                 .narrow = plan.filter == Filter::narrow});
   const bool all_good = counts.check.bad == 0;
-  // mutant: sketches_complete
-  sketches_complete_ = sketches_complete_ || (call.keeps_sketches && !gave_up && all_good);
+  if (call.keeps_sketches && all_good) sketched_by_ = sketcher;  // mutant: sketches_complete
   follows_ = more && all_good;
   if (follows_ && bounds_) bounds_->set_known();
   radius_ = follows_ ? std::sqrt(typical(x_.rows, [&](std::int64_t i) { return true_distance(distances[i]); })) : 0;
@@ -113,17 +117,34 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
           .abandoned = counts.abandoned};
 }
 
-Plan Assigner::plan(const Call& call) const {
-  return make_plan({.d = x_.cols,
-                    .k = call.centroids.k,
-                    .size = sketcher_ ? sketcher_->size() : 0,
-                    .panel_width = kernels_.panel_width,
-                    .first = call.task.previous == nullptr,
-                    .more = call.more,
-                    .sketched = sketches_complete_,
-                    .tiny = call.tiny,
-                    .forced = forced_},
-                   history_, kernels_.costs);
+Problem Assigner::problem(const Call& call) const {
+  Problem problem = {.rows = x_.rows,
+                     .d = x_.cols,
+                     .k = call.centroids.k,
+                     .size = sketcher_ ? sketcher_->size() : 0,
+                     .panel_width = kernels_.panel_width,
+                     .first = call.task.previous == nullptr,
+                     .more = call.more,
+                     .sketched = has_sketches_of(sketcher_.get()),
+                     .narrow = narrow_,
+                     .tiny = call.tiny,
+                     .forced = forced_};
+  problem.narrow.sketched = narrow_sketches_ && has_sketches_of(narrow_sketches_->sketcher());
+  return problem;
+}
+
+const Sketcher* Assigner::sketcher_of(Filter filter) const {
+  if (filter == Filter::narrow) return narrow_sketches_->sketcher();
+  return filter == Filter::int8 ? sketcher_.get() : nullptr;
+}
+
+void Assigner::look_for_narrow(const Call& call) {
+  if (surveys_ == kSurveys || narrow_ran_) return;
+  const Problem problem = this->problem(call);
+  if (!worth_a_survey(problem, kernels_.costs)) return;
+  ++surveys_;
+  if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_);
+  narrow_ = narrow_sketches_->choose(call.centroids, problem);
 }
 
 void Assigner::forget() {
@@ -159,7 +180,8 @@ void Assigner::keep_bounds(const Call& call, bool wanted) {
 AssignCounts Assigner::run(const Call& call, Filter filter) {
   centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &bounds_->groups().order : nullptr, workers_);
   switch (filter) {
-    case Filter::int8: return run_int8(call);
+    case Filter::int8:
+    case Filter::narrow: return run_sketched(call, *sketcher_of(filter));
     case Filter::low_dim:
       float_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), 1, kernels_, workers_);
       return assign_low_dim(call.task, centroids_, float_panels_);
@@ -184,25 +206,28 @@ AssignCounts Assigner::run_fp32(const Call& call) {
   return counts;
 }
 
-AssignCounts Assigner::run_int8(const Call& call) {
+AssignCounts Assigner::run_sketched(const Call& call, const Sketcher& sketcher) {
   const FilterBound bound = FilterBound::of_sketches(x_.cols, split(call.centroids));
-  if (call.keeps_sketches && !sketches_complete_)
-    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher_->shape());
+  const bool complete = call.keeps_sketches && has_sketches_of(&sketcher);
+  if (call.keeps_sketches && !complete) {
+    sketched_by_ = nullptr;
+    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher.shape());
+  }
   const SketchedPoints::Shared shared = {.centroids = centroids_,
                                          .panels = sketch_panels_,
                                          .bound = bound,
                                          .kernels = kernels_,
-                                         .sketcher = *sketcher_,
+                                         .sketcher = sketcher,
                                          .kept = call.keeps_sketches ? &sketches_ : nullptr,
-                                         .complete = call.keeps_sketches && sketches_complete_};
-  sketch_panels_.prepare(centroids_, bound, *sketcher_, kernels_, workers_);
+                                         .complete = complete};
+  sketch_panels_.prepare(centroids_, bound, sketcher, kernels_, workers_);
   if (bounds_) return assign_bounded<SketchedPoints>(call.task, shared, *bounds_);
   return assign_all<SketchedPoints, AllRows>(call.task, shared);
 }
 
 std::int64_t Assigner::rows_per_tile(Filter filter) const {
   std::int64_t group = kernels_.row_group, most = tile_rows(x_.cols, kMostRows);
-  if (filter == Filter::int8) {
+  if (sketcher_of(filter)) {
     group = sketched_group(*kernels_.sketch);
     most = std::min(kMostSketchedRows, 4 * tile_rows(x_.cols));
   } else if (filter == Filter::low_dim) {
@@ -222,7 +247,7 @@ double Assigner::split(CentroidsView centroids) const {
   });
   // Before any distance is known: initial centroids are rows, and as far from the centre as from each other.
   const double radius = radius_ > 0 ? radius_ : length;
-  return radius > 0 ? std::clamp(quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;
+  return radius > 0 ? std::clamp(typical_quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;
 }
 
 }  // namespace fastkmeans::cpu

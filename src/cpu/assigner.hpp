@@ -10,6 +10,7 @@
 #include "cpu/assign.hpp"
 #include "cpu/centroids.hpp"
 #include "cpu/lower_bounds.hpp"
+#include "cpu/narrow.hpp"
 #include "cpu/sketcher.hpp"
 #include "fastkmeans/params.hpp"
 #include "plan/plan.hpp"
@@ -36,12 +37,18 @@ class Assigner {
   struct Call;  // what one assignment was asked for
 
   void find_centre();
-  Plan plan(const Call& call) const;
   // Bounds moved to these centroids, or new ones, or none.
   void keep_bounds(const Call& call, bool wanted);
   AssignCounts run(const Call& call, Filter filter);
   AssignCounts run_fp32(const Call& call);
-  AssignCounts run_int8(const Call& call);
+  AssignCounts run_sketched(const Call& call, const Sketcher& sketcher);
+  // Null: the filter has none.
+  const Sketcher* sketcher_of(Filter filter) const;
+  // Whether the kept sketches are this sketcher's, and all of them.
+  bool has_sketches_of(const Sketcher* sketcher) const { return sketcher && sketched_by_ == sketcher; }
+  Problem problem(const Call& call) const;
+  // Narrow sketches for rows like these and such centroids, if they are worth looking for.
+  void look_for_narrow(const Call& call);
   std::int64_t rows_per_tile(Filter filter) const;
   // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
   double split(CentroidsView centroids) const;
@@ -55,10 +62,14 @@ class Assigner {
   History history_;
 
   // Of the rows, for good.
-  std::vector<float> centre_;  // mu; empty until the first assignment
-  std::optional<Sketcher> sketcher_;
+  std::vector<float> centre_;                        // mu; empty until the first assignment
+  std::unique_ptr<FullSketcher> sketcher_;           // null: no int8 here
+  std::unique_ptr<NarrowSketches> narrow_sketches_;  // null: not looked for
   Sketches sketches_;
-  bool sketches_complete_ = false;
+  const Sketcher* sketched_by_ = nullptr;  // whose sketches all rows have
+  int surveys_ = 0;
+  bool narrow_ran_ = false;
+  Narrow narrow_;
 
   // From one assignment to the next.
   bool follows_ = false;  // the last one found all rows good, and said that there is more

@@ -60,14 +60,18 @@ void Panels::resize(const CentroidRows& centroids, std::int64_t panel_width) {
 
 template <class Write>
 void Panels::fill(const CentroidRows& centroids, const FilterBound& bound, Workers& workers, const Write& write) {
-  workers.for_each(count, operations_on(centroids), [&](std::int64_t panel, int) {
-    for (std::int64_t place = panel * width; place < (panel + 1) * width; ++place) {
-      const std::int32_t c = place < centroids.k ? centroids.order[static_cast<std::size_t>(place)] : -1;
-      const SketchSize size = write(place, c < 0 ? nullptr : centroids.row(c));
-      const bool is_copy = c >= 0 && centroids.is_copy[static_cast<std::size_t>(c)];
+  workers.for_each(count, operations_on(centroids), [&](std::int64_t panel, int worker) {
+    const float* rows[kMostWidth] = {};
+    SketchSize sizes[kMostWidth] = {};
+    const std::int64_t members = std::min(width, centroids.k - panel * width);
+    const std::int32_t* who = centroids.order.data() + panel * width;
+    for (std::int64_t i = 0; i < members; ++i) rows[i] = centroids.row(who[i]);
+    write(panel, rows, sizes, worker);
+    for (std::int64_t i = 0; i < width; ++i) {
+      const bool is_copy = i < members && centroids.is_copy[static_cast<std::size_t>(who[i])];
       if (is_copy) has_copy[static_cast<std::size_t>(panel)] = 1;
-      starts[static_cast<std::size_t>(place)] =
-          c < 0 || is_copy ? -std::numeric_limits<float>::infinity() : bound.start(size);
+      starts[static_cast<std::size_t>(panel * width + i)] =
+          i >= members || is_copy ? -std::numeric_limits<float>::infinity() : bound.start(sizes[i]);
     }
   });
 }
@@ -76,16 +80,21 @@ void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& boun
                           const Kernels& kernels, Workers& workers) {
   resize(centroids, kernels.panel_width);
   values.resize(count * width * centroids.d);
-  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
-    float* out = values.data() + place / together * together * centroids.d + place % together;
-    if (!row) {
-      for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = 0;
-      return SketchSize{};
+  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(workers.count()));
+  fill(centroids, bound, workers, [&](std::int64_t panel, const float* const* rows, SketchSize* sizes, int worker) {
+    std::vector<float>& centred = scratch[static_cast<std::size_t>(worker)];
+    centred.resize(static_cast<std::size_t>(centroids.ld));
+    for (std::int64_t i = 0; i < width; ++i) {
+      const std::int64_t place = panel * width + i;
+      float* out = values.data() + place / together * together * centroids.d + place % together;
+      if (!rows[i]) {
+        for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = 0;
+        continue;
+      }
+      const double sq_norm = kernels.centre(rows[i], centroids.mu.data(), centroids.ld, centred.data());
+      for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = centred[static_cast<std::size_t>(j)];
+      sizes[i] = {.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
     }
-    std::vector<float> centred(static_cast<std::size_t>(centroids.ld));
-    const double sq_norm = kernels.centre(row, centroids.mu.data(), centroids.ld, centred.data());
-    for (std::int64_t j = 0; j < centroids.d; ++j) out[j * together] = centred[static_cast<std::size_t>(j)];
-    return SketchSize{.sq_norm = sq_norm, .error = kCentring * std::sqrt(sq_norm)};
   });
 }
 
@@ -95,17 +104,28 @@ void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bou
   const std::int64_t size = sketcher.size();
   values.resize(count * width * size);
   scales.resize(starts.size());
-  fill(centroids, bound, workers, [&](std::int64_t place, const float* row) {
-    std::vector<std::int8_t> q(static_cast<std::size_t>(size));
-    std::vector<float> work(q.size());
-    RowSketch sketch = {};
-    if (row) sketch = sketcher.sketch(row, centroids.mu.data(), centroids.ld, work.data(), q.data());
-    scales[static_cast<std::size_t>(place)] = sketch.scale;
-    std::uint8_t* out = values.data() + place / width * width * size + place % width * 4;
-    for (std::int64_t j = 0; j < size; j += 4, out += width * 4)
-      for (std::int64_t e = 0; e < 4; ++e)
-        out[e] = static_cast<std::uint8_t>(q[static_cast<std::size_t>(j + e)] + kernels.sketch->panel_offset);
-    return sketcher.bound(sketch);
+  struct Scratch {
+    Buffer<std::int8_t> q;
+    Sketcher::Scratch of_sketcher;
+  };
+  std::vector<Scratch> scratch(static_cast<std::size_t>(workers.count()));
+  fill(centroids, bound, workers, [&](std::int64_t panel, const float* const* rows, SketchSize* sizes, int worker) {
+    auto& [q, of_sketcher] = scratch[static_cast<std::size_t>(worker)];
+    q.resize(kMostWidth * size);
+    std::int8_t* at[kMostWidth];
+    Sketcher::Row sketched[kMostWidth] = {};
+    for (std::int64_t i = 0; i < width; ++i) at[i] = &q[i * size];
+    const std::int64_t members = std::count_if(rows, rows + width, [](const float* row) { return row; });
+    sketcher.sketch(rows, members, centroids.mu.data(), centroids.ld, of_sketcher, at, sketched);
+    std::fill_n(&q[0] + members * size, (width - members) * size, std::int8_t{0});
+    for (std::int64_t i = 0; i < width; ++i) {
+      sizes[i] = sketched[i].size;
+      scales[static_cast<std::size_t>(panel * width + i)] = sketched[i].sketch.scale;
+      std::uint8_t* out = values.data() + panel * width * size + i * 4;
+      for (std::int64_t j = 0; j < size; j += 4, out += width * 4)
+        for (std::int64_t e = 0; e < 4; ++e)
+          out[e] = static_cast<std::uint8_t>(q[i * size + j + e] + kernels.sketch->panel_offset);
+    }
   });
 }
 

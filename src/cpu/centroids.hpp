@@ -46,8 +46,10 @@ struct Panels {
   const float* starts_of(std::int64_t panel) const { return starts.data() + panel * width; }
 
  protected:
+  static constexpr std::int64_t kMostWidth = 32;  // see Hit
   void resize(const CentroidRows& centroids, std::int64_t panel_width);
-  // write(place, row or null) stores a centroid, zeros for null, and returns its size; several threads at a time.
+  // write(panel, rows, sizes, worker) stores the centroids of a panel, zeros for a row that is null, and says their
+  // sizes; several threads at a time.
   template <class Write>
   void fill(const CentroidRows& centroids, const FilterBound& bound, Workers& workers, const Write& write);
 };

@@ -80,8 +80,10 @@ class FilterTile {
         argmin_(capacity_, shared.bound),
         refine_{shared.centroids, rows_, task.context.kernels, argmin_},
         hits_(static_cast<std::size_t>(capacity_)),
+        takes_part_(hits_.size()),
         scores_(capacity_ * shared.panels.width),
-        gathered_thresholds_(capacity_) {}
+        gathered_thresholds_(capacity_),
+        seed_scores_(capacity_) {}
   FilterTile(const FilterTile&) = delete;  // refine_ points into it
   FilterTile& operator=(const FilterTile&) = delete;
 
@@ -102,8 +104,43 @@ class FilterTile {
       taken_ = count;
       return;
     }
-    for (std::int64_t i = 0; i < count; ++i) taken_ += describe(i, check);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const bool takes_part = describe(i, check);
+      takes_part_[static_cast<std::size_t>(i)] = takes_part;
+      taken_ += takes_part;
+    }
+    points_.described_all();
+    for (std::int64_t i = 0; i < count; ++i)
+      if (takes_part_[static_cast<std::size_t>(i)]) start(i);
     for (std::int64_t i = count; i < whole; ++i) points_.clear(i);
+  }
+
+  // Where nothing is known of the rows: D to the best of some centroids. A threshold that begins there spares them most
+  // distances that they would need on the way to the nearest.
+  void seed(Effort& effort) {
+    if (task_.previous || taken_ == 0) return;
+    const View view = points_.view(size_);
+    std::copy_n(argmin_.thresholds(), view.count, seed_scores_.data());
+    seeds_.assign(static_cast<std::size_t>(view.count), kNone);
+    for (std::int64_t panel = 0; panel < shared_.panels.count; panel += kSeedStep) {
+      const std::int64_t hits = points_.scan(view, panel, seed_scores_.data(),
+                                             {.scores = scores_.data(), .hits = hits_.data(), .best = nullptr});
+      for (std::int64_t h = 0; h < hits; ++h) {
+        const float* score = &scores_[h * shared_.panels.width];
+        const float* best = std::max_element(score, score + shared_.panels.width);
+        const std::int64_t slot = hits_[static_cast<std::size_t>(h)].row;
+        seed_scores_[slot] = *best;
+        seeds_[static_cast<std::size_t>(slot)] =
+            static_cast<std::int32_t>(panel * shared_.panels.width + (best - score));
+      }
+    }
+    for (std::int64_t slot = 0; slot < size_; ++slot) {
+      const std::int32_t place = seeds_[static_cast<std::size_t>(slot)];
+      if (place == kNone) continue;
+      const std::int32_t c = shared_.centroids.order[static_cast<std::size_t>(place)];
+      argmin_.start(slot, c, refine_.distance(slot, c), points_.known(slot));
+      ++effort.refined;
+    }
   }
 
   // Rows that take part.
@@ -143,6 +180,9 @@ class FilterTile {
  private:
   // One tile may need this many times the distances that all may need on average.
   static constexpr double kTileExcess = 4;
+  // One panel in so many is scanned for the seeds.
+  static constexpr std::int64_t kSeedStep = 8;
+  static constexpr std::int32_t kNone = -1;
 
   // Centroids in a panel: the last one may be filled up.
   std::int64_t members(std::int64_t panel) const {
@@ -188,7 +228,6 @@ class FilterTile {
     }
     if constexpr (Selection::kScaled) rows_.scale(slot);  // mutant: tiny_rows_scaled
     points_.describe(rows_.row(slot), slot);
-    start(slot);
     return true;
   }
 
@@ -208,8 +247,11 @@ class FilterTile {
   Argmin argmin_;
   Refine refine_;
   std::vector<Hit> hits_;
+  std::vector<std::uint8_t> takes_part_;
   Buffer<float> scores_;               // (capacity, panel width)
   Buffer<float> gathered_thresholds_;  // (capacity)
+  Buffer<float> seed_scores_;          // (capacity) the best score so far
+  std::vector<std::int32_t> seeds_;    // and whose it is: a place, or kNone
 };
 
 }  // namespace fastkmeans::cpu

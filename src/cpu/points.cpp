@@ -56,21 +56,31 @@ SketchedPoints::SketchedPoints(const Shared& shared, std::int64_t capacity)
     : shared_(shared),
       capacity_(capacity + kPadding),
       size_(shared.sketcher.size()),
-      sketches_(shared.kept ? shared.kept : &own_),
-      work_(static_cast<std::size_t>(size_)) {
+      sketches_(shared.kept ? shared.kept : &own_) {
   if (!shared.kept) own_.resize(capacity_, shared.sketcher.shape());
 }
 
 void SketchedPoints::describe(const float* row, std::int64_t slot) {
-  const std::int64_t at = offset_ + slot;
+  slots_[waiting_] = slot;
+  rows_[waiting_++] = row;
+  if (waiting_ == Sketcher::kBatch) described_all();
+}
+
+void SketchedPoints::described_all() {
   const CentroidRows& centroids = shared_.centroids;
-  const RowSketch sketch =
-      shared_.sketcher.sketch(row, centroids.mu.data(), centroids.ld, work_.data(), &sketches_->q[at * size_]);
-  const FilterBound::Point known = shared_.bound.point(shared_.sketcher.bound(sketch));
-  sketches_->scales[at] = sketch.scale;
-  sketches_->sums[at] = sketch.sum;
-  sketches_->sq_norms[at] = known.sq_norm;
-  sketches_->errors[at] = known.error;
+  std::int8_t* q[Sketcher::kBatch];
+  Sketcher::Row out[Sketcher::kBatch];
+  for (std::int64_t i = 0; i < waiting_; ++i) q[i] = &sketches_->q[(offset_ + slots_[i]) * size_];
+  shared_.sketcher.sketch(rows_, waiting_, centroids.mu.data(), centroids.ld, scratch_, q, out);
+  for (std::int64_t i = 0; i < waiting_; ++i) {
+    const std::int64_t at = offset_ + slots_[i];
+    const FilterBound::Point known = shared_.bound.point(out[i].size);
+    sketches_->scales[at] = out[i].sketch.scale;
+    sketches_->sums[at] = out[i].sketch.sum;
+    sketches_->sq_norms[at] = known.sq_norm;
+    sketches_->errors[at] = known.error;
+  }
+  waiting_ = 0;  // mutant: rows_waiting
 }
 
 void SketchedPoints::clear(std::int64_t slot) {

@@ -50,6 +50,8 @@ class CentredPoints {
   // Whether the points of these rows are there already, and all of them good.
   bool described() const { return false; }
   void describe(const float* row, std::int64_t slot);
+  // After the last row of a tile: only now its points are there.
+  void described_all() {}
   // A point that takes no part: zeros.
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
@@ -88,6 +90,7 @@ class SketchedPoints {
   void begin(std::int64_t first) { offset_ = shared_.kept ? first : 0; }
   bool described() const { return shared_.complete; }
   void describe(const float* row, std::int64_t slot);
+  void described_all();
   void clear(std::int64_t slot);
   FilterBound::Point known(std::int64_t slot) const {
     return {.sq_norm = sketches_->sq_norms[offset_ + slot], .error = sketches_->errors[offset_ + slot]};
@@ -102,7 +105,11 @@ class SketchedPoints {
   Sketches own_, gathered_;  // (capacity) each, if they are needed
   Sketches* sketches_;       // the kept ones or own_
   std::int64_t offset_ = 0;  // of slot 0 in them
-  std::vector<float> work_;
+  // Rows that wait for their sketches, which are made together.
+  std::int64_t waiting_ = 0;
+  std::int64_t slots_[Sketcher::kBatch];
+  const float* rows_[Sketcher::kBatch];
+  Sketcher::Scratch scratch_;
 };
 
 }  // namespace fastkmeans::cpu

@@ -5,30 +5,86 @@
 #include <cstdint>
 
 #include "cpu/kernels.hpp"
+#include "cpu/products.hpp"
 #include "sketch/bound.hpp"
+#include "sketch/projection.hpp"
 #include "sketch/rotation.hpp"
 #include "sketch/sketch.hpp"
 
 namespace fastkmeans::cpu {
 
-class Sketcher {
- public:
-  Sketcher(std::int64_t d, const SketchKernels& kernels);
+// Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
+// over `levels`, and the root of 1/12 of a step.
+inline double typical_quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
 
-  // All of the rotated row, and no tail.
-  SketchShape shape() const { return {.head = rotation_.size, .tail = 0}; }
-  std::int64_t size() const { return shape().size(); }
-  // The sketch of a row (padded to ld, zero-filled); work: (size) floats; q: (size) out.
-  RowSketch sketch(const float* row, const float* mu, std::int64_t ld, float* work, std::int8_t* q) const {
-    return kernels_.sketch_row(row, mu, ld, view_, work, q);
-  }
-  SketchSize bound(const RowSketch& row) const { return size_of(row, size(), rounding_); }
+// A rotation as kernels read it.
+class Rotated {
+ public:
+  Rotated(std::int64_t d, const SketchKernels& kernels);
+  Rotated(const Rotated&) = delete;  // view_ points into it
+  Rotated& operator=(const Rotated&) = delete;
+
+  const RotationView& view() const { return view_; }
+  // What of an error the rotation and the kernels' own arithmetic add (docs/algorithm.md section 6.3).
+  double rounding() const { return rounding_; }
 
  private:
   Rotation rotation_;
   RotationView view_ = {};  // of rotation_
+  double rounding_;
+};
+
+class Sketcher {
+ public:
+  // Rows sketched together: a multiple of every kernel's row_group (4, 6, 8, 12), and no fewer than a panel holds.
+  static constexpr std::int64_t kBatch = 48;
+  struct Row {
+    RowSketch sketch;
+    SketchSize size;
+  };
+  // Memory of one thread.
+  struct Scratch {
+    Buffer<float> rotated, centred, projected;
+  };
+
+  virtual ~Sketcher() = default;
+  virtual SketchShape shape() const = 0;
+  std::int64_t size() const { return shape().size(); }
+  // Sketches of `count` <= kBatch rows (each padded to ld, zero-filled): q[i] (size) and out[i].
+  virtual void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
+                      std::int8_t* const* q, Row* out) const = 0;
+};
+
+// All of the rotated row, and no tail.
+class FullSketcher final : public Sketcher {
+ public:
+  FullSketcher(std::int64_t d, const SketchKernels& kernels) : rotation_(d, kernels), kernels_(kernels) {}
+  SketchShape shape() const override { return {.head = rotation_.view().size, .tail = 0}; }
+  void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
+              std::int8_t* const* q, Row* out) const override;
+
+ private:
+  Rotated rotation_;
   const SketchKernels& kernels_;
-  double rounding_;  // what of an error the rotation and the kernels' own arithmetic add (docs/algorithm.md section 6)
+};
+
+// The leading directions of a basis, and one tail, rotated.
+class NarrowSketcher final : public Sketcher {
+ public:
+  // size: of the sketch, a multiple of the kernels' granule. typical_tail: what is taken from tails; any number will
+  // do, a typical one leaves small numbers. basis and kernels must outlive this.
+  NarrowSketcher(const Basis& basis, std::int64_t size, float typical_tail, const Kernels& kernels);
+  SketchShape shape() const override { return {.head = size_ - 1, .tail = 1}; }
+  void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
+              std::int8_t* const* q, Row* out) const override;
+
+ private:
+  std::int64_t size_, used_;  // directions used: the rest of the head is zeros
+  const Kernels& kernels_;
+  PackedMatrix w_;
+  ProjectionBound bound_;
+  Rotated rotation_;
+  std::vector<float> offsets_;  // (size) taken from the projected row
 };
 
 }  // namespace fastkmeans::cpu

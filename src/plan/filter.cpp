@@ -9,6 +9,7 @@ namespace fastkmeans {
 
 std::string_view name_of(Filter filter, bool gave_up) {
   switch (filter) {
+    case Filter::narrow: return gave_up ? "narrow+int8" : "narrow";
     case Filter::int8: return gave_up ? "int8+fp32" : "int8";
     case Filter::low_dim: return gave_up ? "low_dim+fp32" : "low_dim";
     case Filter::fp32: break;
@@ -25,12 +26,15 @@ std::optional<Choice> forced_choice(const std::string& wanted, const Costs& cost
   const std::string filter = choice.bounds ? name.substr(0, name.size() - kBounds.size()) : name;
   if (filter == "int8")
     choice.filter = Filter::int8;
+  else if (filter == "narrow")
+    choice.filter = Filter::narrow;
   else if (filter == "low_dim" && !choice.bounds)
     choice.filter = Filter::low_dim;
   else if (filter != "fp32")
-    throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + name +
-                             "'; it must be one of fp32, low_dim, int8, fp32_bounds, int8_bounds");
-  if (choice.filter == Filter::int8 && costs.int8.element == 0)
+    throw std::runtime_error(
+        "the filter (FASTKMEANS_FILTER) is '" + name +
+        "'; it must be one of fp32, low_dim, int8, narrow, fp32_bounds, int8_bounds, narrow_bounds");
+  if ((choice.filter == Filter::int8 || choice.filter == Filter::narrow) && costs.int8.element == 0)
     throw std::runtime_error("the filter '" + name + "' (FASTKMEANS_FILTER) is not available on this machine");
   return choice;
 }

@@ -10,10 +10,11 @@
 
 namespace fastkmeans {
 
-// low_dim: fp32 for rows of few dimensions, with all done in the lanes and no labels used.
-enum class Filter { fp32, low_dim, int8 };
+// low_dim: fp32 for rows of few dimensions, with all done in the lanes and no labels used. narrow: int8, with sketches
+// of fewer elements than rows have dimensions.
+enum class Filter { fp32, low_dim, int8, narrow };
 
-// gave_up: it was begun, and fp32 finished.
+// gave_up: it was begun, and a more exact one finished: int8 after narrow, else fp32.
 std::string_view name_of(Filter filter, bool gave_up = false);
 
 // A filter, and whether lower bounds are kept.
@@ -22,8 +23,9 @@ struct Choice {
   bool bounds = false;
 };
 
-// name: Execution::filter, that is fp32, low_dim, int8, fp32_bounds, int8_bounds, or "": FASTKMEANS_FILTER, and if that
-// is empty too, nothing is forced. std::runtime_error: unknown, or this hardware has no int8.
+// name: Execution::filter, that is fp32, low_dim, int8, narrow, fp32_bounds, int8_bounds, narrow_bounds, or "":
+// FASTKMEANS_FILTER, and if that is empty too, nothing is forced. std::runtime_error: unknown, or this hardware has no
+// int8.
 std::optional<Choice> forced_choice(const std::string& name, const Costs& costs);
 
 }  // namespace fastkmeans

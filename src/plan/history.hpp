@@ -6,10 +6,11 @@ namespace fastkmeans {
 
 // What came of one assignment.
 struct Outcome {
-  double changed;      // share of the rows whose label changed
-  double scored;       // share of the pairs that were scored, though there were bounds; 1: there were none
-  double most_scored;  // the plan's limit on it
-  bool gave_up;        // the plan's limit on distances was reached
+  double changed;       // share of the rows whose label changed
+  double scored;        // share of the pairs that were scored, though there were bounds; 1: there were none
+  double most_scored;   // the plan's limit on it
+  bool gave_up;         // the plan's limit on distances was reached
+  bool narrow = false;  // by narrow sketches, not by a filter of all dimensions
 };
 
 class History {
@@ -17,7 +18,7 @@ class History {
   void note(const Outcome& outcome) {
     ++calls_;
     changed_ = outcome.changed;
-    if (outcome.gave_up) filters_.begin(calls_);  // mutant: rest_after_giving_up
+    if (outcome.gave_up) (outcome.narrow ? narrow_ : filters_).begin(calls_);  // mutant: rest_after_giving_up
     if (outcome.scored < 1 && outcome.scored > outcome.most_scored) bounds_.begin(calls_);  // mutant: rest_of_bounds
   }
 
@@ -26,6 +27,7 @@ class History {
   // Attempts that failed are repeated after longer and longer rests: as the centroids settle, bounds exclude more.
   // Filters with a limit on distances and bounds rest apart.
   bool filters_rest() const { return calls_ < filters_.until; }
+  bool narrow_rests() const { return calls_ < narrow_.until; }
   bool bounds_rest() const { return calls_ < bounds_.until; }
 
  private:
@@ -39,7 +41,7 @@ class History {
 
   int calls_ = 0;
   double changed_ = 1;
-  Rest filters_{0, 1}, bounds_{0, 4};
+  Rest filters_{0, 1}, narrow_{0, 1}, bounds_{0, 4};
 };
 
 }  // namespace fastkmeans

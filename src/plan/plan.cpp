@@ -22,6 +22,19 @@ constexpr double kUses = 5;
 constexpr std::int64_t kMostLowDim = 64;  // the tile of columns must stay in L1 and L2
 // Bounds that cost no more than this of what scoring costs are kept from the start.
 constexpr double kCheapBounds = 0.1;
+// What a survey may cost of all that is expected to be spent on scores.
+constexpr double kSurveyShare = 0.04;
+// Rows of fewer elements are scored so fast that little is left to save.
+constexpr std::int64_t kFewestForNarrow = 256;
+// Nanoseconds of a multiply-add in fp64 by plain loops; measured with the basis of 255 directions in 768 dimensions.
+constexpr double kFp64Element = 0.5;
+// With no label known, the threshold is still rising: so many times the survivors of the last threshold are refined, as
+// measured on token embeddings and low rank (2 to 5, docs/performance.md).
+constexpr double kOnTheWay = 4;
+// A limit on distances for narrow sketches: beyond what is expected, since a survey of a few rows may be off so far.
+constexpr double kSurveyError = 2;
+// Centroids that fill more than a core's caches come from memory that all cores share.
+constexpr double kCacheBytes = 1 << 20, kFarDistance = 3;
 constexpr double kImpossible = std::numeric_limits<double>::infinity();
 
 // The share of pairs that bounds leave to be scored grows with the share of rows that changed their cluster, as
@@ -38,14 +51,22 @@ bool takes(Filter filter, const Problem& problem) {
   switch (filter) {
     // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
+    case Filter::narrow: return !problem.tiny && problem.narrow.size > 0;    // mutant: narrow_takes
     case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;  // mutant: low_dim_takes
     case Filter::fp32: break;
   }
   return true;
 }
 
+double distance_cost(const Problem& problem, const Costs& costs) {
+  const double far = 4.0 * static_cast<double>(problem.k * problem.d) > kCacheBytes ? kFarDistance : 1;
+  return costs.distance + far * costs.distance_element * static_cast<double>(problem.d);
+}
+
+}  // namespace
+
 RowCosts row_costs(const Problem& problem, const Costs& costs) {
-  RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible};
+  RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible, kImpossible};
   if (takes(Filter::low_dim, problem)) row.low_dim = scoring(costs.low_dim, problem.k, problem.d) + costs.low_dim_row;
   if (takes(Filter::int8, problem)) {
     row.int8 = scoring(costs.int8, problem.k, problem.size);
@@ -53,27 +74,57 @@ RowCosts row_costs(const Problem& problem, const Costs& costs) {
       row.int8 += costs.sketch_element * static_cast<double>(problem.size) / (problem.more ? kUses : 1);
     row.int8 += costs.row;
   }
+  if (takes(Filter::narrow, problem)) {
+    const Narrow& narrow = problem.narrow;
+    const auto size = static_cast<double>(narrow.size);
+    row.narrow = scoring(costs.int8, problem.k, narrow.size) + costs.row;
+    if (!narrow.sketched)
+      row.narrow += size * (costs.sketch_element + costs.fp32.element * static_cast<double>(problem.d)) /
+                    (problem.more ? kUses : 1);
+    row.narrow += std::max(0.0, narrow.survivors - narrow.full_survivors) * (problem.first ? kOnTheWay : 1) *
+                  distance_cost(problem, costs);
+  }
   return row;
 }
+
+bool worth_a_survey(const Problem& problem, const Costs& costs) {
+  if (problem.tiny || costs.int8.element == 0) return false;
+  if (problem.forced) return problem.forced->filter == Filter::narrow;
+  if (problem.size < kFewestForNarrow) return false;
+  const auto d = static_cast<double>(problem.d), k = static_cast<double>(problem.k);
+  constexpr auto kHead = static_cast<double>(kMostNarrow);
+  const double learning =
+      3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
+  const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
+  const double row = std::min(scoring(costs.int8, problem.k, problem.size), scoring(costs.fp32, problem.k, problem.d));
+  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row * (problem.more ? kUses : 1);
+}
+
+namespace {
 
 // The cheapest filter, and its limit on distances. Returns what a row costs with it.
 double choose_filter(const Problem& problem, const History& history, const Costs& costs, Plan& plan) {
   double cost = plan.expected.fp32;
   if (history.filters_rest()) return cost;  // mutant: filters_rest
-  const double distance = costs.distance + costs.distance_element * static_cast<double>(problem.d);
-  const auto choose = [&](Filter filter, double its_cost) {
+  const auto choose = [&](Filter filter, double its_cost, double expected = 0) {
     plan.filter = filter;
-    plan.most_refined = kShareForRefining * (cost - its_cost) / distance;  // mutant: most_refined
+    // mutant: most_refined
+    plan.most_refined = expected + kShareForRefining * (cost - its_cost) / distance_cost(problem, costs);
     cost = its_cost;
   };
   if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim);
   if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);  // mutant: int8_worthwhile
+  if (plan.expected.narrow < kWorthwhile * cost && !history.narrow_rests())               // mutant: narrow_rests
+    choose(Filter::narrow, plan.expected.narrow,
+           kSurveyError * (problem.first ? kOnTheWay : 1) * problem.narrow.survivors);
   return cost;
 }
 
 // Whether lower bounds pay where a row costs `cost` without them, and from what share of pairs scored they do not.
 void choose_bounds(const Problem& problem, const History& history, const Costs& costs, double cost, Plan& plan) {
-  const double bytes = static_cast<double>(plan.filter == Filter::int8 ? problem.size : 4 * problem.d);
+  const double bytes = static_cast<double>(plan.filter == Filter::narrow ? problem.narrow.size
+                                           : plan.filter == Filter::int8 ? problem.size
+                                                                         : 4 * problem.d);
   const double groups = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);
   const double keeping = groups * costs.bound, gathering = groups * costs.gather_byte * bytes;
   const double scored = scored_share(problem.first ? 1 : history.changed());  // mutant: new_run_changes
@@ -115,6 +166,7 @@ std::string to_string(const Plan& plan) {
   append(line, "; ns a row: fp32 ", plan.expected.fp32);
   if (std::isfinite(plan.expected.low_dim)) append(line, ", low_dim ", plan.expected.low_dim);
   if (std::isfinite(plan.expected.int8)) append(line, ", int8 ", plan.expected.int8);
+  if (std::isfinite(plan.expected.narrow)) append(line, ", narrow ", plan.expected.narrow);
   return line;
 }
 

@@ -14,20 +14,34 @@
 
 namespace fastkmeans {
 
+// Rows that narrow sketches are learned from, at most, and others that they are tried on; elements of such a sketch, at
+// most: the cost of learning grows with its square, and token embeddings gain nothing beyond (docs/performance.md).
+inline constexpr std::int64_t kLearnedFrom = 1024, kTriedOn = 128, kMostNarrow = 256;
+
+// Narrow sketches, as a survey of a few rows found them.
+struct Narrow {
+  std::int64_t size = 0;      // elements; 0: none were looked for, or there are none
+  double survivors = 0;       // centroids that they leave a row
+  double full_survivors = 0;  // and that sketches of all dimensions leave it
+  bool sketched = false;      // the rows' narrow sketches are there already
+};
+
 struct Problem {
+  std::int64_t rows;
   std::int64_t d, k;
-  std::int64_t size;             // elements of a sketch; 0: there is none
-  std::int64_t panel_width;      // centroids a lower bound speaks for
-  bool first;                    // no labels are known
-  bool more;                     // more iterations will follow
-  bool sketched;                 // the rows' sketches are there already
+  std::int64_t size;         // elements of a sketch; 0: there is none
+  std::int64_t panel_width;  // centroids a lower bound speaks for
+  bool first;                // no labels are known
+  bool more;                 // more iterations will follow
+  bool sketched;             // the rows' sketches are there already
+  Narrow narrow;
   bool tiny;                     // rows are multiplied by 2^64: fp32 alone
   std::optional<Choice> forced;  // whatever the costs
 };
 
 // Nanoseconds that scoring a row with all centroids would take; infinite: the filter cannot take these rows.
 struct RowCosts {
-  double fp32, low_dim, int8;
+  double fp32, low_dim, int8, narrow;
 };
 
 struct Plan {
@@ -37,6 +51,12 @@ struct Plan {
   double most_scored = 1;   // share of the pairs beyond which bounds cost more than they save
   RowCosts expected = {};   // what it was chosen by
 };
+
+RowCosts row_costs(const Problem& problem, const Costs& costs);
+
+// Whether narrow sketches could save so much that a survey, if it finds nothing, costs only a small part of what is
+// spent anyway; or they are forced.
+bool worth_a_survey(const Problem& problem, const Costs& costs);
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs);
 

@@ -23,13 +23,15 @@ constexpr Costs costs_of(FilterCosts int8) {
 constexpr Costs kCosts = costs_of({0.002, 0.1}), kNoInt8 = costs_of({0, 0});
 
 Problem problem(std::int64_t d, std::int64_t k, const char* forced = "") {
-  return {.d = d,
+  return {.rows = 1000,
+          .d = d,
           .k = k,
           .size = (d + 15) / 16 * 16,
           .panel_width = 16,
           .first = false,
           .more = true,
           .sketched = true,
+          .narrow = {},
           .tiny = false,
           .forced = forced_choice(forced, kCosts)};
 }
@@ -54,19 +56,23 @@ TEST_F(PlanNoOracle, NamesOfFilters) {
   EXPECT_EQ(name_of(Filter::low_dim), "low_dim");
   EXPECT_EQ(name_of(Filter::int8), "int8");
   EXPECT_EQ(name_of(Filter::int8, true), "int8+fp32");
+  EXPECT_EQ(name_of(Filter::narrow), "narrow");
+  EXPECT_EQ(name_of(Filter::narrow, true), "narrow+int8");
   EXPECT_EQ(name_of(Filter::low_dim, true), "low_dim+fp32");
 }
 
 TEST_F(PlanNoOracle, WhatIsForcedIsDoneWhateverTheCosts) {
-  const std::pair<const char*, Choice> forced[] = {{"fp32", {Filter::fp32, false}},
-                                                   {"low_dim", {Filter::low_dim, false}},
-                                                   {"int8", {Filter::int8, false}},
-                                                   {"fp32_bounds", {Filter::fp32, true}},
-                                                   {"int8_bounds", {Filter::int8, true}}};
+  const std::pair<const char*, Choice> forced[] = {
+      {"fp32", {Filter::fp32, false}},          {"low_dim", {Filter::low_dim, false}},
+      {"int8", {Filter::int8, false}},          {"fp32_bounds", {Filter::fp32, true}},
+      {"int8_bounds", {Filter::int8, true}},    {"narrow", {Filter::narrow, false}},
+      {"narrow_bounds", {Filter::narrow, true}}};
   for (const auto& [name, expected] : forced) {
     History history;
     for (const bool gave_up : {false, true, true}) {
-      const Plan plan = make_plan(problem(3, 2, name), history, kCosts);
+      Problem forced_problem = problem(3, 2, name);
+      forced_problem.narrow.size = 64;
+      const Plan plan = make_plan(forced_problem, history, kCosts);
       EXPECT_EQ(plan.filter, expected.filter) << name;
       EXPECT_EQ(plan.bounds, expected.bounds) << name;
       EXPECT_EQ(plan.most_refined, 0.0) << name;
@@ -78,10 +84,11 @@ TEST_F(PlanNoOracle, WhatIsForcedIsDoneWhateverTheCosts) {
 
 TEST_F(PlanNoOracle, UnknownNamesAndMissingHardware) {
   for (const char* name :
-       {"fp16", "INT8", "int8 ", "_bounds", "bounds", "narrow", "low_dim_bounds", "int8_bounds_bounds"})
-    expect_contains(message_of<std::runtime_error>([&] { forced_choice(name, kCosts); }),
-                    {"FASTKMEANS_FILTER", name, "fp32, low_dim, int8, fp32_bounds, int8_bounds"});
-  for (const char* name : {"int8", "int8_bounds"})
+       {"fp16", "INT8", "int8 ", "_bounds", "bounds", "narrowest", "low_dim_bounds", "int8_bounds_bounds"})
+    expect_contains(
+        message_of<std::runtime_error>([&] { forced_choice(name, kCosts); }),
+        {"FASTKMEANS_FILTER", name, "fp32, low_dim, int8, narrow, fp32_bounds, int8_bounds, narrow_bounds"});
+  for (const char* name : {"int8", "int8_bounds", "narrow", "narrow_bounds"})
     expect_contains(message_of<std::runtime_error>([&] { forced_choice(name, kNoInt8); }),
                     {"FASTKMEANS_FILTER", name, "not available"});
   EXPECT_NO_THROW(forced_choice("fp32_bounds", kNoInt8));
@@ -143,6 +150,83 @@ TEST_F(PlanNoOracle, SketchesAreNotTooLarge) {
     EXPECT_EQ(filter_of(problem(16384, 1000, name)), Filter::int8) << name;
     EXPECT_EQ(filter_of(problem(16385, 1000, name)), Filter::fp32) << name;
   }
+}
+
+// Sketches of 64 elements in place of 768, with so many more survivors.
+Problem with_narrow(double survivors, const char* forced = "") {
+  Problem wide = problem(768, 1000, forced);
+  wide.narrow = {.size = 64, .survivors = survivors + 2, .full_survivors = 2, .sketched = true};
+  return wide;
+}
+
+TEST_F(PlanNoOracle, NarrowSketchesWhereTheyCostLess) {
+  const double wide = 1000 * (0.1 + 0.002 * 768) + 60, small = 1000 * (0.1 + 0.002 * 64) + 60;
+  const double distance = 5 + 3 * 0.05 * 768;  // the centroids fill the caches
+  const Plan plan = planned(with_narrow(2));
+  EXPECT_EQ(plan.filter, Filter::narrow);
+  EXPECT_DOUBLE_EQ(plan.expected.narrow, small + 2 * distance);
+  EXPECT_GT(plan.most_refined, 2 * 4);
+  EXPECT_LT(plan.most_refined, 2 * 4 + (wide - plan.expected.narrow) / distance);
+  const double even = (0.9 * wide - small) / distance;  // survivors that a sketch of all dimensions is worth
+  EXPECT_EQ(filter_of(with_narrow(even - 0.1)), Filter::narrow);
+  EXPECT_EQ(filter_of(with_narrow(even + 0.1)), Filter::int8);
+  EXPECT_EQ(filter_of(with_narrow(-1)), Filter::narrow) << "fewer survivors are luck";
+  EXPECT_DOUBLE_EQ(planned(with_narrow(-1)).expected.narrow, small);
+  Problem first = with_narrow(2);
+  first.first = true;
+  EXPECT_DOUBLE_EQ(planned(first).expected.narrow, small + 4 * 2 * distance) << "many on the way to the nearest";
+  Problem fresh = with_narrow(2);
+  fresh.narrow.sketched = false;
+  EXPECT_DOUBLE_EQ(planned(fresh).expected.narrow, small + 2 * distance + 64 * (1 + 0.01 * 768) / 5);
+  fresh.more = false;
+  EXPECT_DOUBLE_EQ(planned(fresh).expected.narrow, small + 2 * distance + 64 * (1 + 0.01 * 768));
+  Problem near = with_narrow(2);
+  near.k = 4;
+  EXPECT_DOUBLE_EQ(planned(near).expected.narrow, 4 * (0.1 + 0.002 * 64) + 60 + 2 * (5 + 0.05 * 768));
+  EXPECT_NE(to_string(plan).find("narrow"), std::string::npos);
+}
+
+TEST_F(PlanNoOracle, NarrowSketchesForcedOrMissing) {
+  EXPECT_EQ(filter_of(with_narrow(1e9, "narrow")), Filter::narrow);
+  EXPECT_TRUE(planned(with_narrow(1e9, "narrow_bounds")).bounds);
+  EXPECT_EQ(filter_of(problem(768, 1000, "narrow")), Filter::fp32) << "there are none";
+  Problem tiny = with_narrow(0, "narrow");
+  tiny.tiny = true;
+  EXPECT_EQ(filter_of(tiny), Filter::fp32);
+  EXPECT_TRUE(std::isinf(row_costs(tiny, kCosts).narrow));
+  EXPECT_FALSE(std::isinf(row_costs(with_narrow(0), kCosts).narrow));
+}
+
+// Narrow sketches that were given up rest alone.
+TEST_F(PlanNoOracle, Int8TakesOverWhereNarrowGaveUp) {
+  Outcome gave_up = kCalm;
+  gave_up.gave_up = gave_up.narrow = true;
+  EXPECT_EQ(make_plan(with_narrow(2), after({gave_up}), kCosts).filter, Filter::int8);
+  EXPECT_EQ(make_plan(with_narrow(2), after({gave_up, kCalm}), kCosts).filter, Filter::narrow);
+  EXPECT_EQ(make_plan(with_narrow(2), after({gave_up, kCalm, gave_up, kCalm}), kCosts).filter, Filter::int8);
+}
+
+// A survey is made where it is a small part of what is spent on scores, or where narrow sketches are forced.
+TEST_F(PlanNoOracle, SurveysWhereTheyCostLittle) {
+  Problem some = problem(768, 2621);
+  const auto worth = [&](std::int64_t rows) {
+    some.rows = rows;
+    return worth_a_survey(some, kCosts);
+  };
+  EXPECT_FALSE(worth(10'000));
+  EXPECT_TRUE(worth(300'000));
+  some.more = false;
+  EXPECT_FALSE(worth(300'000)) << "one assignment alone";
+  EXPECT_TRUE(worth(3'000'000));
+  EXPECT_FALSE(worth_a_survey(some, kNoInt8));
+  some.tiny = true;
+  EXPECT_FALSE(worth_a_survey(some, kCosts));
+  Problem few = problem(128, 100'000);
+  few.rows = 1'000'000'000;
+  EXPECT_FALSE(worth_a_survey(few, kCosts)) << "rows are short already";
+  EXPECT_TRUE(worth_a_survey(problem(3, 2, "narrow"), kCosts));
+  EXPECT_TRUE(worth_a_survey(problem(3, 2, "narrow_bounds"), kCosts));
+  EXPECT_FALSE(worth_a_survey(problem(768, 100'000, "int8"), kCosts));
 }
 
 TEST_F(PlanNoOracle, RefiningMayNotCostWhatTheSketchesSave) {
@@ -212,7 +296,7 @@ TEST_F(PlanNoOracle, PlansAreALine) {
   EXPECT_EQ(to_string(planned(problem(4, 100))),
             "low_dim, distances a row at most 5.446; ns a row: fp32 65, low_dim 29.6, int8 73.2");
   EXPECT_EQ(to_string(planned(problem(384, 1000))),
-            "int8 with bounds, distances a row at most 98.58, share of pairs scored at most 0.5933; "
+            "int8 with bounds, distances a row at most 38.11, share of pairs scored at most 0.5933; "
             "ns a row: fp32 3910, int8 928");
   Problem tiny = problem(4, 100, "int8_bounds");
   tiny.tiny = true;

@@ -55,16 +55,22 @@ struct Made {
   std::vector<std::int8_t> q;
 
   Made(const cpu::SketchKernels& kernels, const std::vector<float>& x, const std::vector<float>& mu)
-      : Made(cpu::Sketcher(static_cast<std::int64_t>(x.size()), kernels), x, mu) {}
+      : Made(cpu::FullSketcher(static_cast<std::int64_t>(x.size()), kernels), x, mu) {}
 
  private:
   Made(const cpu::Sketcher& sketcher, std::vector<float> x, std::vector<float> mu)
-      : y(static_cast<std::size_t>(sketcher.size()), 99.0f), q(y.size(), std::int8_t{99}) {
+      : q(static_cast<std::size_t>(sketcher.size()), std::int8_t{99}) {
     const std::int64_t ld = cpu::padded(static_cast<std::int64_t>(x.size()));
     x.resize(static_cast<std::size_t>(ld));
     mu.resize(x.size());
-    row = sketcher.sketch(x.data(), mu.data(), ld, y.data(), q.data());
-    size = sketcher.bound(row);
+    const float* at = x.data();
+    std::int8_t* to = q.data();
+    cpu::Sketcher::Scratch scratch;
+    cpu::Sketcher::Row made;
+    sketcher.sketch(&at, 1, mu.data(), ld, scratch, &to, &made);
+    row = made.sketch;
+    size = made.size;
+    y.assign(scratch.rotated.data(), scratch.rotated.data() + q.size());
   }
 };
 

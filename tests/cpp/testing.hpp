@@ -51,9 +51,10 @@ inline std::ostream& operator<<(std::ostream& out, const Path& path) { return ou
 inline std::vector<Path> kernel_paths(bool bounded = false) {
   std::vector<Path> paths;
   for (const cpu::Isa* isa : kernel_isas())
-    for (const char* filter : {"fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"}) {
+    for (const char* filter : {"fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds", "narrow", "narrow_bounds"}) {
       const std::string_view name = filter;
-      if ((isa->kernels->sketch || !name.starts_with("int8")) && (bounded || !name.ends_with("_bounds")))
+      if ((isa->kernels->sketch || !(name.starts_with("int8") || name.starts_with("narrow"))) &&
+          (bounded || !name.ends_with("_bounds")))
         paths.push_back({std::string(isa->name), filter});
     }
   return paths;

@@ -26,7 +26,7 @@ on_gpu = [
     pytest.mark.skipif(not HAS_GPU, reason="NO CUDA DEVICE THAT CAN BE USED: NOTHING OF THE GPU IS TESTED"),
 ]
 without_gpu = pytest.mark.skipif(HAS_GPU, reason="of a machine without a GPU; test_cuda_driver.py has more of these")
-FILTERS = ["fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds"]
+FILTERS = ["fp32", "low_dim", "fp32_bounds", "int8", "int8_bounds", "narrow", "narrow_bounds"]
 
 
 def scaled(rng: Rng, shape: tuple[int, int], low: int, high: int, axis: int) -> Array:

@@ -386,7 +386,7 @@ def test_iteration_stats_say_how(x: np.ndarray, monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_filter(x: np.ndarray, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTKMEANS_ISA", isa)
     monkeypatch.setenv("FASTKMEANS_FILTER", "int4")
-    with pytest.raises(RuntimeError, match=r"FASTKMEANS_FILTER.*int4.*fp32, low_dim, int8, fp32_bounds, int8_bounds"):
+    with pytest.raises(RuntimeError, match=r"FASTKMEANS_FILTER.*int4.*fp32, low_dim, int8, narrow, fp32_bounds"):
         FastKMeans(7, 5, gpu=False).fit(x)
     monkeypatch.setenv("FASTKMEANS_FILTER", "int8")
     monkeypatch.setenv("FASTKMEANS_ISA", "baseline")

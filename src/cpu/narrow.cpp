@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/narrow.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "numeric/distance.hpp"
+
+namespace fastkmeans::cpu {
+
+NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>& centre)
+    : context_(context), mu_(static_cast<std::size_t>(padded(context.x.cols))) {
+  const std::int64_t n = context.x.rows, d = context.x.cols;
+  std::copy(centre.begin(), centre.end(), mu_.begin());
+  // Three copies of the rows that it is learned from, in a quarter of kMostScratch.
+  const std::int64_t fit = std::max<std::int64_t>(1, kMostScratch / 4 / (12 * padded(d)));
+  const CentredSample learned = sample(std::min({n, kLearnedFrom, fit}), 0);
+  tried_ = sample(std::min({n, kTriedOn, fit}), 0.5);
+  // At most half as wide as the rows, and half as many directions as there are rows to learn them from.
+  constexpr std::int64_t kStep = Products::kChunk;
+  const std::int64_t most =
+      std::min({kMostNarrow, std::max(kStep, d / 2 / kStep * kStep), whole_groups(learned.count / 2 + 1, kStep)});
+  for (std::int64_t size = kStep; size <= most; size += kStep) sizes_.push_back(size);
+  basis_ = principal_directions(learned, std::min(most - 1, d), context.kernels, context.workers);
+}
+
+Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem) {
+  const Survey found = survey(tried_, basis_, sizes_, centroids, mu_.data(), context_.kernels, context_.workers);
+  Narrow best;
+  double least = std::numeric_limits<double>::infinity();
+  float typical_tail = 0;
+  for (const Survey::Width& width : found.narrow) {
+    problem.narrow = {
+        .size = width.size, .survivors = width.survivors, .full_survivors = found.full, .sketched = false};
+    const double cost = row_costs(problem, context_.kernels.costs).narrow;
+    if (!(cost < least)) continue;
+    least = cost;
+    best = problem.narrow;
+    typical_tail = width.typical_tail;
+  }
+  sketcher_ = std::make_unique<NarrowSketcher>(basis_, best.size, typical_tail, context_.kernels);
+  return best;
+}
+
+CentredSample NarrowSketches::sample(std::int64_t count, double shift) const {
+  const MatrixView& x = context_.x;
+  CentredSample sample = {.count = 0, .d = x.cols, .ld = padded(x.cols), .rows = {}};
+  sample.rows.resize(count * sample.ld);
+  RowTile tile(context_, 1, sample.ld);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double at = static_cast<double>(x.rows) * (static_cast<double>(i) + shift) / static_cast<double>(count);
+    tile.load(std::min(x.rows - 1, static_cast<std::int64_t>(at)), 1);
+    if (context_.kernels.largest_bits(tile.row(0), x.cols) >= magnitude_limit_bits(x.cols)) continue;
+    context_.kernels.centre(tile.row(0), mu_.data(), sample.ld, &sample.rows[sample.count++ * sample.ld]);
+  }
+  return sample;
+}
+
+}  // namespace fastkmeans::cpu

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+// Narrow sketches: the directions, what is said of a row, the survey, and where the planner takes them.
+#include "cpu/narrow.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "cpu/products.hpp"
+#include "shards.hpp"
+#include "sketch/basis.hpp"
+#include "sketch/projection.hpp"
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+using Real = long double;
+
+std::vector<const cpu::Isa*> sketch_isas() {
+  std::vector<const cpu::Isa*> found = kernel_isas();
+  std::erase_if(found, [](const cpu::Isa* isa) { return !isa->kernels->sketch; });
+  return found;
+}
+
+std::vector<float> normals(std::int64_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& v : values) v = normal(generator);
+  return values;
+}
+
+// n rows in `rank` dimensions of d, and noise.
+Matrix low_rank(std::int64_t n, std::int64_t d, std::int64_t rank, float noise) {
+  const std::vector<float> basis = normals(rank * d, 1), in = normals(n * rank, 2), off = normals(n * d, 3);
+  Matrix x(n, d);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < d; ++j) {
+      float sum = noise * off[static_cast<std::size_t>(i * d + j)];
+      for (std::int64_t r = 0; r < rank; ++r)
+        sum += in[static_cast<std::size_t>(i * rank + r)] * basis[static_cast<std::size_t>(r * d + j)];
+      x.row(i)[j] = sum;
+    }
+  return x;
+}
+
+// The largest eigenvalue of W^T W, by power iteration from a random vector: a little less than the truth, never more.
+Real squared_norm(const Basis& basis) {
+  const auto h = static_cast<std::size_t>(basis.directions), d = static_cast<std::size_t>(basis.d);
+  std::vector<Real> v(h);
+  const std::vector<float> start = normals(basis.directions, 4);
+  std::copy(start.begin(), start.end(), v.begin());
+  Real value = 0;
+  for (int round = 0; round < 30; ++round) {
+    const Real length = std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), Real{0}));
+    if (length == 0) return 0;
+    std::vector<Real> next(h);
+    for (std::size_t j = 0; j < d; ++j) {
+      const float* w = &basis.w[j * h];
+      const Real dot = std::inner_product(v.begin(), v.end(), w, Real{0}) / length;
+      for (std::size_t a = 0; a < h; ++a) next[a] += dot * static_cast<Real>(w[a]);
+    }
+    value = std::inner_product(v.begin(), v.end(), next.begin(), Real{0}) / length;
+    v = next;
+  }
+  return value;
+}
+
+TEST(NarrowNoOracle, ABasisIsOrthonormalToWithinWhatItSays) {
+  Workers workers(2, {});
+  for (const auto& [d, h] : {std::pair{70, 63}, {64, 64}, {300, 127}, {5, 1}}) {
+    std::vector<float> w = normals(d * h, 5);
+    for (std::int64_t j = 0; j < d; ++j) w[static_cast<std::size_t>(j * h)] *= 1000;  // columns of unlike lengths
+    const Basis basis = orthonormal(w, d, h, workers);
+    EXPECT_GT(basis.excess, 0);
+    EXPECT_LE(basis.excess, 0x1p-16);
+    EXPECT_LE(squared_norm(basis), 1 + static_cast<Real>(basis.excess));
+    EXPECT_GT(squared_norm(basis), 0.999L);
+  }
+}
+
+// |W|^2 is 1 + 2^-20 to all directions alike; fp64 sums of squares would be 2^-44 off, nothing hides it.
+TEST(NarrowNoOracle, TheExcessIsTheLargestOfSums) {
+  Workers workers(1, {});
+  std::vector<float> w(64 * 2);
+  for (std::size_t j = 0; j < 64; ++j) w[2 * j] = 0.125f, w[2 * j + 1] = j % 2 ? 0.125f : -0.125f;
+  const Basis exact = orthonormal(w, 64, 2, workers);
+  EXPECT_LT(exact.excess, 1e-12);
+  EXPECT_EQ(exact.w, w);
+  const Basis one = orthonormal(std::vector<float>(3, 1.0f), 3, 1, workers);  // 1 / sqrt(3) is no fp32 number
+  const Real square = 3 * static_cast<Real>(one.w[0]) * static_cast<Real>(one.w[0]);
+  EXPECT_GE(one.excess, static_cast<double>(std::abs(square - 1)));
+  EXPECT_LT(one.excess, 3e-7);
+}
+
+TEST(NarrowNoOracle, DependentColumnsBecomeZero) {
+  Workers workers(1, {});
+  constexpr std::int64_t d = 40, h = 6;
+  std::vector<float> w = normals(d * h, 6);
+  for (std::size_t j = 0; j < d; ++j) {
+    w[j * h + 2] = w[j * h] + 2 * w[j * h + 1];
+    w[j * h + 4] = 0;
+  }
+  const Basis basis = orthonormal(w, d, h, workers);
+  for (std::size_t a = 0; a < h; ++a) {
+    double square = 0;
+    for (std::size_t j = 0; j < d; ++j) square += std::pow(static_cast<double>(basis.w[j * h + a]), 2);
+    EXPECT_NEAR(square, a == 2 || a == 4 ? 0 : 1, 1e-6) << a;
+  }
+  EXPECT_LE(squared_norm(basis), 1 + static_cast<Real>(basis.excess));
+  const Basis none = orthonormal(std::vector<float>(d * h), d, h, workers);
+  EXPECT_EQ(none.w, std::vector<float>(d * h));
+}
+
+TEST(NarrowNoOracle, ProductsEqualPlainLoops) {
+  for (const cpu::Isa* isa : kernel_isas())
+    for (const std::int64_t inner : {1, 63, 64, 65, 200}) {
+      const cpu::Kernels& kernels = *isa->kernels;
+      const std::int64_t rows = cpu::whole_groups(10, kernels.row_group), columns = kernels.panel_width + 3;
+      const std::vector<float> a = normals(rows * (inner + 5), 7), b = normals(inner * columns, 8);
+      const cpu::PackedMatrix packed(inner, columns, kernels.panel_width, [&](std::int64_t i, std::int64_t j) {
+        return b[static_cast<std::size_t>(i * columns + j)];
+      });
+      for (const std::int64_t wanted : {columns, columns - 1, kernels.panel_width, std::int64_t{1}}) {
+        std::vector<float> out(static_cast<std::size_t>(rows * (wanted + 2)), 99.0f);
+        cpu::Products(kernels, rows).multiply(a.data(), inner + 5, rows, packed, wanted, out.data(), wanted + 2);
+        for (std::int64_t i = 0; i < rows; ++i)
+          for (std::int64_t j = 0; j < wanted + 2; ++j) {
+            const float got = out[static_cast<std::size_t>(i * (wanted + 2) + j)];
+            if (j >= wanted) {
+              EXPECT_EQ(got, 99.0f) << isa->name;
+              continue;
+            }
+            double sum = 0, magnitudes = 0;
+            for (std::int64_t l = 0; l < inner; ++l) {
+              const double product = static_cast<double>(a[static_cast<std::size_t>(i * (inner + 5) + l)]) *
+                                     static_cast<double>(b[static_cast<std::size_t>(l * columns + j)]);
+              sum += product;
+              magnitudes += std::abs(product);
+            }
+            EXPECT_NEAR(got, sum, magnitudes * cpu::Products::roundings(inner) * kUnitRoundoff) << isa->name;
+          }
+      }
+    }
+}
+
+// v of a narrow sketch, turned back, beside f(a) as it would be without rounding.
+class Sketched {
+ public:
+  Sketched(const cpu::Kernels& kernels, const Basis& basis, std::int64_t size, float tail, const std::vector<float>& x)
+      : size_(size) {
+    const cpu::NarrowSketcher sketcher(basis, size, tail, kernels);
+    EXPECT_EQ(sketcher.size(), size);
+    std::vector<float> row = x, mu(static_cast<std::size_t>(cpu::padded(basis.d)));
+    row.resize(mu.size());
+    std::vector<std::int8_t> q(static_cast<std::size_t>(size));
+    const float* from = row.data();
+    std::int8_t* to = q.data();
+    cpu::Sketcher::Scratch scratch;
+    sketcher.sketch(&from, 1, mu.data(), cpu::padded(basis.d), scratch, &to, &made_);
+    exact_ = projected(basis, tail, x);
+    const std::vector<Real> y = rotated(Rotation(size, kernels.sketch->granule), exact_);
+    for (std::size_t j = 0; j < y.size(); ++j) {
+      v_.push_back(static_cast<Real>(made_.sketch.scale) * q[j]);
+      off_ += (y[j] - v_.back()) * (y[j] - v_.back());
+    }
+    off_ = std::sqrt(off_);
+  }
+  Real off() const { return off_; }  // of v from the exact one
+  double error() const { return made_.size.error; }
+  const std::vector<Real>& v() const { return v_; }
+
+ private:
+  // f / sqrt(1 + excess), which lengthens no difference.
+  std::vector<Real> projected(const Basis& basis, float tail, const std::vector<float>& x) const {
+    std::vector<Real> z(static_cast<std::size_t>(size_));
+    Real rest = 0;
+    for (std::int64_t j = 0; j < basis.d; ++j) {
+      const auto at = static_cast<Real>(x[static_cast<std::size_t>(j)]);
+      rest += at * at;
+      for (std::int64_t a = 0; a < std::min(basis.directions, size_ - 1); ++a)
+        z[static_cast<std::size_t>(a)] +=
+            at * static_cast<Real>(basis.w[static_cast<std::size_t>(j * basis.directions + a)]);
+    }
+    for (std::size_t a = 0; a + 1 < z.size(); ++a) {
+      z[a] /= std::sqrt(1 + static_cast<Real>(basis.excess));
+      rest -= z[a] * z[a];
+    }
+    z.back() = std::sqrt(std::max(Real{0}, rest)) - static_cast<Real>(tail);
+    return z;
+  }
+  static std::vector<Real> rotated(const Rotation& rotation, std::vector<Real> y) {
+    for (const Rotation::Round& round : rotation.rounds) {
+      for (std::size_t j = 0; j < y.size(); ++j) y[j] = round.factors[j] > 0 ? y[j] : -y[j];
+      std::size_t first = 0;
+      for (const std::int64_t block : round.blocks) {
+        const auto size = static_cast<std::size_t>(block);
+        for (std::size_t half = 1; half < size; half *= 2)
+          for (std::size_t j = first; j < first + size; ++j)
+            if (!((j - first) & half)) {
+              const Real a = y[j], b = y[j + half];
+              y[j] = a + b;
+              y[j + half] = a - b;
+            }
+        for (std::size_t j = first; j < first + size; ++j) y[j] /= std::sqrt(static_cast<Real>(block));
+        first += size;
+      }
+    }
+    return y;
+  }
+
+  std::int64_t size_;
+  cpu::Sketcher::Row made_;
+  std::vector<Real> exact_, v_;
+  Real off_ = 0;
+};
+
+Real apart(const std::vector<Real>& v, const std::vector<Real>& w) {
+  Real sum = 0;
+  for (std::size_t j = 0; j < v.size(); ++j) sum += (v[j] - w[j]) * (v[j] - w[j]);
+  return std::sqrt(sum);
+}
+
+TEST(NarrowNoOracle, WhatIsSaidOfARowIsTrue) {
+  Workers workers(1, {});
+  for (const cpu::Isa* isa : sketch_isas())
+    for (const std::int64_t d : {20, 65, 300}) {
+      const std::int64_t h = std::min<std::int64_t>(d, 127);
+      const Basis basis = orthonormal(normals(d * h, 9), d, h, workers);
+      for (const std::int64_t size : {64, 128})
+        for (const float scale : {1.0f, 0x1p-60f, 0x1p-98f, 0x1p-110f, 0x1p50f})
+          for (const float tail : {0.0f, 3 * scale, 1.0f}) {
+            std::vector<std::vector<float>> rows = {normals(d, 10), normals(d, 11),
+                                                    std::vector<float>(static_cast<std::size_t>(d))};
+            rows.push_back(rows[0]);
+            rows.back()[0] += 0x1p-6f;  // beside the first
+            rows.emplace_back(static_cast<std::size_t>(d));
+            for (std::int64_t j = 0; j < d; ++j)  // in the head's span: nothing is left for the tail
+              rows.back()[static_cast<std::size_t>(j)] = basis.w[static_cast<std::size_t>(j * h)];
+            std::vector<Sketched> sketched;
+            for (std::vector<float>& row : rows) {
+              for (float& v : row) v *= scale;
+              sketched.emplace_back(*isa->kernels, basis, size, tail, row);
+              EXPECT_LE(sketched.back().off(), static_cast<Real>(sketched.back().error())) << isa->name << " d " << d;
+            }
+            for (std::size_t i = 0; i < rows.size(); ++i)
+              for (std::size_t c = 0; c < i; ++c) {
+                const std::vector<Real> x(rows[i].begin(), rows[i].end()), y(rows[c].begin(), rows[c].end());
+                EXPECT_LE(apart(sketched[i].v(), sketched[c].v()),
+                          apart(x, y) + static_cast<Real>(sketched[i].error() + sketched[c].error()))
+                    << isa->name << " d " << d << " size " << size << " scale " << scale << " rows " << i << ' ' << c;
+              }
+          }
+    }
+}
+
+// One direction of one large element and many small ones: a chunk's products are all lost beside the first, so the
+// coordinate is short by 31 roundings. All elements of the rotated sketch are equal, so that it is exact otherwise. And
+// the row lies along the direction: nothing is left for the tail, of which the loss makes 2^-9 of the row.
+TEST(NarrowNoOracle, RoundingOfTheProjection) {
+  for (const cpu::Isa* isa : sketch_isas())
+    for (const std::int64_t d : {64, 2048}) {
+      Basis basis = {.d = d, .directions = 1, .w = std::vector<float>(static_cast<std::size_t>(d), 0), .excess = 0};
+      basis.w[0] = 1 - 0x1p-12f;
+      for (std::size_t j = 1; j < 64; ++j) basis.w[j] = 0x1.dp-13f;  // squares: 0.82 half ulps of the first one's
+      std::vector<float> x = basis.w;
+      const Sketched row(*isa->kernels, basis, 64, 0, x);
+      EXPECT_LE(row.off(), static_cast<Real>(row.error())) << isa->name << " d " << d;
+    }
+}
+
+TEST(NarrowNoOracle, ProjectionBoundsOfNumbers) {
+  const Basis exact = {.d = 64, .directions = 4, .w = {}, .excess = 0};
+  const ProjectionBound bound(exact, 4, 66);
+  const double rounding = 66 * kUnitRoundoff * 2;
+  const ProjectionBound::Tail half = bound.tail(1, 0.75), none = bound.tail(1, 1 + 0x1p-20), nothing = bound.tail(0, 0);
+  EXPECT_EQ(half.norm, 0.5f);
+  EXPECT_GE(half.error, rounding + 2 * rounding / (2 * 0.5));
+  EXPECT_LE(half.error, 8 * rounding);
+  EXPECT_EQ(none.norm, 0);
+  EXPECT_GE(none.error, rounding + std::sqrt(2 * rounding));
+  EXPECT_EQ(nothing.norm, 0);
+  EXPECT_LT(nothing.error, 1e-30);
+  Basis longer = exact;
+  longer.excess = 0.01;
+  EXPECT_GE(ProjectionBound(longer, 4, 66).tail(1, 0.75).error, 0.005 + 0.01 / (2 * 0.5));
+}
+
+// Two centroids on both sides of a row, at the same distance: one of them where the sketch is short, in the head, the
+// other where it is not, in the tail. The lower index must win though its sketch is farther.
+TEST(NarrowNoOracle, TiesBetweenHeadAndTail) {
+  const Matrix data = low_rank(512, 256, 4, 0.0f);
+  Matrix rows(data.rows + 1, 256);
+  std::copy(data.values.begin(), data.values.end(), rows.values.begin());
+  for (const std::int64_t swap : {0, 1}) {
+    Matrix centroids(2, 256);
+    for (std::int64_t c = 0; c < 2; ++c) {
+      centroids.row(c)[200] = 64;
+      centroids.row(c)[c == swap ? 200 : 201] += 16;
+      if (c == swap) centroids.row(c)[200] -= 32;
+    }
+    rows.row(data.rows)[200] = 64;
+    for (const Path& path : kernel_paths(true)) {
+      std::vector<std::int32_t> previous(static_cast<std::size_t>(rows.rows), 1);
+      EXPECT_EQ(assign(on(path), rows.view(), centroids, previous).labels.back(), 0) << path << swap;
+    }
+  }
+}
+
+// What a survey counts, beside a count by plain distances of what it stands for.
+TEST(NarrowNoOracle, TheSurveyCountsSurvivors) {
+  const Matrix x = low_rank(600, 256, 8, 0.05f);
+  Matrix centroids(100, 256);
+  for (std::int64_t c = 0; c < 100; ++c) std::copy_n(x.row(6 * c), 256, centroids.row(c));
+  Workers workers(2, {});
+  for (const cpu::Isa* isa : sketch_isas()) {
+    const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
+    cpu::NarrowSketches sketches(context, std::vector<float>(256));
+    Problem problem = {.rows = x.rows,
+                       .d = 256,
+                       .k = 100,
+                       .size = 256,
+                       .panel_width = isa->kernels->panel_width,
+                       .first = false,
+                       .more = true,
+                       .sketched = false,
+                       .narrow = {},
+                       .tiny = false,
+                       .forced = {}};
+    const Narrow found = sketches.choose({centroids.values.data(), 100, 256}, problem);
+    EXPECT_EQ(found.size, 64) << isa->name << ": eight directions and noise need no more";
+    EXPECT_GE(found.survivors, 1);
+    EXPECT_LT(found.survivors, 10);
+    EXPECT_GE(found.full_survivors, 1);
+    EXPECT_LE(found.full_survivors, found.survivors);
+    ASSERT_TRUE(sketches.sketcher());
+    EXPECT_EQ(sketches.sketcher()->size(), 64);
+  }
+}
+
+TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
+  Matrix x(600, 512);
+  x.values = normals(600 * 512, 12);
+  Matrix centroids(200, 512);
+  std::copy_n(x.values.begin(), 200 * 512, centroids.values.begin());
+  Workers workers(2, {});
+  for (const cpu::Isa* isa : sketch_isas()) {
+    const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
+    cpu::NarrowSketches sketches(context, std::vector<float>(512));
+    Problem problem = {.rows = x.rows,
+                       .d = 512,
+                       .k = 200,
+                       .size = 512,
+                       .panel_width = isa->kernels->panel_width,
+                       .first = false,
+                       .more = true,
+                       .sketched = false,
+                       .narrow = {},
+                       .tiny = false,
+                       .forced = {}};
+    const Narrow found = sketches.choose({centroids.values.data(), 200, 512}, problem);
+    EXPECT_GT(found.survivors, 100) << isa->name;
+    EXPECT_LT(found.full_survivors, found.survivors);
+  }
+}
+
+// Rows that cannot be used, or all alike, or all zeros: nothing to learn, and yet the labels are right.
+TEST(NarrowNoOracle, NothingToLearn) {
+  Matrix bad(40, 70), zeros(40, 70), equal(40, 70);
+  for (std::int64_t i = 0; i < 40; ++i) bad.row(i)[i] = i == 5 ? 1.0f : std::numeric_limits<float>::quiet_NaN();
+  std::fill(equal.values.begin(), equal.values.end(), 3.0f);
+  Matrix centroids(3, 70);
+  centroids.row(1)[0] = 1;
+  centroids.row(2)[0] = 4;
+  for (const Path& path : kernel_paths()) {
+    const Assignment of_bad = assign(on(path), bad.view(), centroids);
+    EXPECT_EQ(of_bad.check.bad, 39) << path;
+    EXPECT_EQ(of_bad.labels[5], 0) << path;
+    EXPECT_EQ(assign(on(path), zeros.view(), centroids).labels, std::vector<std::int32_t>(40)) << path;
+    EXPECT_EQ(assign(on(path), equal.view(), centroids).labels, std::vector<std::int32_t>(40, 2)) << path;
+  }
+}
+
+// The planner's own choice, where a pass over all pairs takes much longer than learning.
+TEST(Narrow, ChosenWhereItPaysHeavy) {
+  const auto isas = sketch_isas();
+  if (std::none_of(isas.begin(), isas.end(), [](const cpu::Isa* isa) { return isa->name == "avx2"; }))
+    GTEST_SKIP() << "costs are those of AVX2";
+  const Environment none("FASTKMEANS_FILTER", nullptr);
+  constexpr std::int64_t n = 30'000, d = 512;
+  Matrix x = low_rank(n, d, 24, 0.02f);
+  Params params = params_of(4096, 3, -1);
+  params.execution.isa = "avx2";
+  const Result narrow = fit(x.view(), params);
+  for (const IterationStats& stats : narrow.iterations) {
+    EXPECT_EQ(stats.filter.filter, "narrow");
+    EXPECT_LT(stats.filter.refined, 40 * n);
+  }
+  params.execution.filter = "int8_bounds";
+  const Result wide = fit(x.view(), params);
+  EXPECT_EQ(narrow.centroids, wide.centroids);
+  EXPECT_EQ(narrow.labels, wide.labels);
+  params.execution.filter = "";
+  x.values = normals(n * d, 13);
+  for (const IterationStats& stats : fit(x.view(), params).iterations) EXPECT_EQ(stats.filter.filter, "int8");
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
