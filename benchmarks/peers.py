@@ -71,6 +71,7 @@ PEERS = {
     peer.name: peer
     for peer in [
         Peer("ours", "fastkmeans", "adapters.Ours", None, ("cpu", "cuda"), modes=BOTH),
+        Peer("ours-avx2", "fastkmeans", "adapters.Ours", None, options={"isa": "avx2"}),
         within(11),
         within(6),
         Peer(

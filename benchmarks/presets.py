@@ -59,10 +59,11 @@ def _sift(name: str, n: int, k: int, niter: int, options: Options) -> Case:
     return Case(name, n, d, k, niter, "SIFT-like integers 0 to 255", lambda rng: data.sift_like(n, d, rng))
 
 
-def _tokens(name: str, n: int, d: int, k: int, options: Options) -> Case:
+def _tokens(name: str, n: int, d: int, k: int, options: Options, layers: int = 1) -> Case:
     sources = options.sources
-    rows = lambda rng: data.tokens(n, d, sources)  # noqa: E731
-    return Case(name, n, d, k, 10, "token embeddings", rows, lambda: data.check_tokens(n, d, sources))
+    rows = lambda rng: data.tokens(n, d, sources, layers)  # noqa: E731
+    words = "token embeddings" if layers == 1 else f"token embeddings, the last {layers} layers"
+    return Case(name, n, d, k, 10, words, rows, lambda: data.check_tokens(n, d, sources))
 
 
 def _mnist(name: str, k: int, niter: int, options: Options) -> Case:
@@ -93,6 +94,15 @@ def tokens(options: Options) -> list[Case]:
         n, wide, narrow = 2_621_440, [4096, 26_112], [4096, 26_112]
     cases = [_tokens(f"tok384-{k}", n, 384, k, options) for k in wide]
     return cases + [_tokens(f"tok128-{k}", n, 128, k, options) for k in narrow]
+
+
+def high_dim(options: Options) -> list[Case]:
+    noisy = "low rank 96 + noise, norm 1"
+    return [
+        _tokens("tok768", 262_144, 768, 2621, options, layers=2),
+        _tokens("tok1152", 262_144, 1152, 2621, options, layers=3),
+        Case("lowrank1024", 100_000, 1024, 4096, 10, noisy, lambda rng: data.low_rank_noise(100_000, 1024, rng)),
+    ]
 
 
 def readme(options: Options) -> list[Case]:
@@ -144,6 +154,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "ci": ("under a minute on 2 cores", ci),
     "colbert": ("the original's five sizes: 8192 to 131072 clusters of 100 points, d = 128", colbert),
     "tokens": ("token embeddings of 384 and 128 dimensions (--text or --tokens)", tokens),
+    "highdim": ("tokens of 768 and 1152 dimensions, low rank of 1024 (--text; or --tokens with --cases)", high_dim),
     "readme": ("the rows of README.md: tokens and mnist (--text or --tokens, and --mnist)", readme),
     "mnist": ("10,000 x 784, k = 100, 25 iterations (--mnist)", lambda o: [_mnist("mnist", 100, 25, o)]),
     "sift-like": ("integers of large norm, d = 128", lambda o: [_sift("sift-like", 102_400, 1024, 10, o)]),

@@ -89,7 +89,7 @@ MUTANTS = [
     ),
     # Sketches.
     # Of narrow sketches. Not in the list: what the head's coordinates lose; the tail's share hides it.
-    Mutant("projection_chain", "kChunk + 2 + (inner + kChunk - 1) / kChunk", "1"),
+    Mutant("projection_chain", "kChunk + 2 + chunks", "1"),
     Mutant("projection_rounding", "1.05 * roundings", "0 * roundings"),
     Mutant("tail_error", "1.1 * (excess_ + 2.1 * rounding_ + kFp64Slack)", "0"),
     Mutant("projection_error", "+= tail.error", "+= 0 * tail.error"),

@@ -38,9 +38,9 @@ class Products {
  public:
   // Products are summed by kChunk, and then these sums: no term passes more roundings than `roundings`.
   static constexpr std::int64_t kChunk = 64;
-  // mutant: projection_chain
   static double roundings(std::int64_t inner) {
-    return static_cast<double>(kChunk + 2 + (inner + kChunk - 1) / kChunk);
+    const std::int64_t chunks = (inner + kChunk - 1) / kChunk;
+    return static_cast<double>(kChunk + 2 + chunks);  // mutant: projection_chain
   }
 
   // most_rows: of a product, whole groups of kernels.row_group.

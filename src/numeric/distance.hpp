@@ -28,12 +28,18 @@ FASTKMEANS_BOTH inline double distance_rounding(std::int64_t d) {
 
 // |a - b|^2 in fp64, for what may be rounded: who stands where, how far something moved.
 inline double sq_distance(const float* a, const float* b, std::int64_t d) {
-  double sum = 0;
-  for (std::int64_t j = 0; j < d; ++j) {
+  double lane[8] = {};  // sums that do not wait for each other
+  std::int64_t j = 0;
+  for (; j + 8 <= d; j += 8)
+    for (std::int64_t l = 0; l < 8; ++l) {
+      const double t = static_cast<double>(a[j + l]) - static_cast<double>(b[j + l]);
+      lane[l] += t * t;
+    }
+  for (; j < d; ++j) {
     const double t = static_cast<double>(a[j]) - static_cast<double>(b[j]);
-    sum += t * t;
+    lane[0] += t * t;
   }
-  return sum;
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 // A stored distance is D >= 0; the sign bit says that it was computed from rows multiplied by kTinyScale.

@@ -15,46 +15,68 @@ class Bisection {
   Bisection(const float* centroids, std::int64_t d, std::int64_t panel_width, Workers& workers)
       : centroids_(centroids), d_(d), panel_width_(panel_width), workers_(workers) {}
 
-  // Splits order[0, count) into halves, as far apart as one direction can tell, until a part fits a panel. The
-  // direction leads from the member farthest from the first to the one farthest from that.
+  // Splits order[0, count) into halves, and these again, until each part fits a panel.
   void split(std::int32_t* order, std::int64_t count) {
-    if (count <= panel_width_) return;
-    workers_.checkpoint(0);
-    const std::int32_t a = farthest(order[0], order, count), b = farthest(a, order, count);
-    keyed_.clear();
-    for (std::int64_t i = 0; i < count; ++i) keyed_.emplace_back(along(a, b, order[i]), order[i]);
-    const std::int64_t half = (count / panel_width_ + 1) / 2 * panel_width_;
-    std::nth_element(keyed_.begin(), keyed_.begin() + std::min(half, count - 1), keyed_.end());
-    for (std::int64_t i = 0; i < count; ++i) order[i] = keyed_[static_cast<std::size_t>(i)].second;
-    split(order, half);
-    split(order + half, count - half);
+    std::vector<Part> parts = {{order, count}}, next;
+    while (true) {
+      std::erase_if(parts, [&](const Part& part) { return part.count <= panel_width_; });
+      if (parts.empty()) return;
+      next.resize(2 * parts.size());
+      // Two searches for the farthest and a product, 3 operations an element each.
+      const double operations = 9.0 * static_cast<double>(count) * static_cast<double>(d_);
+      workers_.for_each(std::ssize(parts), operations, [&](std::int64_t i, int worker) {
+        const Part part = parts[static_cast<std::size_t>(i)];
+        const std::int64_t half = halve(part, worker);
+        next[static_cast<std::size_t>(2 * i)] = {part.order, half};
+        next[static_cast<std::size_t>(2 * i + 1)] = {part.order + half, part.count - half};
+      });
+      std::swap(parts, next);
+    }
   }
 
  private:
+  struct Part {
+    std::int32_t* order;
+    std::int64_t count;
+  };
+
+  // Orders a part by one direction, as far as its halves go; returns the size of the first. The direction leads from
+  // the member farthest from the first to the one farthest from that.
+  std::int64_t halve(const Part& part, int worker) {
+    const auto& [order, count] = part;
+    const std::int32_t a = farthest(order[0], part, worker), b = farthest(a, part, worker);
+    std::vector<std::pair<double, std::int32_t>> keyed;
+    keyed.reserve(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) keyed.emplace_back(along(a, b, order[i]), order[i]);
+    const std::int64_t half = (count / panel_width_ + 1) / 2 * panel_width_;
+    std::nth_element(keyed.begin(), keyed.begin() + std::min(half, count - 1), keyed.end());
+    for (std::int64_t i = 0; i < count; ++i) order[i] = keyed[static_cast<std::size_t>(i)].second;
+    return half;
+  }
+
   const float* row(std::int32_t c) const { return centroids_ + c * d_; }
 
-  std::int32_t farthest(std::int32_t from, const std::int32_t* order, std::int64_t count) const {
+  std::int32_t farthest(std::int32_t from, const Part& part, int worker) const {
     double most = -1;
     std::int32_t found = from;
-    for (std::int64_t i = 0; i < count; ++i)
-      if (const double distance = sq_distance(row(from), row(order[i]), d_); distance > most)
-        most = distance, found = order[i];
+    for (std::int64_t i = 0; i < part.count; ++i) {
+      if (i % kCentroidsPerCheckpoint == 0) workers_.checkpoint(worker);
+      if (const double distance = sq_distance(row(from), row(part.order[i]), d_); distance > most)
+        most = distance, found = part.order[i];
+    }
     return found;
   }
 
-  // Where c stands in the direction from a to b.
+  // Where c stands between a and b: |c - a|^2 - |c - b|^2 is 2 <b - a, c> and a number that is the same for all.
   double along(std::int32_t a, std::int32_t b, std::int32_t c) const {
-    const float *start = row(a), *end = row(b), *at = row(c);
-    double sum = 0;
-    for (std::int64_t j = 0; j < d_; ++j)
-      sum += (static_cast<double>(end[j]) - static_cast<double>(start[j])) * static_cast<double>(at[j]);
-    return sum;
+    return sq_distance(row(a), row(c), d_) - sq_distance(row(b), row(c), d_);
   }
+
+  static constexpr std::int64_t kCentroidsPerCheckpoint = 1024;  // below a millisecond
 
   const float* centroids_;
   std::int64_t d_, panel_width_;
   Workers& workers_;
-  std::vector<std::pair<double, std::int32_t>> keyed_;
 };
 
 }  // namespace

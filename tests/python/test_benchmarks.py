@@ -18,6 +18,7 @@ for package in ("jsonschema", "matplotlib", "psutil", "sklearn"):
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program is not part of the package
 
 from benchmarks import (  # noqa: E402
+    UsageError,
     adapters,
     check,
     cli,
@@ -475,3 +476,22 @@ def test_labels_of_plots_do_not_overlap() -> None:
     assert min(moved) >= 0
     assert max(moved) <= 100
     assert plot.spread([10, 50], 10, 0, 100) == [10, 50]
+
+
+def test_low_rank_and_noise_are_as_the_preset_says() -> None:
+    x = np.concatenate([rows for rows, _ in data.low_rank_noise(3000, 256, np.random.default_rng(0))])
+    assert x.shape == (3000, 256)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-5)
+    values = np.linalg.svd(x, compute_uv=False)
+    ratio = values[:97] / values[100]  # of noise alone
+    assert ratio[0] > 10 * ratio[96]
+    assert ratio[40] > 2
+
+
+def test_layers_are_not_projected(tmp_path: Path) -> None:
+    np.save(tmp_path / "tokens.npy", np.ones((5, 1152), np.float16))
+    sources = data.Sources(tokens=tmp_path / "tokens.npy")
+    assert [rows.shape for rows, _ in data.tokens(5, 1152, sources, layers=3)] == [(5, 1152)]
+    with pytest.raises(UsageError, match="768 are needed"):
+        next(data.tokens(5, 768, sources, layers=2))
