@@ -142,6 +142,7 @@ MUTANTS = [
     Mutant("int8_takes", "problem.size > 0 && ", ""),
     Mutant("int8_takes", "!problem.tiny && ", ""),
     Mutant("narrow_takes", "!problem.tiny && ", ""),
+    Mutant("narrow_may_follow", " && !narrow_may_follow", ""),
     Mutant("narrow_rests", " && !history.narrow_rests()", ""),
     Mutant("low_dim_takes", "problem.d <= kMostLowDim", "true"),
     Mutant("low_dim_takes", "!problem.tiny && ", ""),

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "cpu/calibrate.hpp"
 #include "cpu/filter.hpp"
 #include "cpu/low_dim.hpp"
 #include "cpu/rows.hpp"
@@ -54,6 +55,7 @@ Assigner::Assigner(const Context& context, const Execution& execution)
       kernels_(context.kernels),
       workers_(context.workers),
       execution_(execution),
+      costs_(&kernels_.costs),
       forced_(forced_choice(execution.filter, kernels_.costs)) {
   if (kernels_.sketch) sketcher_ = std::make_unique<FullSketcher>(x_.cols, *kernels_.sketch);
 }
@@ -67,8 +69,9 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
                .tiny = is_tiny(centroids, kernels_),
                .task = {.context = context_, .previous = previous, .labels = labels, .distances = distances},
                .keeps_sketches = false};
+  if (worth_calibrating(problem(call), kernels_.costs, workers_.count())) costs_ = &calibrated(kernels_);
   look_for_narrow(call);
-  const Plan plan = make_plan(problem(call), history_, kernels_.costs);
+  const Plan plan = make_plan(problem(call), history_, *costs_);
   const Sketcher* sketcher = sketcher_of(plan.filter);
   narrow_ran_ = narrow_ran_ || plan.filter == Filter::narrow;
   AssignTask& task = call.task;
@@ -141,10 +144,10 @@ const Sketcher* Assigner::sketcher_of(Filter filter) const {
 void Assigner::look_for_narrow(const Call& call) {
   if (surveys_ == kSurveys || narrow_ran_) return;
   const Problem problem = this->problem(call);
-  if (!worth_a_survey(problem, kernels_.costs)) return;
+  if (!worth_a_survey(problem, *costs_)) return;
   ++surveys_;
   if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_);
-  narrow_ = narrow_sketches_->choose(call.centroids, problem);
+  narrow_ = narrow_sketches_->choose(call.centroids, problem, *costs_);
 }
 
 void Assigner::forget() {

@@ -58,6 +58,7 @@ class Assigner {
   const Kernels& kernels_;  // likewise
   Workers& workers_;        // likewise
   const Execution& execution_;
+  const Costs* costs_;  // the kernels', or calibrated
   std::optional<Choice> forced_;
   History history_;
 

@@ -24,7 +24,7 @@ NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>&
   basis_ = principal_directions(learned, std::min(most - 1, d), context.kernels, context.workers);
 }
 
-Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem) {
+Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem, const Costs& costs) {
   const Survey found = survey(tried_, basis_, sizes_, centroids, mu_.data(), context_.kernels, context_.workers);
   Narrow best;
   double least = std::numeric_limits<double>::infinity();
@@ -32,7 +32,7 @@ Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem) {
   for (const Survey::Width& width : found.narrow) {
     problem.narrow = {
         .size = width.size, .survivors = width.survivors, .full_survivors = found.full, .sketched = false};
-    const double cost = row_costs(problem, context_.kernels.costs).narrow;
+    const double cost = row_costs(problem, costs).narrow;
     if (!(cost < least)) continue;
     least = cost;
     best = problem.narrow;

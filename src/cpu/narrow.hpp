@@ -23,7 +23,7 @@ class NarrowSketches {
 
   // Tries them on at most kTriedOn other rows with these centroids: the cheapest width for `problem`, whose sketcher()
   // there is from now on.
-  Narrow choose(CentroidsView centroids, Problem problem);
+  Narrow choose(CentroidsView centroids, Problem problem, const Costs& costs);
   const Sketcher* sketcher() const { return sketcher_.get(); }
 
  private:

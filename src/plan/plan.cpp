@@ -20,8 +20,9 @@ constexpr double kFewestGroups = 4;
 // Assignments that share the cost of the rows' sketches, if more than one will follow.
 constexpr double kUses = 5;
 constexpr std::int64_t kMostLowDim = 64;  // the tile of columns must stay in L1 and L2
-// Bounds that cost no more than this of what scoring costs are kept from the start.
-constexpr double kCheapBounds = 0.1;
+// Bounds that cost no more than this of what scoring costs are kept from the start: tokens are spared half of the third
+// iteration, and data without structure lose a fifth of one before bounds rest.
+constexpr double kCheapBounds = 0.2;
 // What a survey may cost of all that is expected to be spent on scores.
 constexpr double kSurveyShare = 0.04;
 // Rows of fewer elements are scored so fast that little is left to save.
@@ -34,7 +35,9 @@ constexpr double kOnTheWay = 4;
 // A limit on distances for narrow sketches: beyond what is expected, since a survey of a few rows may be off so far.
 constexpr double kSurveyError = 2;
 // Centroids that fill more than a core's caches come from memory that all cores share.
-constexpr double kCacheBytes = 1 << 20, kFarDistance = 3;
+constexpr double kCacheBytes = 1 << 20;
+// Fits that take less, in nanoseconds, are not worth the calibration of costs.
+constexpr double kLongFit = 1e9;
 constexpr double kImpossible = std::numeric_limits<double>::infinity();
 
 // The share of pairs that bounds leave to be scored grows with the share of rows that changed their cluster, as
@@ -59,8 +62,8 @@ bool takes(Filter filter, const Problem& problem) {
 }
 
 double distance_cost(const Problem& problem, const Costs& costs) {
-  const double far = 4.0 * static_cast<double>(problem.k * problem.d) > kCacheBytes ? kFarDistance : 1;
-  return costs.distance + far * costs.distance_element * static_cast<double>(problem.d);
+  const bool far = 4.0 * static_cast<double>(problem.k * problem.d) > kCacheBytes;
+  return costs.distance + (far ? costs.far_distance_element : costs.distance_element) * static_cast<double>(problem.d);
 }
 
 }  // namespace
@@ -69,9 +72,12 @@ RowCosts row_costs(const Problem& problem, const Costs& costs) {
   RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible, kImpossible};
   if (takes(Filter::low_dim, problem)) row.low_dim = scoring(costs.low_dim, problem.k, problem.d) + costs.low_dim_row;
   if (takes(Filter::int8, problem)) {
+    // Sketches of all dimensions serve the first assignment alone where narrow ones do better afterwards.
+    const bool narrow_may_follow = problem.first && problem.narrow.size > 0;
     row.int8 = scoring(costs.int8, problem.k, problem.size);
     if (!problem.sketched)
-      row.int8 += costs.sketch_element * static_cast<double>(problem.size) / (problem.more ? kUses : 1);
+      row.int8 += costs.sketch_element * static_cast<double>(problem.size) /
+                  (problem.more && !narrow_may_follow ? kUses : 1);  // mutant: narrow_may_follow
     row.int8 += costs.row;
   }
   if (takes(Filter::narrow, problem)) {
@@ -87,6 +93,18 @@ RowCosts row_costs(const Problem& problem, const Costs& costs) {
   return row;
 }
 
+namespace {
+// What a row costs in all assignments that are expected, with the cheapest filter but for narrow sketches.
+double row_in_all(const Problem& problem, const Costs& costs) {
+  const RowCosts row = row_costs(problem, costs);
+  return std::min({row.fp32, row.low_dim, row.int8}) * (problem.more ? kUses : 1);
+}
+}  // namespace
+
+bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) {
+  return !problem.forced && static_cast<double>(problem.rows) * row_in_all(problem, costs) > kLongFit * threads;
+}
+
 bool worth_a_survey(const Problem& problem, const Costs& costs) {
   if (problem.tiny || costs.int8.element == 0) return false;
   if (problem.forced) return problem.forced->filter == Filter::narrow;
@@ -96,8 +114,7 @@ bool worth_a_survey(const Problem& problem, const Costs& costs) {
   const double learning =
       3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
   const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
-  const double row = std::min(scoring(costs.int8, problem.k, problem.size), scoring(costs.fp32, problem.k, problem.d));
-  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row * (problem.more ? kUses : 1);
+  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row_in_all(problem, costs);
 }
 
 namespace {
@@ -114,7 +131,7 @@ double choose_filter(const Problem& problem, const History& history, const Costs
   };
   if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim);
   if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);  // mutant: int8_worthwhile
-  if (plan.expected.narrow < kWorthwhile * cost && !history.narrow_rests())               // mutant: narrow_rests
+  if (plan.expected.narrow < cost && !history.narrow_rests())                             // mutant: narrow_rests
     choose(Filter::narrow, plan.expected.narrow,
            kSurveyError * (problem.first ? kOnTheWay : 1) * problem.narrow.survivors);
   return cost;

@@ -54,6 +54,9 @@ struct Plan {
 
 RowCosts row_costs(const Problem& problem, const Costs& costs);
 
+// Whether a fit takes so long on so many threads that its costs should be measured on this machine.
+bool worth_calibrating(const Problem& problem, const Costs& costs, int threads);
+
 // Whether narrow sketches could save so much that a survey, if it finds nothing, costs only a small part of what is
 // spent anyway; or they are forced.
 bool worth_a_survey(const Problem& problem, const Costs& costs);

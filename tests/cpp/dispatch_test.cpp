@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/dispatch.hpp"
 
+#include "cpu/calibrate.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -77,6 +78,25 @@ TEST(DispatchNoOracle, NumberOfThreads) {
 TEST(DispatchNoOracle, Version) {
   EXPECT_EQ(version(), FASTKMEANS_VERSION);
   EXPECT_FALSE(build_info().empty());
+}
+
+// Costs of this machine: all there, in a range that no CPU leaves, and measured once.
+TEST(CalibrationNoOracle, CostsAreMeasuredOnce) {
+  for (const cpu::Isa* isa : kernel_isas()) {
+    const Costs& costs = cpu::calibrated(*isa->kernels);
+    EXPECT_EQ(&costs, &cpu::calibrated(*isa->kernels));
+    const Costs& file = isa->kernels->costs;
+    EXPECT_NE(costs.fp32.element, file.fp32.element) << isa->name << ": not measured";
+    const auto near = [&](double measured, double believed) {
+      return measured > believed / 100 && measured < 100 * believed;
+    };
+    EXPECT_TRUE(near(costs.fp32.element, file.fp32.element)) << isa->name;
+    EXPECT_TRUE(near(costs.far_distance_element, file.far_distance_element)) << isa->name;
+    EXPECT_DOUBLE_EQ(costs.row / file.row, costs.bound / file.bound) << isa->name;
+    if (!isa->kernels->sketch) continue;
+    EXPECT_TRUE(near(costs.int8.element, file.int8.element)) << isa->name;
+    EXPECT_TRUE(near(costs.sketch_element, file.sketch_element)) << isa->name;
+  }
 }
 
 }  // namespace

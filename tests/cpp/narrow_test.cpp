@@ -328,7 +328,7 @@ TEST(NarrowNoOracle, TheSurveyCountsSurvivors) {
                        .narrow = {},
                        .tiny = false,
                        .forced = {}};
-    const Narrow found = sketches.choose({centroids.values.data(), 100, 256}, problem);
+    const Narrow found = sketches.choose({centroids.values.data(), 100, 256}, problem, isa->kernels->costs);
     EXPECT_EQ(found.size, 64) << isa->name << ": eight directions and noise need no more";
     EXPECT_GE(found.survivors, 1);
     EXPECT_LT(found.survivors, 10);
@@ -359,7 +359,7 @@ TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
                        .narrow = {},
                        .tiny = false,
                        .forced = {}};
-    const Narrow found = sketches.choose({centroids.values.data(), 200, 512}, problem);
+    const Narrow found = sketches.choose({centroids.values.data(), 200, 512}, problem, isa->kernels->costs);
     EXPECT_GT(found.survivors, 100) << isa->name;
     EXPECT_LT(found.full_survivors, found.survivors);
   }

@@ -16,6 +16,7 @@ constexpr Costs costs_of(FilterCosts int8) {
           .low_dim_row = 20,
           .distance = 5,
           .distance_element = 0.05,
+          .far_distance_element = 0.15,
           .sketch_element = 1,
           .bound = 2.5,
           .gather_byte = 0.02};
@@ -167,7 +168,7 @@ TEST_F(PlanNoOracle, NarrowSketchesWhereTheyCostLess) {
   EXPECT_DOUBLE_EQ(plan.expected.narrow, small + 2 * distance);
   EXPECT_GT(plan.most_refined, 2 * 4);
   EXPECT_LT(plan.most_refined, 2 * 4 + (wide - plan.expected.narrow) / distance);
-  const double even = (0.9 * wide - small) / distance;  // survivors that a sketch of all dimensions is worth
+  const double even = (wide - small) / distance;  // survivors that a sketch of all dimensions is worth
   EXPECT_EQ(filter_of(with_narrow(even - 0.1)), Filter::narrow);
   EXPECT_EQ(filter_of(with_narrow(even + 0.1)), Filter::int8);
   EXPECT_EQ(filter_of(with_narrow(-1)), Filter::narrow) << "fewer survivors are luck";
@@ -184,6 +185,10 @@ TEST_F(PlanNoOracle, NarrowSketchesWhereTheyCostLess) {
   near.k = 4;
   EXPECT_DOUBLE_EQ(planned(near).expected.narrow, 4 * (0.1 + 0.002 * 64) + 60 + 2 * (5 + 0.05 * 768));
   EXPECT_NE(to_string(plan).find("narrow"), std::string::npos);
+  first.sketched = false;  // sketches of all dimensions may not serve a second time
+  EXPECT_DOUBLE_EQ(planned(first).expected.int8, wide + 768);
+  first.first = false;
+  EXPECT_DOUBLE_EQ(planned(first).expected.int8, wide + 768 / 5.0);
 }
 
 TEST_F(PlanNoOracle, NarrowSketchesForcedOrMissing) {
@@ -204,6 +209,23 @@ TEST_F(PlanNoOracle, Int8TakesOverWhereNarrowGaveUp) {
   EXPECT_EQ(make_plan(with_narrow(2), after({gave_up}), kCosts).filter, Filter::int8);
   EXPECT_EQ(make_plan(with_narrow(2), after({gave_up, kCalm}), kCosts).filter, Filter::narrow);
   EXPECT_EQ(make_plan(with_narrow(2), after({gave_up, kCalm, gave_up, kCalm}), kCosts).filter, Filter::int8);
+}
+
+TEST_F(PlanNoOracle, CostsAreMeasuredInLongFitsAlone) {
+  Problem some = problem(384, 1000);
+  const auto worth = [&](std::int64_t rows, int threads) {
+    some.rows = rows;
+    return worth_calibrating(some, kCosts, threads);
+  };
+  const auto second = static_cast<std::int64_t>(1e9 / 5 / (1000 * (0.1 + 0.002 * 384) + 60));
+  EXPECT_FALSE(worth(second - 100, 1));
+  EXPECT_TRUE(worth(second + 100, 1));
+  EXPECT_FALSE(worth(3 * second, 4));
+  EXPECT_TRUE(worth(5 * second, 4));
+  some.more = false;
+  EXPECT_FALSE(worth(4 * second, 1)) << "one assignment alone";
+  some.forced = Choice{Filter::int8, true};
+  EXPECT_FALSE(worth(1'000'000'000, 1));
 }
 
 // A survey is made where it is a small part of what is spent on scores, or where narrow sketches are forced.
