@@ -13,8 +13,8 @@ namespace fastkmeans {
 // hardware has other figures.
 struct FilterStats {
   // Which scores: fp32, low_dim (fp32, few dimensions), int8, narrow (int8, fewer elements than dimensions);
-  // narrow+int8, int8+fp32, low_dim+fp32: the first was begun, turned out dearer than expected, and the second
-  // finished; none: distances alone.
+  // narrow+int8, narrow+fp32, int8+fp32, low_dim+fp32: the first was begun, turned out dearer than expected, and the
+  // second finished; none: distances alone.
   std::string_view filter = "none";
   std::int64_t scored = 0;       // pairs of row and centroid that were scored; the others were skipped by bounds
   std::int64_t refined = 0;      // pairs whose distance was computed, since the score could not exclude them

@@ -98,7 +98,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
     task.only = &undone;
     call.keeps_sketches = false;  // mutant: forgotten_sketches
     sketched_by_ = nullptr;
-    counts.add(run(call, plan.filter == Filter::narrow ? Filter::int8 : Filter::fp32));
+    counts.add(run(call, plan.next()));
   }
   history_.note({.changed = static_cast<double>(counts.changed) / rows,
                  .scored = scored,
@@ -113,7 +113,8 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   return {.check = counts.check,
           .inertia = counts.inertia,
           .changed = counts.changed,
-          .filter = {.filter = name_of(plan.filter, gave_up),  // mutant: gave_up_said
+          .filter = {.filter = name_of(plan.filter,
+                                       gave_up ? std::optional(plan.next()) : std::nullopt),  // mutant: gave_up_said
                      .scored = counts.effort.scored,
                      .refined = counts.effort.refined,
                      .isa = {}},
@@ -154,6 +155,7 @@ void Assigner::forget() {
   follows_ = false;
   bounds_.reset();
   radius_ = 0;
+  if (surveys_ == kSurveys && !narrow_ran_) narrow_ = {};  // they will not be looked for again
 }
 
 void Assigner::find_centre() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/calibrate.hpp"
 
-#include <map>
-#include <mutex>
+#include <atomic>
+#include <memory>
 
 #include "cpu/timing.hpp"
 
@@ -51,12 +51,23 @@ Costs measure(const Kernels& kernels) {
 }  // namespace
 
 const Costs& calibrated(const Kernels& kernels) {
-  static std::mutex mutex;
-  static std::map<const Kernels*, Costs> known;
-  const std::lock_guard lock(mutex);
-  auto found = known.find(&kernels);
-  if (found == known.end()) found = known.emplace(&kernels, measure(kernels)).first;
-  return found->second;
+  // A list that only grows, without a lock: one that another thread holds at a fork would stay locked in the child.
+  struct Known {
+    const Kernels* kernels;
+    Costs costs;
+    const Known* next;
+  };
+  static std::atomic<const Known*> first{nullptr};
+  const auto find = [&]() -> const Known* {
+    const Known* known = first;
+    while (known && known->kernels != &kernels) known = known->next;
+    return known;
+  };
+  if (const Known* known = find()) return known->costs;
+  auto measured = std::make_unique<Known>(Known{&kernels, measure(kernels), first});
+  while (!first.compare_exchange_weak(measured->next, measured.get()))
+    if (const Known* known = find()) return known->costs;  // another thread was faster
+  return measured.release()->costs;
 }
 
 }  // namespace fastkmeans::cpu

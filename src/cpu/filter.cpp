@@ -14,7 +14,7 @@ class AllPanels {
 
   bool assign(std::int64_t first, std::int64_t count, int worker, AssignCounts& counts) {
     tile_.load(first, count, counts.check);
-    tile_.seed(counts.effort);
+    tile_.seed(worker, counts.effort);
     NoBounds none;
     if (tile_.taken() > 0 && !tile_.scan(tile_.all(), 0, panels_, none, worker, counts.effort)) return false;
     tile_.answer(counts);
@@ -40,7 +40,7 @@ class BoundedPanels {
 
   bool assign(std::int64_t first, std::int64_t count, int worker, AssignCounts& counts) {
     tile_.load(first, count, counts.check);
-    tile_.seed(counts.effort);
+    tile_.seed(worker, counts.effort);
     bounds_.begin(first, count);
     for (std::int64_t group = 0; group < groups_; ++group) {
       if (group % kGroupsPerCheckpoint == 0) workers_.checkpoint(worker);

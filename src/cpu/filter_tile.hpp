@@ -117,12 +117,13 @@ class FilterTile {
 
   // Where nothing is known of the rows: D to the best of some centroids. A threshold that begins there spares them most
   // distances that they would need on the way to the nearest.
-  void seed(Effort& effort) {
+  void seed(int worker, Effort& effort) {
     if (task_.previous || taken_ == 0) return;
     const View view = points_.view(size_);
     std::copy_n(argmin_.thresholds(), view.count, seed_scores_.data());
     seeds_.assign(static_cast<std::size_t>(view.count), kNone);
     for (std::int64_t panel = 0; panel < shared_.panels.count; panel += kSeedStep) {
+      if (panel / kSeedStep % task_.panels_at_a_time == 0) task_.context.workers.checkpoint(worker);
       const std::int64_t hits = points_.scan(view, panel, seed_scores_.data(),
                                              {.scores = scores_.data(), .hits = hits_.data(), .best = nullptr});
       for (std::int64_t h = 0; h < hits; ++h) {

@@ -7,6 +7,12 @@
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cpu {
+namespace {
+
+// A part of the rows' distance that no row learned from stands at: those are a whole number of times as many.
+constexpr double kTriedShift = 0.53;
+
+}  // namespace
 
 NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>& centre)
     : context_(context), mu_(static_cast<std::size_t>(padded(context.x.cols))) {
@@ -15,7 +21,7 @@ NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>&
   // Three copies of the rows that it is learned from, in a quarter of kMostScratch.
   const std::int64_t fit = std::max<std::int64_t>(1, kMostScratch / 4 / (12 * padded(d)));
   const CentredSample learned = sample(std::min({n, kLearnedFrom, fit}), 0);
-  tried_ = sample(std::min({n, kTriedOn, fit}), 0.5);
+  tried_ = sample(std::min({n, kTriedOn, fit}), kTriedShift);
   // At most half as wide as the rows, and half as many directions as there are rows to learn them from.
   constexpr std::int64_t kStep = Products::kChunk;
   const std::int64_t most =
@@ -48,6 +54,7 @@ CentredSample NarrowSketches::sample(std::int64_t count, double shift) const {
   sample.rows.resize(count * sample.ld);
   RowTile tile(context_, 1, sample.ld);
   for (std::int64_t i = 0; i < count; ++i) {
+    context_.workers.checkpoint(0);
     const double at = static_cast<double>(x.rows) * (static_cast<double>(i) + shift) / static_cast<double>(count);
     tile.load(std::min(x.rows - 1, static_cast<std::int64_t>(at)), 1);
     if (context_.kernels.largest_bits(tile.row(0), x.cols) >= magnitude_limit_bits(x.cols)) continue;

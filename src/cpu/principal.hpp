@@ -14,7 +14,7 @@ namespace fastkmeans::cpu {
 // Rows of a sample less their centre, zero-filled.
 struct CentredSample {
   std::int64_t count = 0, d = 0, ld = 0;
-  Buffer<float> rows;  // (count up to a multiple of kPadding, ld)
+  Buffer<float> rows;  // (count, ld)
   const float* row(std::int64_t i) const { return &rows[i * ld]; }
 };
 

@@ -7,11 +7,11 @@
 
 namespace fastkmeans {
 
-std::string_view name_of(Filter filter, bool gave_up) {
+std::string_view name_of(Filter filter, std::optional<Filter> finished) {
   switch (filter) {
-    case Filter::narrow: return gave_up ? "narrow+int8" : "narrow";
-    case Filter::int8: return gave_up ? "int8+fp32" : "int8";
-    case Filter::low_dim: return gave_up ? "low_dim+fp32" : "low_dim";
+    case Filter::narrow: return !finished ? "narrow" : *finished == Filter::int8 ? "narrow+int8" : "narrow+fp32";
+    case Filter::int8: return finished ? "int8+fp32" : "int8";
+    case Filter::low_dim: return finished ? "low_dim+fp32" : "low_dim";
     case Filter::fp32: break;
   }
   return "fp32";

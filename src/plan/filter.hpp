@@ -14,8 +14,8 @@ namespace fastkmeans {
 // of fewer elements than rows have dimensions.
 enum class Filter { fp32, low_dim, int8, narrow };
 
-// gave_up: it was begun, and a more exact one finished: int8 after narrow, else fp32.
-std::string_view name_of(Filter filter, bool gave_up = false);
+// finished: another one, if the first was begun and given up.
+std::string_view name_of(Filter filter, std::optional<Filter> finished = std::nullopt);
 
 // A filter, and whether lower bounds are kept.
 struct Choice {

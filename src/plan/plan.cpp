@@ -54,7 +54,8 @@ bool takes(Filter filter, const Problem& problem) {
   switch (filter) {
     // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
-    case Filter::narrow: return !problem.tiny && problem.narrow.size > 0;    // mutant: narrow_takes
+    // mutant: narrow_takes
+    case Filter::narrow: return !problem.tiny && problem.narrow.size > 0 && problem.size <= kLargestSketch;
     case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;  // mutant: low_dim_takes
     case Filter::fp32: break;
   }
@@ -66,74 +67,37 @@ double distance_cost(const Problem& problem, const Costs& costs) {
   return costs.distance + (far ? costs.far_distance_element : costs.distance_element) * static_cast<double>(problem.d);
 }
 
-}  // namespace
+// Distances a row where so many centroids survive its last threshold.
+double survivors(const Problem& problem, double last) { return last * (problem.first ? kOnTheWay : 1); }
 
-RowCosts row_costs(const Problem& problem, const Costs& costs) {
-  RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible, kImpossible};
-  if (takes(Filter::low_dim, problem)) row.low_dim = scoring(costs.low_dim, problem.k, problem.d) + costs.low_dim_row;
-  if (takes(Filter::int8, problem)) {
-    // Sketches of all dimensions serve the first assignment alone where narrow ones do better afterwards.
-    const bool narrow_may_follow = problem.first && problem.narrow.size > 0;
-    row.int8 = scoring(costs.int8, problem.k, problem.size);
-    if (!problem.sketched)
-      row.int8 += costs.sketch_element * static_cast<double>(problem.size) /
-                  (problem.more && !narrow_may_follow ? kUses : 1);  // mutant: narrow_may_follow
-    row.int8 += costs.row;
-  }
-  if (takes(Filter::narrow, problem)) {
-    const Narrow& narrow = problem.narrow;
-    const auto size = static_cast<double>(narrow.size);
-    row.narrow = scoring(costs.int8, problem.k, narrow.size) + costs.row;
-    if (!narrow.sketched)
-      row.narrow += size * (costs.sketch_element + costs.fp32.element * static_cast<double>(problem.d)) /
-                    (problem.more ? kUses : 1);
-    row.narrow += std::max(0.0, narrow.survivors - narrow.full_survivors) * (problem.first ? kOnTheWay : 1) *
-                  distance_cost(problem, costs);
-  }
-  return row;
-}
-
-namespace {
 // What a row costs in all assignments that are expected, with the cheapest filter but for narrow sketches.
 double row_in_all(const Problem& problem, const Costs& costs) {
   const RowCosts row = row_costs(problem, costs);
   return std::min({row.fp32, row.low_dim, row.int8}) * (problem.more ? kUses : 1);
 }
-}  // namespace
-
-bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) {
-  return !problem.forced && static_cast<double>(problem.rows) * row_in_all(problem, costs) > kLongFit * threads;
-}
-
-bool worth_a_survey(const Problem& problem, const Costs& costs) {
-  if (problem.tiny || costs.int8.element == 0) return false;
-  if (problem.forced) return problem.forced->filter == Filter::narrow;
-  if (problem.size < kFewestForNarrow) return false;
-  const auto d = static_cast<double>(problem.d), k = static_cast<double>(problem.k);
-  constexpr auto kHead = static_cast<double>(kMostNarrow);
-  const double learning =
-      3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
-  const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
-  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row_in_all(problem, costs);
-}
-
-namespace {
 
 // The cheapest filter, and its limit on distances. Returns what a row costs with it.
 double choose_filter(const Problem& problem, const History& history, const Costs& costs, Plan& plan) {
   double cost = plan.expected.fp32;
   if (history.filters_rest()) return cost;  // mutant: filters_rest
-  const auto choose = [&](Filter filter, double its_cost, double expected = 0) {
+  const double distance = distance_cost(problem, costs);
+  // expected: distances a row that are in its cost.
+  const auto choose = [&](Filter filter, double its_cost, double expected) {
     plan.filter = filter;
-    // mutant: most_refined
-    plan.most_refined = expected + kShareForRefining * (cost - its_cost) / distance_cost(problem, costs);
+    plan.most_refined = expected + kShareForRefining * (cost - its_cost) / distance;  // mutant: most_refined
     cost = its_cost;
   };
-  if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim);
-  if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8);  // mutant: int8_worthwhile
-  if (plan.expected.narrow < cost && !history.narrow_rests())                             // mutant: narrow_rests
-    choose(Filter::narrow, plan.expected.narrow,
-           kSurveyError * (problem.first ? kOnTheWay : 1) * problem.narrow.survivors);
+  if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim, 0);
+  const double full = survivors(problem, problem.narrow.full_survivors);
+  if (plan.expected.int8 < kWorthwhile * cost)
+    choose(Filter::int8, plan.expected.int8, full);              // mutant: int8_worthwhile
+  if (plan.expected.narrow < cost && !history.narrow_rests()) {  // mutant: narrow_rests
+    const double expected = survivors(problem, problem.narrow.survivors);
+    choose(Filter::narrow, plan.expected.narrow, kSurveyError * expected);
+    // Never so many that scores in fp32 would have been faster.
+    const double even = expected + kShareForRefining * (plan.expected.fp32 - cost) / distance;
+    plan.most_refined = std::min(plan.most_refined, even);  // mutant: narrow_limit
+  }
   return cost;
 }
 
@@ -159,6 +123,46 @@ void append(std::string& line, const char* before, double value) {
 }
 
 }  // namespace
+
+RowCosts row_costs(const Problem& problem, const Costs& costs) {
+  RowCosts row = {scoring(costs.fp32, problem.k, problem.d) + costs.row, kImpossible, kImpossible, kImpossible};
+  if (takes(Filter::low_dim, problem)) row.low_dim = scoring(costs.low_dim, problem.k, problem.d) + costs.low_dim_row;
+  if (takes(Filter::int8, problem)) {
+    // Sketches of all dimensions serve the first assignment alone where narrow ones do better afterwards.
+    const bool narrow_may_follow = problem.first && problem.narrow.size > 0;
+    row.int8 = scoring(costs.int8, problem.k, problem.size);
+    if (!problem.sketched)
+      row.int8 += costs.sketch_element * static_cast<double>(problem.size) /
+                  (problem.more && !narrow_may_follow ? kUses : 1);  // mutant: narrow_may_follow
+    row.int8 += costs.row + survivors(problem, problem.narrow.full_survivors) * distance_cost(problem, costs);
+  }
+  if (takes(Filter::narrow, problem)) {
+    const Narrow& narrow = problem.narrow;
+    const auto size = static_cast<double>(narrow.size);
+    row.narrow = scoring(costs.int8, problem.k, narrow.size) + costs.row;
+    if (!narrow.sketched)
+      row.narrow += size * (costs.sketch_element + costs.fp32.element * static_cast<double>(problem.d)) /
+                    (problem.more ? kUses : 1);
+    row.narrow += survivors(problem, narrow.survivors) * distance_cost(problem, costs);
+  }
+  return row;
+}
+
+bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) {
+  return !problem.forced && static_cast<double>(problem.rows) * row_in_all(problem, costs) > kLongFit * threads;
+}
+
+bool worth_a_survey(const Problem& problem, const Costs& costs) {
+  if (problem.tiny || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
+  if (problem.forced) return problem.forced->filter == Filter::narrow;
+  if (problem.size < kFewestForNarrow) return false;
+  const auto d = static_cast<double>(problem.d), k = static_cast<double>(problem.k);
+  constexpr auto kHead = static_cast<double>(kMostNarrow);
+  const double learning =
+      3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
+  const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
+  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row_in_all(problem, costs);
+}
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs) {
   Plan plan;

@@ -51,6 +51,12 @@ struct Plan {
   double most_refined = 0;  // distances a row beyond which fp32 is faster after all; 0: no limit
   double most_scored = 1;   // share of the pairs beyond which bounds cost more than they save
   RowCosts expected = {};   // what it was chosen by
+
+  // Who finishes where the limit on distances is passed.
+  Filter next() const {
+    // mutant: next_filter
+    return filter == Filter::narrow && expected.int8 < expected.fp32 ? Filter::int8 : Filter::fp32;
+  }
 };
 
 RowCosts row_costs(const Problem& problem, const Costs& costs);

@@ -9,7 +9,7 @@ namespace fastkmeans {
 namespace {
 
 // Columns with less than this share of their square left, once those before are taken away, are noise of fp32.
-constexpr double kDependent = 1e-9;
+constexpr double kDependent = 1e-12;
 // What W may be off by. The filter's bound pays half of it, as a share of a row's length: less than its own roundings.
 constexpr double kMostExcess = 0x1p-16;
 constexpr int kMostRounds = 4;

@@ -47,7 +47,10 @@ class Bisection {
     const std::int32_t a = farthest(order[0], part, worker), b = farthest(a, part, worker);
     std::vector<std::pair<double, std::int32_t>> keyed;
     keyed.reserve(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) keyed.emplace_back(along(a, b, order[i]), order[i]);
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (i % at_a_time() == 0) workers_.checkpoint(worker);
+      keyed.emplace_back(along(a, b, order[i]), order[i]);
+    }
     const std::int64_t half = (count / panel_width_ + 1) / 2 * panel_width_;
     std::nth_element(keyed.begin(), keyed.begin() + std::min(half, count - 1), keyed.end());
     for (std::int64_t i = 0; i < count; ++i) order[i] = keyed[static_cast<std::size_t>(i)].second;
@@ -60,7 +63,7 @@ class Bisection {
     double most = -1;
     std::int32_t found = from;
     for (std::int64_t i = 0; i < part.count; ++i) {
-      if (i % kCentroidsPerCheckpoint == 0) workers_.checkpoint(worker);
+      if (i % at_a_time() == 0) workers_.checkpoint(worker);
       if (const double distance = sq_distance(row(from), row(part.order[i]), d_); distance > most)
         most = distance, found = part.order[i];
     }
@@ -72,7 +75,8 @@ class Bisection {
     return sq_distance(row(a), row(c), d_) - sq_distance(row(b), row(c), d_);
   }
 
-  static constexpr std::int64_t kCentroidsPerCheckpoint = 1024;  // below a millisecond
+  // Centroids between two checkpoints: about a millisecond.
+  std::int64_t at_a_time() const { return std::max<std::int64_t>(1, (1 << 20) / d_); }
 
   const float* centroids_;
   std::int64_t d_, panel_width_;

@@ -8,7 +8,7 @@
 
 namespace fastkmeans {
 
-// A sketch is a head, coordinates of the rotated row, and a tail, the norms of blocks of what the head leaves out.
+// A sketch is a head, coordinates of the row, and a tail, the norm of what the head leaves out; rotated together.
 struct SketchShape {
   std::int64_t head = 0;  // coordinates
   std::int64_t tail = 0;  // norms

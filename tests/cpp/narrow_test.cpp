@@ -339,6 +339,35 @@ TEST(NarrowNoOracle, TheSurveyCountsSurvivors) {
   }
 }
 
+// Rows that the directions were learned from would promise too much: here each of them lies in their span, and no
+// other.
+TEST(NarrowNoOracle, TriedOnOtherRowsThanLearnedFrom) {
+  constexpr std::int64_t n = 8 * kLearnedFrom, d = 256;
+  Matrix x(n, d);
+  x.values = normals(n * d, 14);
+  const Matrix low = low_rank(kLearnedFrom, d, 8, 0.0f);
+  for (std::int64_t i = 0; i < kLearnedFrom; ++i) std::copy_n(low.row(i), d, x.row(8 * i));
+  Matrix centroids(400, d);
+  for (std::int64_t c = 0; c < 400; ++c) std::copy_n(x.row(16 * c + 3), d, centroids.row(c));
+  Workers workers(2, {});
+  const cpu::Isa* isa = kernel_isas().back();
+  if (!isa->kernels->sketch) GTEST_SKIP() << "no int8 here";
+  const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
+  cpu::NarrowSketches sketches(context, std::vector<float>(d));
+  const Problem problem = {.rows = n,
+                           .d = d,
+                           .k = 400,
+                           .size = d,
+                           .panel_width = isa->kernels->panel_width,
+                           .first = false,
+                           .more = true,
+                           .sketched = false,
+                           .narrow = {},
+                           .tiny = false,
+                           .forced = {}};
+  EXPECT_GT(sketches.choose({centroids.values.data(), 400, d}, problem, isa->kernels->costs).survivors, 200);
+}
+
 TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
   Matrix x(600, 512);
   x.values = normals(600 * 512, 12);

@@ -56,10 +56,11 @@ TEST_F(PlanNoOracle, NamesOfFilters) {
   EXPECT_EQ(name_of(Filter::fp32), "fp32");
   EXPECT_EQ(name_of(Filter::low_dim), "low_dim");
   EXPECT_EQ(name_of(Filter::int8), "int8");
-  EXPECT_EQ(name_of(Filter::int8, true), "int8+fp32");
+  EXPECT_EQ(name_of(Filter::int8, Filter::fp32), "int8+fp32");
   EXPECT_EQ(name_of(Filter::narrow), "narrow");
-  EXPECT_EQ(name_of(Filter::narrow, true), "narrow+int8");
-  EXPECT_EQ(name_of(Filter::low_dim, true), "low_dim+fp32");
+  EXPECT_EQ(name_of(Filter::narrow, Filter::int8), "narrow+int8");
+  EXPECT_EQ(name_of(Filter::narrow, Filter::fp32), "narrow+fp32");
+  EXPECT_EQ(name_of(Filter::low_dim, Filter::fp32), "low_dim+fp32");
 }
 
 TEST_F(PlanNoOracle, WhatIsForcedIsDoneWhateverTheCosts) {
@@ -161,21 +162,24 @@ Problem with_narrow(double survivors, const char* forced = "") {
 }
 
 TEST_F(PlanNoOracle, NarrowSketchesWhereTheyCostLess) {
-  const double wide = 1000 * (0.1 + 0.002 * 768) + 60, small = 1000 * (0.1 + 0.002 * 64) + 60;
   const double distance = 5 + 3 * 0.05 * 768;  // the centroids fill the caches
+  const double wide = 1000 * (0.1 + 0.002 * 768) + 60 + 2 * distance;
+  const double small = 1000 * (0.1 + 0.002 * 64) + 60 + 2 * distance;
   const Plan plan = planned(with_narrow(2));
   EXPECT_EQ(plan.filter, Filter::narrow);
   EXPECT_DOUBLE_EQ(plan.expected.narrow, small + 2 * distance);
-  EXPECT_GT(plan.most_refined, 2 * 4);
+  EXPECT_GT(plan.most_refined, 2 * 4);  // twice what is expected, and what is saved
   EXPECT_LT(plan.most_refined, 2 * 4 + (wide - plan.expected.narrow) / distance);
   const double even = (wide - small) / distance;  // survivors that a sketch of all dimensions is worth
   EXPECT_EQ(filter_of(with_narrow(even - 0.1)), Filter::narrow);
   EXPECT_EQ(filter_of(with_narrow(even + 0.1)), Filter::int8);
   EXPECT_EQ(filter_of(with_narrow(-1)), Filter::narrow) << "fewer survivors are luck";
-  EXPECT_DOUBLE_EQ(planned(with_narrow(-1)).expected.narrow, small);
+  EXPECT_DOUBLE_EQ(planned(with_narrow(-1)).expected.narrow, small - distance);
+  EXPECT_DOUBLE_EQ(plan.expected.int8, wide);
   Problem first = with_narrow(2);
   first.first = true;
-  EXPECT_DOUBLE_EQ(planned(first).expected.narrow, small + 4 * 2 * distance) << "many on the way to the nearest";
+  EXPECT_DOUBLE_EQ(planned(first).expected.narrow, small - 2 * distance + 4 * 4 * distance)
+      << "many on the way to the nearest";
   Problem fresh = with_narrow(2);
   fresh.narrow.sketched = false;
   EXPECT_DOUBLE_EQ(planned(fresh).expected.narrow, small + 2 * distance + 64 * (1 + 0.01 * 768) / 5);
@@ -183,10 +187,10 @@ TEST_F(PlanNoOracle, NarrowSketchesWhereTheyCostLess) {
   EXPECT_DOUBLE_EQ(planned(fresh).expected.narrow, small + 2 * distance + 64 * (1 + 0.01 * 768));
   Problem near = with_narrow(2);
   near.k = 4;
-  EXPECT_DOUBLE_EQ(planned(near).expected.narrow, 4 * (0.1 + 0.002 * 64) + 60 + 2 * (5 + 0.05 * 768));
+  EXPECT_DOUBLE_EQ(planned(near).expected.narrow, 4 * (0.1 + 0.002 * 64) + 60 + 4 * (5 + 0.05 * 768));
   EXPECT_NE(to_string(plan).find("narrow"), std::string::npos);
   first.sketched = false;  // sketches of all dimensions may not serve a second time
-  EXPECT_DOUBLE_EQ(planned(first).expected.int8, wide + 768);
+  EXPECT_DOUBLE_EQ(planned(first).expected.int8, wide + 6 * distance + 768);
   first.first = false;
   EXPECT_DOUBLE_EQ(planned(first).expected.int8, wide + 768 / 5.0);
 }
@@ -200,6 +204,27 @@ TEST_F(PlanNoOracle, NarrowSketchesForcedOrMissing) {
   EXPECT_EQ(filter_of(tiny), Filter::fp32);
   EXPECT_TRUE(std::isinf(row_costs(tiny, kCosts).narrow));
   EXPECT_FALSE(std::isinf(row_costs(with_narrow(0), kCosts).narrow));
+}
+
+// What is beyond the limit would cost more than scores in fp32, and who finishes is who is cheaper.
+TEST_F(PlanNoOracle, NarrowSketchesEndWhereFp32IsFaster) {
+  const double distance = 5 + 3 * 0.05 * 768, fp32 = 1000 * (0.01 + 0.01 * 768) + 60;
+  Problem many = with_narrow(40);  // full ones leave as many: tight clumps, say
+  many.narrow.full_survivors = 42;
+  const Plan plan = planned(many);
+  EXPECT_EQ(plan.filter, Filter::narrow);
+  EXPECT_LE(plan.most_refined * distance + 1000 * (0.1 + 0.002 * 64) + 60, fp32);
+  EXPECT_EQ(plan.next(), Filter::int8);
+  many.narrow.survivors = many.narrow.full_survivors = 70;
+  EXPECT_EQ(planned(many).filter, Filter::fp32) << "both leave too many";
+  Problem long_rows = with_narrow(2);
+  long_rows.size = long_rows.d = 16'385;
+  EXPECT_EQ(filter_of(long_rows), Filter::fp32) << "int8 could not finish";
+  Plan forced = planned(with_narrow(2));
+  EXPECT_EQ(forced.next(), Filter::int8);
+  forced.expected.int8 = 2 * forced.expected.fp32;
+  EXPECT_EQ(forced.next(), Filter::fp32);
+  EXPECT_EQ(planned(problem(384, 1000)).next(), Filter::fp32);
 }
 
 // Narrow sketches that were given up rest alone.
@@ -243,6 +268,7 @@ TEST_F(PlanNoOracle, SurveysWhereTheyCostLittle) {
   EXPECT_FALSE(worth_a_survey(some, kNoInt8));
   some.tiny = true;
   EXPECT_FALSE(worth_a_survey(some, kCosts));
+  EXPECT_FALSE(worth_a_survey(problem(16'385, 2, "narrow"), kCosts));
   Problem few = problem(128, 100'000);
   few.rows = 1'000'000'000;
   EXPECT_FALSE(worth_a_survey(few, kCosts)) << "rows are short already";

@@ -78,7 +78,8 @@ inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_t
     return path.filter == "low_dim" && d > 64 ? "int8" : path.filter;
   }
   const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));
-  if (all_tiny || (scores == "int8" && d > 16384) || (scores == "low_dim" && d > 64)) return "fp32";
+  if (all_tiny || ((scores == "int8" || scores == "narrow") && d > 16384) || (scores == "low_dim" && d > 64))
+    return "fp32";
   return scores;
 }
 
