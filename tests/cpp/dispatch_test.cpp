@@ -80,7 +80,7 @@ TEST(DispatchNoOracle, Version) {
   EXPECT_FALSE(build_info().empty());
 }
 
-// Costs of this machine: all there, in a range that no CPU leaves, and measured once.
+// Costs of this machine: all there, in a range that no CPU leaves, emulated ones included, and measured once.
 TEST(CalibrationNoOracle, CostsAreMeasuredOnce) {
   for (const cpu::Isa* isa : kernel_isas()) {
     const Costs& costs = cpu::calibrated(*isa->kernels);
@@ -88,7 +88,7 @@ TEST(CalibrationNoOracle, CostsAreMeasuredOnce) {
     const Costs& file = isa->kernels->costs;
     EXPECT_NE(costs.fp32.element, file.fp32.element) << isa->name << ": not measured";
     const auto near = [&](double measured, double believed) {
-      return measured > believed / 100 && measured < 100 * believed;
+      return measured > believed / 100 && measured < 10'000 * believed;
     };
     EXPECT_TRUE(near(costs.fp32.element, file.fp32.element)) << isa->name;
     EXPECT_TRUE(near(costs.far_distance_element, file.far_distance_element)) << isa->name;
