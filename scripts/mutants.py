@@ -173,7 +173,7 @@ MUTANTS = [
     Mutant("given_up", "given_up_ = true", "given_up_ = false"),
     Mutant("given_up", "most_refined_ > 0 && ", ""),
     Mutant("counted_if_finished", "if (finished)", "if (true)"),
-    Mutant("gave_up_said", ", gave_up", ""),
+    Mutant("gave_up_said", "gave_up ?", "false ?"),
     Mutant("changed_rows", "!previous || ", "previous && "),
     Mutant("counted_rows", "points.count *", "size_ *"),
     Mutant("counted_centroids", "std::min(width, shared_.centroids.k - panel * width)", "width"),

@@ -105,6 +105,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
                  .most_scored = plan.most_scored,
                  .gave_up = gave_up,
                  .narrow = plan.filter == Filter::narrow});
+  const auto finished = gave_up ? std::optional(plan.next()) : std::nullopt;  // mutant: gave_up_said
   const bool all_good = counts.check.bad == 0;
   if (call.keeps_sketches && all_good) sketched_by_ = sketcher;  // mutant: sketches_complete
   follows_ = more && all_good;
@@ -113,8 +114,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   return {.check = counts.check,
           .inertia = counts.inertia,
           .changed = counts.changed,
-          .filter = {.filter = name_of(plan.filter,
-                                       gave_up ? std::optional(plan.next()) : std::nullopt),  // mutant: gave_up_said
+          .filter = {.filter = name_of(plan.filter, finished),
                      .scored = counts.effort.scored,
                      .refined = counts.effort.refined,
                      .isa = {}},

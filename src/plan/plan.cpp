@@ -89,8 +89,8 @@ double choose_filter(const Problem& problem, const History& history, const Costs
   };
   if (plan.expected.low_dim < cost) choose(Filter::low_dim, plan.expected.low_dim, 0);
   const double full = survivors(problem, problem.narrow.full_survivors);
-  if (plan.expected.int8 < kWorthwhile * cost)
-    choose(Filter::int8, plan.expected.int8, full);              // mutant: int8_worthwhile
+  // mutant: int8_worthwhile
+  if (plan.expected.int8 < kWorthwhile * cost) choose(Filter::int8, plan.expected.int8, full);
   if (plan.expected.narrow < cost && !history.narrow_rests()) {  // mutant: narrow_rests
     const double expected = survivors(problem, problem.narrow.survivors);
     choose(Filter::narrow, plan.expected.narrow, kSurveyError * expected);

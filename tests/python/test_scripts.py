@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))  # they
 
 import check_includes
 import mutation_check
-from mutants import Mutant
+from mutants import MUTANTS, Mutant
 
 
 def tree(folder: Path, **files: str) -> Path:
@@ -39,6 +39,11 @@ def test_mutants_break_the_marked_line_wherever_it_is(tmp_path: Path) -> None:
         assert mutation_check.apply(root, marked[mutant.rule][0], mutant) == code
         assert (root / "src/cpu/assign.cpp").read_text() == broken
         (root / "src/cpu/assign.cpp").write_text(code)
+
+
+def test_the_mutants_fit_the_sources() -> None:
+    """A formatter that breaks a marked line in two must not disable the whole check."""
+    assert mutation_check.faults(mutation_check.marked_lines(mutation_check.ROOT), MUTANTS) == []
 
 
 @pytest.mark.parametrize(
