@@ -216,7 +216,7 @@ AssignCounts Assigner::run_sketched(const Call& call, const Sketcher& sketcher) 
   const bool complete = call.keeps_sketches && has_sketches_of(&sketcher);
   if (call.keeps_sketches && !complete) {
     sketched_by_ = nullptr;
-    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher.shape());
+    sketches_.resize(x_.rows + std::max(kernels_.sketch->row_group, kPadding), sketcher.size());
   }
   const SketchedPoints::Shared shared = {.centroids = centroids_,
                                          .panels = sketch_panels_,

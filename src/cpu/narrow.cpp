@@ -50,7 +50,7 @@ Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem, const Co
 
 CentredSample NarrowSketches::sample(std::int64_t count, double shift) const {
   const MatrixView& x = context_.x;
-  CentredSample sample = {.count = 0, .d = x.cols, .ld = padded(x.cols), .rows = {}};
+  CentredSample sample = {.count = 0, .d = x.cols, .ld = padded(x.cols), .rows = {}, .sq_lengths = {}};
   sample.rows.resize(count * sample.ld);
   RowTile tile(context_, 1, sample.ld);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -58,7 +58,8 @@ CentredSample NarrowSketches::sample(std::int64_t count, double shift) const {
     const double at = static_cast<double>(x.rows) * (static_cast<double>(i) + shift) / static_cast<double>(count);
     tile.load(std::min(x.rows - 1, static_cast<std::int64_t>(at)), 1);
     if (context_.kernels.largest_bits(tile.row(0), x.cols) >= magnitude_limit_bits(x.cols)) continue;
-    context_.kernels.centre(tile.row(0), mu_.data(), sample.ld, &sample.rows[sample.count++ * sample.ld]);
+    float* to = &sample.rows[sample.count++ * sample.ld];
+    sample.sq_lengths.push_back(context_.kernels.centre(tile.row(0), mu_.data(), sample.ld, to));
   }
   return sample;
 }

@@ -57,7 +57,7 @@ SketchedPoints::SketchedPoints(const Shared& shared, std::int64_t capacity)
       capacity_(capacity + kPadding),
       size_(shared.sketcher.size()),
       sketches_(shared.kept ? shared.kept : &own_) {
-  if (!shared.kept) own_.resize(capacity_, shared.sketcher.shape());
+  if (!shared.kept) own_.resize(capacity_, size_);
 }
 
 void SketchedPoints::describe(const float* row, std::int64_t slot) {
@@ -91,7 +91,7 @@ void SketchedPoints::clear(std::int64_t slot) {
 }
 
 SketchedPoints::View SketchedPoints::gather(const std::int32_t* chosen, std::int64_t count) {
-  gathered_.resize(capacity_, shared_.sketcher.shape());
+  gathered_.resize(capacity_, size_);
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t from = offset_ + chosen[i];
     std::copy_n(&sketches_->q[from * size_], size_, &gathered_.q[i * size_]);

@@ -2,6 +2,7 @@
 #include "cpu/principal.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -37,10 +38,8 @@ void multiply(const Rows& a, const PackedMatrix& b, const Kernels& kernels, Work
 }
 
 // The power of two that brings the largest element below 1, so that no product of three such matrices overflows.
-float scale_of(const CentredSample& sample) {
-  float largest = 0;
-  for (std::int64_t i = 0; i < sample.count; ++i)
-    for (std::int64_t j = 0; j < sample.d; ++j) largest = std::max(largest, std::abs(sample.row(i)[j]));
+float scale_of(const CentredSample& sample, const Kernels& kernels) {
+  const auto largest = std::bit_cast<float>(kernels.largest_bits(sample.rows.data(), sample.count * sample.ld));
   if (!(largest > 0x1p-100f)) return 0;
   return std::ldexp(1.0f, -std::ilogb(largest) - 1);
 }
@@ -53,7 +52,7 @@ Basis zeros(std::int64_t d, std::int64_t directions) {
 
 Basis principal_directions(const CentredSample& sample, std::int64_t directions, const Kernels& kernels,
                            Workers& workers) {
-  const float scale = scale_of(sample);
+  const float scale = scale_of(sample, kernels);
   const std::int64_t n = sample.count, d = sample.d;
   if (scale == 0) return zeros(d, directions);
   Rows x(n, d), transposed(d, n);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cpu/kernels.hpp"
 #include "runtime/buffer.hpp"
@@ -14,7 +15,8 @@ namespace fastkmeans::cpu {
 // Rows of a sample less their centre, zero-filled.
 struct CentredSample {
   std::int64_t count = 0, d = 0, ld = 0;
-  Buffer<float> rows;  // (count, ld)
+  Buffer<float> rows;              // (count, ld)
+  std::vector<double> sq_lengths;  // (count)
   const float* row(std::int64_t i) const { return &rows[i * ld]; }
 };
 

@@ -25,12 +25,16 @@ void FullSketcher::sketch(const float* const* rows, std::int64_t count, const fl
   }
 }
 
+PackedMatrix packed(const Basis& basis, std::int64_t columns, const Kernels& kernels) {
+  return {basis.d, columns, kernels.panel_width,
+          [&](std::int64_t i, std::int64_t j) { return basis.w[static_cast<std::size_t>(i * basis.directions + j)]; }};
+}
+
 NarrowSketcher::NarrowSketcher(const Basis& basis, std::int64_t size, float typical_tail, const Kernels& kernels)
     : size_(size),
       used_(std::min(basis.directions, size - 1)),
       kernels_(kernels),
-      w_(basis.d, used_, kernels.panel_width,
-         [&](std::int64_t i, std::int64_t j) { return basis.w[static_cast<std::size_t>(i * basis.directions + j)]; }),
+      w_(packed(basis, used_, kernels)),
       bound_(basis, used_, Products::roundings(basis.d)),
       rotation_(size, *kernels.sketch),
       offsets_(static_cast<std::size_t>(size)) {

@@ -48,18 +48,17 @@ class Sketcher {
   };
 
   virtual ~Sketcher() = default;
-  virtual SketchShape shape() const = 0;
-  std::int64_t size() const { return shape().size(); }
+  virtual std::int64_t size() const = 0;  // elements of a sketch
   // Sketches of `count` <= kBatch rows (each padded to ld, zero-filled): q[i] (size) and out[i].
   virtual void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
                       std::int8_t* const* q, Row* out) const = 0;
 };
 
-// All of the rotated row, and no tail.
+// All of the rotated row.
 class FullSketcher final : public Sketcher {
  public:
   FullSketcher(std::int64_t d, const SketchKernels& kernels) : rotation_(d, kernels), kernels_(kernels) {}
-  SketchShape shape() const override { return {.head = rotation_.view().size, .tail = 0}; }
+  std::int64_t size() const override { return rotation_.view().size; }
   void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
               std::int8_t* const* q, Row* out) const override;
 
@@ -68,13 +67,16 @@ class FullSketcher final : public Sketcher {
   const SketchKernels& kernels_;
 };
 
+// The first `columns` directions of a basis, as products take them.
+PackedMatrix packed(const Basis& basis, std::int64_t columns, const Kernels& kernels);
+
 // The leading directions of a basis, and one tail, rotated.
 class NarrowSketcher final : public Sketcher {
  public:
   // size: of the sketch, a multiple of the kernels' granule. typical_tail: what is taken from tails; any number will
   // do, a typical one leaves small numbers. basis and kernels must outlive this.
   NarrowSketcher(const Basis& basis, std::int64_t size, float typical_tail, const Kernels& kernels);
-  SketchShape shape() const override { return {.head = size_ - 1, .tail = 1}; }
+  std::int64_t size() const override { return size_; }
   void sketch(const float* const* rows, std::int64_t count, const float* mu, std::int64_t ld, Scratch& scratch,
               std::int8_t* const* q, Row* out) const override;
 

@@ -36,8 +36,7 @@ class Surveyor {
         heads_(sizes.back()),
         rows_(sample.d, sample.count, kernels.panel_width,
               [&](std::int64_t j, std::int64_t i) { return sample.row(i)[j]; }),
-        w_(basis.d, basis.directions, kernels.panel_width,
-           [&](std::int64_t i, std::int64_t j) { return basis.w[static_cast<std::size_t>(i * basis.directions + j)]; }),
+        w_(packed(basis, basis.directions, kernels)),
         tails_(sizes.size()) {
     for (const std::int64_t size : sizes)
       bounds_.emplace_back(basis, std::min(size, basis.directions), Products::roundings(basis.d));
@@ -98,11 +97,7 @@ class Surveyor {
       std::copy_n(sample_.row(first), count * sample_.ld, s.centred.data());
       project(s, s.centred.data());
       for (std::int64_t i = 0; i < count; ++i) {
-        double sq_length = 0;
-        for (std::int64_t j = 0; j < sample_.d; ++j)
-          sq_length +=
-              static_cast<double>(s.centred[i * sample_.ld + j]) * static_cast<double>(s.centred[i * sample_.ld + j]);
-        seen_.push_back(see(&s.head[i * heads_], sq_length));
+        seen_.push_back(see(&s.head[i * heads_], sample_.sq_lengths[static_cast<std::size_t>(first + i)]));
         std::copy_n(&s.head[i * heads_], heads_, &heads_of_rows_[(first + i) * heads_]);
       }
     }

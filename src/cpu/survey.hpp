@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many centroids sketches of different widths would leave a row to refine: counted for a few rows, by the bound
-// itself but for the sketches' own rounding, which is taken as typical. The planner chooses by it.
+// itself, with one direction more than the sketch will have, and the sketches' own rounding taken as typical. The
+// planner chooses by it.
 #pragma once
 
 #include <cstdint>

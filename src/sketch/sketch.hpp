@@ -8,13 +8,6 @@
 
 namespace fastkmeans {
 
-// A sketch is a head, coordinates of the row, and a tail, the norm of what the head leaves out; rotated together.
-struct SketchShape {
-  std::int64_t head = 0;  // coordinates
-  std::int64_t tail = 0;  // norms
-  std::int64_t size() const { return head + tail; }
-};
-
 // What a sketch q (size) says of its row: scale * q + an error = y, the rotated row. fp32 sums, good to a relative size
 // 2^-24.
 struct RowSketch {
@@ -27,13 +20,13 @@ struct RowSketch {
 
 // The sketches of many rows, as a scan reads them.
 struct Sketches {
-  Buffer<std::int8_t> q;           // (count, shape.size())
+  Buffer<std::int8_t> q;           // (count, size)
   Buffer<float> scales;            // (count)
   Buffer<std::int32_t> sums;       // (count)
   Buffer<float> sq_norms, errors;  // (count) FilterBound::Point of each
 
-  void resize(std::int64_t count, const SketchShape& shape) {
-    q.resize(count * shape.size());
+  void resize(std::int64_t count, std::int64_t size) {
+    q.resize(count * size);
     scales.resize(count);
     sums.resize(count);
     sq_norms.resize(count);

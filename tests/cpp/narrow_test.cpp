@@ -7,6 +7,7 @@
 #include <random>
 
 #include "cpu/products.hpp"
+#include "rotated.hpp"
 #include "shards.hpp"
 #include "sketch/basis.hpp"
 #include "sketch/projection.hpp"
@@ -16,12 +17,6 @@ namespace fastkmeans::testing {
 namespace {
 
 using Real = long double;
-
-std::vector<const cpu::Isa*> sketch_isas() {
-  std::vector<const cpu::Isa*> found = kernel_isas();
-  std::erase_if(found, [](const cpu::Isa* isa) { return !isa->kernels->sketch; });
-  return found;
-}
 
 std::vector<float> normals(std::int64_t count, unsigned seed) {
   std::mt19937 generator(seed);
@@ -159,8 +154,7 @@ class Sketched {
     std::int8_t* to = q.data();
     cpu::Sketcher::Scratch scratch;
     sketcher.sketch(&from, 1, mu.data(), cpu::padded(basis.d), scratch, &to, &made_);
-    exact_ = projected(basis, tail, x);
-    const std::vector<Real> y = rotated(Rotation(size, kernels.sketch->granule), exact_);
+    const std::vector<Real> y = rotated(Rotation(size, kernels.sketch->granule), projected(basis, tail, x));
     for (std::size_t j = 0; j < y.size(); ++j) {
       v_.push_back(static_cast<Real>(made_.sketch.scale) * q[j]);
       off_ += (y[j] - v_.back()) * (y[j] - v_.back());
@@ -190,29 +184,10 @@ class Sketched {
     z.back() = std::sqrt(std::max(Real{0}, rest)) - static_cast<Real>(tail);
     return z;
   }
-  static std::vector<Real> rotated(const Rotation& rotation, std::vector<Real> y) {
-    for (const Rotation::Round& round : rotation.rounds) {
-      for (std::size_t j = 0; j < y.size(); ++j) y[j] = round.factors[j] > 0 ? y[j] : -y[j];
-      std::size_t first = 0;
-      for (const std::int64_t block : round.blocks) {
-        const auto size = static_cast<std::size_t>(block);
-        for (std::size_t half = 1; half < size; half *= 2)
-          for (std::size_t j = first; j < first + size; ++j)
-            if (!((j - first) & half)) {
-              const Real a = y[j], b = y[j + half];
-              y[j] = a + b;
-              y[j + half] = a - b;
-            }
-        for (std::size_t j = first; j < first + size; ++j) y[j] /= std::sqrt(static_cast<Real>(block));
-        first += size;
-      }
-    }
-    return y;
-  }
 
   std::int64_t size_;
   cpu::Sketcher::Row made_;
-  std::vector<Real> exact_, v_;
+  std::vector<Real> v_;
   Real off_ = 0;
 };
 
@@ -287,9 +262,9 @@ TEST(NarrowNoOracle, ProjectionBoundsOfNumbers) {
   EXPECT_GE(ProjectionBound(longer, 4, 66).tail(1, 0.75).error, 0.005 + 0.01 / (2 * 0.5));
 }
 
-// Two centroids on both sides of a row, at the same distance: one of them where the sketch is short, in the head, the
-// other where it is not, in the tail. The lower index must win though its sketch is farther.
-TEST(NarrowNoOracle, TiesBetweenHeadAndTail) {
+// Two centroids at the same distance from a row, which has hardly a head: one along the row, so that the lengths of the
+// tails differ by all of it, one across, so that they hardly do. The lower index must win, whichever that is.
+TEST(NarrowNoOracle, TiesAlongAndAcrossTheTail) {
   const Matrix data = low_rank(512, 256, 4, 0.0f);
   Matrix rows(data.rows + 1, 256);
   std::copy(data.values.begin(), data.values.end(), rows.values.begin());
@@ -308,34 +283,44 @@ TEST(NarrowNoOracle, TiesBetweenHeadAndTail) {
   }
 }
 
-// What a survey counts, beside a count by plain distances of what it stands for.
+// What a survey of x with these centroids finds, and the size of the sketches that there are from then on.
+struct Surveyed {
+  Narrow found;
+  std::int64_t size;
+};
+Surveyed surveyed(const cpu::Isa& isa, const Matrix& x, const Matrix& centroids) {
+  Workers workers(2, {});
+  const cpu::Context context = {x.view(), euclidean(), *isa.kernels, workers};
+  cpu::NarrowSketches sketches(context, std::vector<float>(static_cast<std::size_t>(x.cols)));
+  const Problem problem = {.rows = x.rows,
+                           .d = x.cols,
+                           .k = centroids.rows,
+                           .size = x.cols,
+                           .panel_width = isa.kernels->panel_width,
+                           .first = false,
+                           .more = true,
+                           .sketched = false,
+                           .narrow = {},
+                           .tiny = false,
+                           .forced = {}};
+  const Narrow found =
+      sketches.choose({centroids.values.data(), centroids.rows, centroids.cols}, problem, isa.kernels->costs);
+  return {found, sketches.sketcher()->size()};
+}
+
+// Eight directions and a little noise: few centroids survive sketches of the least size.
 TEST(NarrowNoOracle, TheSurveyCountsSurvivors) {
   const Matrix x = low_rank(600, 256, 8, 0.05f);
   Matrix centroids(100, 256);
   for (std::int64_t c = 0; c < 100; ++c) std::copy_n(x.row(6 * c), 256, centroids.row(c));
-  Workers workers(2, {});
   for (const cpu::Isa* isa : sketch_isas()) {
-    const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
-    cpu::NarrowSketches sketches(context, std::vector<float>(256));
-    Problem problem = {.rows = x.rows,
-                       .d = 256,
-                       .k = 100,
-                       .size = 256,
-                       .panel_width = isa->kernels->panel_width,
-                       .first = false,
-                       .more = true,
-                       .sketched = false,
-                       .narrow = {},
-                       .tiny = false,
-                       .forced = {}};
-    const Narrow found = sketches.choose({centroids.values.data(), 100, 256}, problem, isa->kernels->costs);
+    const auto [found, size] = surveyed(*isa, x, centroids);
     EXPECT_EQ(found.size, 64) << isa->name << ": eight directions and noise need no more";
     EXPECT_GE(found.survivors, 1);
     EXPECT_LT(found.survivors, 10);
     EXPECT_GE(found.full_survivors, 1);
     EXPECT_LE(found.full_survivors, found.survivors);
-    ASSERT_TRUE(sketches.sketcher());
-    EXPECT_EQ(sketches.sketcher()->size(), 64);
+    EXPECT_EQ(size, 64);
   }
 }
 
@@ -349,23 +334,9 @@ TEST(NarrowNoOracle, TriedOnOtherRowsThanLearnedFrom) {
   for (std::int64_t i = 0; i < kLearnedFrom; ++i) std::copy_n(low.row(i), d, x.row(8 * i));
   Matrix centroids(400, d);
   for (std::int64_t c = 0; c < 400; ++c) std::copy_n(x.row(16 * c + 3), d, centroids.row(c));
-  Workers workers(2, {});
   const cpu::Isa* isa = kernel_isas().back();
   if (!isa->kernels->sketch) GTEST_SKIP() << "no int8 here";
-  const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
-  cpu::NarrowSketches sketches(context, std::vector<float>(d));
-  const Problem problem = {.rows = n,
-                           .d = d,
-                           .k = 400,
-                           .size = d,
-                           .panel_width = isa->kernels->panel_width,
-                           .first = false,
-                           .more = true,
-                           .sketched = false,
-                           .narrow = {},
-                           .tiny = false,
-                           .forced = {}};
-  EXPECT_GT(sketches.choose({centroids.values.data(), 400, d}, problem, isa->kernels->costs).survivors, 200);
+  EXPECT_GT(surveyed(*isa, x, centroids).found.survivors, 200);
 }
 
 TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
@@ -373,22 +344,8 @@ TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
   x.values = normals(600 * 512, 12);
   Matrix centroids(200, 512);
   std::copy_n(x.values.begin(), 200 * 512, centroids.values.begin());
-  Workers workers(2, {});
   for (const cpu::Isa* isa : sketch_isas()) {
-    const cpu::Context context = {x.view(), euclidean(), *isa->kernels, workers};
-    cpu::NarrowSketches sketches(context, std::vector<float>(512));
-    Problem problem = {.rows = x.rows,
-                       .d = 512,
-                       .k = 200,
-                       .size = 512,
-                       .panel_width = isa->kernels->panel_width,
-                       .first = false,
-                       .more = true,
-                       .sketched = false,
-                       .narrow = {},
-                       .tiny = false,
-                       .forced = {}};
-    const Narrow found = sketches.choose({centroids.values.data(), 200, 512}, problem, isa->kernels->costs);
+    const Narrow found = surveyed(*isa, x, centroids).found;
     EXPECT_GT(found.survivors, 100) << isa->name;
     EXPECT_LT(found.full_survivors, found.survivors);
   }

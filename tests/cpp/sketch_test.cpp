@@ -5,17 +5,12 @@
 #include <numeric>
 
 #include "cpu/sketcher.hpp"
+#include "rotated.hpp"
 #include "sketch/rotation.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
 namespace {
-
-std::vector<const cpu::Isa*> sketch_isas() {
-  std::vector<const cpu::Isa*> found = kernel_isas();
-  std::erase_if(found, [](const cpu::Isa* isa) { return !isa->kernels->sketch; });
-  return found;
-}
 
 double norm(const std::vector<double>& v) { return std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), 0.0)); }
 
@@ -23,28 +18,6 @@ double distance_of(const std::vector<double>& v, const float* w) {
   double sum = 0;
   for (std::size_t j = 0; j < v.size(); ++j) sum += std::pow(v[j] - static_cast<double>(w[j]), 2);
   return std::sqrt(sum);
-}
-
-// The exact rotation in fp64: the signs of the factors, Sylvester's Hadamard matrices over the root of their size.
-std::vector<double> rotated(const Rotation& rotation, std::vector<double> y) {
-  y.resize(static_cast<std::size_t>(rotation.size));
-  for (const Rotation::Round& round : rotation.rounds) {
-    for (std::size_t j = 0; j < y.size(); ++j) y[j] = round.factors[j] > 0 ? y[j] : -y[j];
-    std::size_t first = 0;
-    for (const std::int64_t block : round.blocks) {
-      const auto size = static_cast<std::size_t>(block);
-      for (std::size_t half = 1; half < size; half *= 2)
-        for (std::size_t j = first; j < first + size; ++j)
-          if (!((j - first) & half)) {
-            const double a = y[j], b = y[j + half];
-            y[j] = a + b;
-            y[j + half] = a - b;
-          }
-      for (std::size_t j = first; j < first + size; ++j) y[j] /= std::sqrt(static_cast<double>(block));
-      first += size;
-    }
-  }
-  return y;
 }
 
 // A row as the kernels make it.

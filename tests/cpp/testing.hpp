@@ -40,6 +40,13 @@ inline std::vector<const cpu::Isa*> kernel_isas() {
   return usable;
 }
 
+// Those of them that have int8.
+inline std::vector<const cpu::Isa*> sketch_isas() {
+  std::vector<const cpu::Isa*> found = kernel_isas();
+  std::erase_if(found, [](const cpu::Isa* isa) { return !isa->kernels->sketch; });
+  return found;
+}
+
 // An instruction set, or cuda, and a filter (Execution::filter); which filter the planner takes for small data is its
 // own affair.
 struct Path {
