@@ -82,7 +82,7 @@ function(fastkmeans_cuda_sources target)
   set_target_properties(${target} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
                                              CUDA_VISIBILITY_PRESET hidden
                                              # Machine code for the cards we name, PTX for those to come.
-                                             CUDA_ARCHITECTURES "80-real;86-real;89-real;90-real;90-virtual")
+                                             CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;90-virtual")
   # The same bits everywhere: no product and sum become one unless the source says so; division, root and denormals are
   # IEEE's (nvcc's defaults, stated).
   target_compile_options(

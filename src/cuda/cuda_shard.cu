@@ -40,10 +40,6 @@ __global__ void pick(const std::int64_t* rows, std::int64_t count, const std::in
   some_distances[i] = distances[rows[i]];
 }
 
-std::string_view scan_of(const Tuning& tuning) {
-  return tuning.kind == Kind::int8 ? kScans[tuning.rows_in_shared ? 0 : 1] : "";
-}
-
 class CudaShard final : public Shard {
  public:
   CudaShard(int number, const Source& rows, const Metric& metric, const Execution& execution, Workers& workers)
@@ -277,7 +273,8 @@ class CudaShard final : public Shard {
         (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
     // What it does not count, and is still to come: sketches of the centroids, and their sums.
     const std::int64_t centroids = k_ * (2 * sketch_size(d_) + 64 + (sums_ ? 0 : 16 * d_));
-    tuning_ = tune(problem, {device_.processors(), device_.shared_memory(), device_.available() + held - centroids},
+    tuning_ = tune(problem,
+                   {device_.processors(), device_.shared_memory(), device_.available() + held - centroids, has_wgmma()},
                    forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     for (;;) {
       try {

@@ -149,9 +149,11 @@ inline void launched(const char* kernel) { check(cudaGetLastError(), kernel); }
 // all threads.
 template <class Kernel>
 void allow_shared_memory(const Device& device, Kernel* kernel) {
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory() - kStaticShared),
-      "cudaFuncSetAttribute");
+  cudaFuncAttributes own = {};
+  check(cudaFuncGetAttributes(&own, kernel), "cudaFuncGetAttributes");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             device.shared_memory() - static_cast<int>(own.sharedSizeBytes)),
+        "cudaFuncSetAttribute");
 }
 
 // Blocks of a grid for `items`, `per_block` each.

@@ -4,6 +4,7 @@
 #include "cuda/distances.hpp"
 #include "cuda/filter.hpp"
 #include "cuda/scan.cuh"
+#include "cuda/scan_wgmma.cuh"
 #include "cuda/statistics.hpp"
 #include "sketch/bound.hpp"
 
@@ -16,6 +17,7 @@ constexpr int kTogether = 4;  // candidates whose elements are on their way at o
 // one in 16, 3 % with one in 8, none with one in 4, which takes longer.
 constexpr int kSeedTiles = 8;
 constexpr float kInfinity = __builtin_huge_valf();
+constexpr int kBeyond = 1 << 30;  // beyond all products, and no difference to one overflows
 
 // The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
 // with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
@@ -35,7 +37,7 @@ struct Lists {
 };
 
 // Keeps the centroids that the bound cannot exclude.
-template <int kDigits>
+template <class Place, int kDigits>
 class Collect {
  public:
   struct Output {
@@ -44,15 +46,15 @@ class Collect {
     Lists lists;
   };
 
-  __device__ Collect(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows,
+  __device__ Collect(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
                      int first_tile)
       : centroids_(task.centroids),
         output_(output),
         place_(place),
         next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
-    static_assert(kScanThreads == kTile);
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
+    if (at >= Place::kRows) return;
     Row row = {kInfinity, kFarAway, 0.0f, 0};
     if (first_row + at < rows) {
       const int i = row_at(task, first_row + at);
@@ -62,38 +64,46 @@ class Collect {
     shared().rows[at] = row;
   }
 
-  // Each thread for one row, and for one centroid.
-  __device__ void bring(int slot, int tile, int tile_step) {
-    const int at = static_cast<int>(threadIdx.x);
-    const Row row = shared().rows[at];
+  // Each thread for one centroid, and for a row or two.
+  __device__ void bring(int thread, int slot, int tile, int tile_step) {
     const TileInfo info = next_;
     next_ = centroids_.tiles[min(tile + tile_step, centroids_.count - 1)];  // on its way until it is needed
-    const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
-                                    row.half_inverse * info.inverse_scale);
-    // Once the list has run over there is nothing more to find.
-    const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.lists.listed;
-    shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
-    if (at == 0) shared().inverse_scale[slot] = info.inverse_scale;
-    copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
+#pragma unroll
+    for (int at = thread; at < Place::kRows; at += kTile) {
+      const Row row = shared().rows[at];
+      const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
+                                      row.half_inverse * info.inverse_scale);
+      // Once the list has run over there is nothing more to find.
+      const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.lists.listed;
+      shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
+    }
+    if (thread == 0) shared().inverse_scale[slot] = info.inverse_scale;
+    copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][thread]),
+                                centroids_.sizes + tile * kTile + thread);
   }
 
-  __device__ void look(int slot, int tile, const Products& products) {
+  __device__ void look(int slot, int tile, const Products<Place>& products) {
     // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
-    int beyond[kRowTiles][2], most = -1;  // the largest product less the least that may pass
+    int beyond[Place::kRowTiles][2], most = -1;  // the largest product less the least that may pass
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
+    for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        int largest = max(products[r][0][2 * h], products[r][0][2 * h + 1]);
+        int largest[Place::kChains];
 #pragma unroll
-        for (int c = 1; c < kColumnTiles; ++c)
-          largest = __vimax3_s32(largest, products[r][c][2 * h], products[r][c][2 * h + 1]);
-        beyond[r][h] = largest - shared().least[slot][place_.row(r, h)];
+        for (int c = 0; c < Place::kColumnTiles; ++c) {
+          int& so_far = largest[c % Place::kChains];
+          const int two[] = {products[r][c][2 * h], products[r][c][2 * h + 1]};
+          so_far = c < Place::kChains ? max(two[0], two[1]) : __vimax3_s32(so_far, two[0], two[1]);
+        }
+#pragma unroll
+        for (int chain = 1; chain < Place::kChains; ++chain) largest[0] = max(largest[0], largest[chain]);
+        beyond[r][h] = largest[0] - shared().least[slot][place_.row(r, h)];
         most = max(most, beyond[r][h]);
       }
     if (most < 0) return;
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
+    for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h)
         if (beyond[r][h] >= 0) note(slot, tile, r, h, products);
@@ -101,35 +111,33 @@ class Collect {
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (first_row + at < rows) output_.lists.counts[list_ + at] = shared().rows[at].candidates;
+    if (at < Place::kRows && first_row + at < rows) output_.lists.counts[list_ + at] = shared().rows[at].candidates;
   }
 
  private:
-  static constexpr int kBeyond = 1 << 30;  // beyond all products, and no difference to one overflows
-
   // A row of the block, read 16 bytes at a time.
   struct alignas(16) Row {
     float half_inverse, sq_norm, reach;
     int candidates;  // so far
   };
   struct Shared {
-    Row rows[kTile];
-    int least[kSlots][kTile];  // products, of the rows with the tile at a slot
+    Row rows[Place::kRows];
+    int least[kSlots][Place::kRows];  // products, of the rows with the tile at a slot
     OwnSize sizes[kSlots][kTile];
     float inverse_scale[kSlots];
   };
   static __device__ Shared& shared() {
-    static_assert(sizeof(Shared) <= kStaticShared);
+    static_assert(sizeof(Shared) <= (Place::kRows == kTile ? kStaticShared : kWgmmaStaticShared));
     __shared__ Shared all;
     return all;
   }
 
   // r and h are known when this is compiled: the products stay in registers.
-  __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products& products) {
+  __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products<Place>& products) {
     const int least = shared().least[slot][place_.row(r, h)];
     unsigned passed = 0;
 #pragma unroll
-    for (int i = 0; i < 2 * kColumnTiles; ++i)
+    for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
       if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
     Row& row = shared().rows[place_.row(r, h)];
     const float inverse = row.half_inverse * shared().inverse_scale[slot];
@@ -137,7 +145,7 @@ class Collect {
       const int chosen = __ffs(static_cast<int>(passed)) - 1;
       int product = 0;
 #pragma unroll
-      for (int i = 0; i < 2 * kColumnTiles; ++i)
+      for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
         if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
       const int column = place_.column(chosen / 2, chosen % 2);
@@ -151,7 +159,7 @@ class Collect {
 
   const CentroidSketches& centroids_;
   const Output& output_;
-  const ThreadPlace& place_;
+  const Place& place_;
   std::int64_t list_;  // of the block's first row
   TileInfo next_;      // of the tile to be brought next
 };
@@ -159,6 +167,7 @@ class Collect {
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
 class Seed {
  public:
+  static constexpr int kRowTiles = ThreadPlace::kRowTiles, kColumnTiles = ThreadPlace::kColumnTiles;
   struct Output {
     RowSketches rows;
     Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
@@ -173,8 +182,8 @@ class Seed {
         first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
-  __device__ void bring(int, int, int) {}
-  __device__ void look(int, int tile, const Products& products) {
+  __device__ void bring(int, int, int, int) {}
+  __device__ void look(int, int tile, const Products<ThreadPlace>& products) {
     const TileInfo info = task_.centroids.tiles[tile];
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
@@ -346,10 +355,10 @@ class Int8Filter final : public Filter {
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 2 * tuning.batch),
         left_over_counts_(device, 2) {
-    for (const auto kernel : {scan<Collect<1>, true, 1>, scan<Collect<1>, false, 1>})
-      allow_shared_memory(device, kernel);
+    for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
-    allow_shared_memory(device, scan<Collect<2>, false, 2>);
+    allow_shared_memory(device, scan<Second, false, 2>);
+    if (tuning.wgmma) allow_shared_memory(device, scan_wgmma<OnHopper>);
   }
 
   std::string_view name() const override { return "int8"; }
@@ -383,7 +392,11 @@ class Int8Filter final : public Filter {
     launched("upper_bounds");
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     const Lists lists = {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch), tuning_.listed};
-    launch_scan<Collect<1>>(task, {rows, found.reach, lists}, lists.parts);
+    if (tuning_.wgmma)
+      launch<kWgmmaRows, kWgmmaThreads>(scan_wgmma<OnHopper>, task, OnHopper::Output{rows, found.reach, lists},
+                                        lists.parts, wgmma_shared_bytes(task.size));
+    else
+      launch_scan<First>(task, {rows, found.reach, lists}, lists.parts);
     std::int32_t* const counts = left_over_counts_.data();
     take(task, batch, lists, found, left_over_.data(), counts, refined);
     // Rows whose lists ran over: again, with both digits, against the best score of all centroids. How many there are
@@ -400,6 +413,10 @@ class Int8Filter final : public Filter {
   }
 
  private:
+  using First = Collect<ThreadPlace, 1>;
+  using Second = Collect<ThreadPlace, 2>;
+  using OnHopper = Collect<WgmmaPlace, 1>;
+
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
     const std::int64_t at = tuning_.keep_sketches ? batch.first : 0;
@@ -414,13 +431,13 @@ class Int8Filter final : public Filter {
 
   template <class Epilogue>
   void launch_scan(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
-    launch(tuning_.rows_in_shared ? scan<Epilogue, true, 1> : scan<Epilogue, false, 1>, task, output, parts,
-           scan_shared_bytes(task.size, task.together, tuning_.rows_in_shared));
+    launch<kTile, kScanThreads>(tuning_.rows_in_shared ? scan<Epilogue, true, 1> : scan<Epilogue, false, 1>, task,
+                                output, parts, scan_shared_bytes(task.size, task.together, tuning_.rows_in_shared));
   }
-  template <class Output>
+  template <int kRows, int kThreads, class Output>  // of a block
   void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts,
               std::int64_t shared_bytes) {
-    kernel<<<dim3(blocks_for(task.most, kTile), static_cast<unsigned>(parts)), kScanThreads,
+    kernel<<<dim3(blocks_for(task.most, kRows), static_cast<unsigned>(parts)), kThreads,
              static_cast<std::size_t>(shared_bytes), device_.stream()>>>(task, output);
     launched("scan");
   }
@@ -447,8 +464,8 @@ class Int8Filter final : public Filter {
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          tuning_.second_listed};
-    launch(scan<Collect<2>, false, 2>, task, Collect<2>::Output{finer, found.reach, lists}, lists.parts,
-           scan_shared_bytes(task.size, task.together, false));
+    launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reach, lists}, lists.parts,
+                                scan_shared_bytes(task.size, task.together, false));
     take(task, batch, lists, found, left_over, left_over_count, refined);
   }
 
@@ -486,6 +503,12 @@ class Int8Filter final : public Filter {
 };
 
 }  // namespace
+
+bool has_wgmma() {
+  cudaFuncAttributes attributes = {};
+  check(cudaFuncGetAttributes(&attributes, scan_wgmma<Collect<WgmmaPlace, 1>>), "cudaFuncGetAttributes");
+  return attributes.sharedSizeBytes > 0;
+}
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
                                     const Tuning& tuning, DeviceBuffer<float> centre) {

@@ -9,6 +9,9 @@
 
 namespace fastkmeans::cuda {
 
+// Whether the scan on Hopper (scan_wgmma.cuh) is there, on the current device.
+bool has_wgmma();
+
 // n: rows of the shard; centre: (d) device memory.
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
                                     const Tuning& tuning, DeviceBuffer<float> centre);

@@ -18,8 +18,7 @@ namespace fastkmeans::cuda {
 // much again of shared memory.)
 inline constexpr int kScanThreads = 128;
 inline constexpr int kWarpColumns = 64;
-inline constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
-inline constexpr int kSlots = 4;                       // tiles on their way or in use at once, at most (tuning.cpp)
+inline constexpr int kSlots = 4;  // tiles on their way or in use at once, at most (tuning.cpp)
 
 struct ScanTask {
   const std::int8_t* rows;     // sketches
@@ -81,9 +80,13 @@ __device__ inline void multiply_first(int (&sums)[4], const std::uint32_t (&a)[4
 
 // The sums of a thread. Sum (r, c, e): row 64 wr + 16 r + lane / 4 + 8 (e / 2), centroid 64 wc + 8 c + 2 (lane % 4) +
 // e % 2 of the tile, for the warp at (wr, wc) of the block.
-using Products = int[kRowTiles][kColumnTiles][4];
+template <class Place>
+using Products = int[Place::kRowTiles][Place::kColumnTiles][4];
 
 struct ThreadPlace {
+  static constexpr int kRows = kTile;                    // of a block
+  static constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
+  static constexpr int kChains = 1;  // maxima of a row made side by side: those of eight rows hide their latency
   int warp_row, warp_column, lane;
   __device__ ThreadPlace() {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -107,6 +110,7 @@ struct LanePlace {
 
 // What a warp multiplies at a time: 32 elements of its rows and centroids.
 struct Fragments {
+  static constexpr int kRowTiles = ThreadPlace::kRowTiles, kColumnTiles = ThreadPlace::kColumnTiles;
   std::uint32_t rows[kRowTiles][4], columns[kColumnTiles / 2][4];
 
   // Of a step whose rows and centroids stand at these addresses.
@@ -120,7 +124,7 @@ struct Fragments {
   }
 
   template <bool kFirst>
-  __device__ void multiply_into(Products& products) const {
+  __device__ void multiply_into(Products<ThreadPlace>& products) const {
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c)
 #pragma unroll
@@ -137,8 +141,9 @@ struct Fragments {
 // Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory. kDigits 2: the
 // products are B <q, q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
-// Epilogue: bring(slot, tile) is called by all threads when a tile's sketches set out to shared memory; what it writes
-// to shared memory, at one of kSlots, is there when look(slot, tile, products) is called. finish() ends the block.
+// Epilogue: bring(thread, slot, tile, tile_step) is called by kTile threads when a tile's sketches set out to shared
+// memory; what it writes to shared memory, at one of kSlots, is there when look(slot, tile, products) is called. The
+// next tile will be tile + tile_step. finish() ends the block.
 template <class Epilogue, bool kResident, int kDigits>
 __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
   extern __shared__ __align__(128) std::int8_t shared[];
@@ -186,7 +191,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
     const int until = min(at + task.together, total);
 #pragma unroll 1
     for (; at < until; ++at) {
-      if (next_step == 0) epilogue.bring(next_tile & (kSlots - 1), first_tile + next_tile * tile_step, tile_step);
+      if (next_step == 0)
+        epilogue.bring(thread, next_tile & (kSlots - 1), first_tile + next_tile * tile_step, tile_step);
       const int stage = (at & (stages - 1)) * kStepBytes;
       const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
@@ -207,7 +213,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
     for (int step = 0; step < kDigits * digit_steps; ++step) bring_rows(step, row_steps + step * kStepBytes);
   bring_some(0);
 
-  Products products;
+  Products<ThreadPlace> products;
+  constexpr int kSums = sizeof products / sizeof(int);
   const LanePlace lane(place);
   const auto load = [&](int at, int step, int half, Fragments& out) {
     const int stage = (at & (stages - 1)) * kStepBytes;
@@ -225,8 +232,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
       load(at, step, 1, fragments[1]);
       if (kDigits == 2 && step == digit_steps)
 #pragma unroll
-        for (int i = 0; i < kRowTiles * kColumnTiles * 4; ++i)
-          products[i / (kColumnTiles * 4)][i / 4 % kColumnTiles][i % 4] *= task.levels;
+        for (int i = 0; i < kSums; ++i)
+          products[i / (kSums / ThreadPlace::kRowTiles)][i / 4 % ThreadPlace::kColumnTiles][i % 4] *= task.levels;
       if (step == 0)
         fragments[0].template multiply_into<true>(products);
       else

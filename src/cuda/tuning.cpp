@@ -38,7 +38,9 @@ std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
 }
 
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
-  const std::int64_t tiles = (problem.k + kTile - 1) / kTile, row_tiles = (tuning.batch + kTile - 1) / kTile;
+  const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
+  const std::int64_t block_rows = tuning.wgmma ? kWgmmaRows : kTile;
+  const std::int64_t row_tiles = (tuning.batch + block_rows - 1) / block_rows;
   tuning.parts = static_cast<int>(std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1,
                                                            std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
@@ -53,6 +55,16 @@ std::int64_t sketch_size(std::int64_t d) { return round_up(d, kGranule); }
 std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared) {
   const std::int64_t stages = 2 * together * kStepBytes;
   return (rows_in_shared ? kTile * size : stages) + stages;
+}
+
+std::int64_t wgmma_shared_bytes(std::int64_t size) {
+  constexpr std::int64_t kAlignment = 1024;
+  return kAlignment + kWgmmaRows * size + kWgmmaStages * kStepBytes;
+}
+
+std::string_view scan_of(const Tuning& tuning) {
+  if (tuning.kind != Kind::int8) return "";
+  return kScans[tuning.wgmma ? 0 : tuning.rows_in_shared ? 1 : 2];
 }
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
@@ -77,7 +89,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   if (tuning.kind == Kind::int8 && size > kLongestSketch) tuning.kind = Kind::none;
   if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
     throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " + std::string(kScans[0]) +
-                             ", " + std::string(kScans[1]));
+                             ", " + std::string(kScans[1]) + ", " + std::string(kScans[2]));
 
   const double products =
       static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
@@ -89,14 +101,19 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     tuning.keep_sketches = true;
     tuning.listed = kListed;
     tuning.second_listed = kSecondListed;
+    const bool fits = limits.wgmma && wgmma_shared_bytes(size) + kWgmmaStaticShared <= limits.shared_memory;
+    if (kernel == kScans[0] && !fits)
+      throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and " +
+                               (limits.wgmma ? "the rows are too long for it" : "the device does not have it"));
+    tuning.wgmma = fits && (kernel.empty() || kernel == kScans[0]);
     choose_parts(tuning, problem, limits);
     // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
     // smaller, one block that rereads nothing beats two that do.
     const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
     const std::int64_t most_shared = std::min<std::int64_t>(112 << 10, limits.shared_memory);
-    if (kernel == kScans[0] && shared(2) > limits.shared_memory)
+    if (kernel == kScans[1] && shared(2) > limits.shared_memory)
       throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
-    tuning.rows_in_shared = kernel.empty() ? shared(2) <= most_shared : kernel == kScans[0];
+    tuning.rows_in_shared = kernel.empty() || kernel == kScans[0] ? shared(2) <= most_shared : kernel == kScans[1];
     // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
     if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
   }

@@ -13,6 +13,9 @@ inline constexpr int kTile = 128;                    // rows, and centroids, of 
 inline constexpr int kGranule = 64;                  // sketches are multiples of it: elements of a step of the scan
 inline constexpr int kStepBytes = kTile * kGranule;  // of 128 sketches
 inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most that a kernel has beside what it asks for
+inline constexpr int kWgmmaRows = 256;               // of a block of the scan on Hopper
+inline constexpr int kWgmmaStages = 8;               // steps in shared memory or on their way
+inline constexpr int kWgmmaStaticShared = 16 << 10;  // as kStaticShared
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
 
@@ -20,6 +23,7 @@ struct DeviceLimits {
   int processors;       // multiprocessors
   int shared_memory;    // most bytes of a block
   std::int64_t memory;  // bytes that may be taken
+  bool wgmma;           // has_wgmma() (filter.hpp)
 };
 
 struct Problem {
@@ -34,7 +38,8 @@ struct Tuning {
   Kind kind;
   bool resident = true;           // rows from the host stay on the device
   bool keep_sketches = false;     // of all rows
-  bool rows_in_shared = false;    // the scan keeps 128 rows' sketches in shared memory
+  bool wgmma = false;             // the scan of all centroids is Hopper's
+  bool rows_in_shared = false;    // the other scans keep 128 rows' sketches in shared memory
   int together = 2;               // steps of the scan between two barriers, and as many on their way
   std::int64_t batch;             // rows of a piece
   int parts = 1;                  // of the centroids, scanned by blocks of their own
@@ -44,7 +49,7 @@ struct Tuning {
 };
 
 // forced: a filter's name (int8, low_dim, none: all distances), or ""; std::runtime_error if unknown. kernel: the scan
-// (mma_rows_in_shared, mma_rows_in_turn), or "".
+// (one of kScans), or "".
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
 
 // Half the memory: what a failed allocation leads to. False: there is nothing left to give up.
@@ -59,7 +64,10 @@ std::int64_t sketch_size(std::int64_t d);
 // Bytes of the scan's shared memory.
 std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared);
 
-// The names that FASTKMEANS_CUDA_KERNEL knows.
-inline constexpr std::string_view kScans[] = {"mma_rows_in_shared", "mma_rows_in_turn"};
+std::int64_t wgmma_shared_bytes(std::int64_t size);
+
+// The names that FASTKMEANS_CUDA_KERNEL knows, and which of them a tuning takes; "": no scan.
+inline constexpr std::string_view kScans[] = {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"};
+std::string_view scan_of(const Tuning& tuning);
 
 }  // namespace fastkmeans::cuda

@@ -8,7 +8,8 @@ namespace {
 
 namespace cuda = fastkmeans::cuda;
 
-constexpr cuda::DeviceLimits kH100 = {.processors = 132, .shared_memory = 227 << 10, .memory = std::int64_t{70} << 30};
+constexpr cuda::DeviceLimits kH100 = {
+    .processors = 132, .shared_memory = 227 << 10, .memory = std::int64_t{70} << 30, .wgmma = true};
 
 cuda::Problem problem(std::int64_t n, std::int64_t d, std::int64_t k) {
   return {.n = n, .d = d, .k = k, .row_bytes = 4 * d, .converts = false};
@@ -79,8 +80,26 @@ TEST(CudaTuningNoOracle, KernelBySharedMemory) {
   expect_contains(
       message_of<std::runtime_error>([&] { cuda::tune(problem(9, 1536, 9), small, "", "mma_rows_in_shared"); }),
       {"mma_rows_in_shared", "too long"});
-  expect_contains(message_of<std::runtime_error>([] { cuda::tune(problem(9, 99, 9), kH100, "", "wgmma"); }),
-                  {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"});
+  expect_contains(message_of<std::runtime_error>([] { cuda::tune(problem(9, 99, 9), kH100, "", "tcgen05"); }),
+                  {"tcgen05", "wgmma", "mma_rows_in_shared", "mma_rows_in_turn"});
+}
+
+TEST(CudaTuningNoOracle, HopperHasItsOwnScan) {
+  const auto scan_of = [](std::int64_t d, const cuda::DeviceLimits& limits, const char* kernel) {
+    return cuda::scan_of(cuda::tune(problem(1000, d, 1000), limits, "", kernel));
+  };
+  cuda::DeviceLimits older = kH100;
+  older.wgmma = false;
+  EXPECT_EQ(scan_of(128, kH100, ""), "wgmma");
+  EXPECT_EQ(scan_of(512, kH100, ""), "wgmma");
+  EXPECT_EQ(scan_of(1024, kH100, ""), "mma_rows_in_turn");
+  EXPECT_EQ(scan_of(64, kH100, ""), "") << "few dimensions are not scanned";
+  EXPECT_EQ(scan_of(128, kH100, "mma_rows_in_shared"), "mma_rows_in_shared");
+  EXPECT_EQ(scan_of(128, older, ""), "mma_rows_in_shared");
+  for (const auto& [limits, d, why] : {std::tuple(older, 128, "does not have it"), std::tuple(kH100, 1024, "too long")})
+    expect_contains(message_of<std::runtime_error>([&] { scan_of(d, limits, "wgmma"); }), {"wgmma", why});
+  EXPECT_EQ(cuda::tune(problem(1 << 24, 128, 1 << 17), kH100, "", "").parts, 1);
+  EXPECT_GT(cuda::tune(problem(1000, 128, 1 << 17), kH100, "", "").parts, 16);
 }
 
 }  // namespace
