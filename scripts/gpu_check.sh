@@ -48,18 +48,17 @@ do_sanitize() {
   # Racecheck does not know bulk copies (cp.async.bulk) and takes what waits for them for races: tests that need them
   # have Bulk in their name, and the others take a scan that has none. Tests named ...Heavy take minutes when every access
   # is checked.
-  local tool filter
+  local tool filter scan=
   for tool in memcheck initcheck synccheck racecheck; do
     filter='*Cuda*-*Heavy*'
     if [ $tool = racecheck ]; then
       filter+=':*Bulk*'
-      export FASTKMEANS_CUDA_KERNEL=mma_rows_in_turn
+      scan=mma_rows_in_turn
     fi
     # A filter that no test passes is no error to GoogleTest.
     "$tests" --gtest_filter="$filter" --gtest_list_tests | grep -c '^  '
-    compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --gtest_filter="$filter" --gtest_brief=1
+    FASTKMEANS_CUDA_KERNEL=$scan compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --gtest_filter="$filter" --gtest_brief=1
   done
-  unset FASTKMEANS_CUDA_KERNEL
 }
 
 do_kernels() {  # registers, shared memory and spills
@@ -104,4 +103,4 @@ for word in "$@"; do
 done
 [ ${#stages[@]} -gt 0 ] || stages=(build test sanitize kernels colbert memory)
 # In a pipe of its own shell: a failure ends it at once, `pipefail` hands its status on, and tee has written all.
-(run_stages "${stages[@]}") 2>&1 | sed -u "s|$PWD/||g" | tee "$log"
+(run_stages "${stages[@]}") 2>&1 | sed -u "s|$PWD/||g; s|$results/||g" | tee "$log"

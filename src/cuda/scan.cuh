@@ -43,6 +43,18 @@ __device__ inline int row_at(const ScanTask& task, int place) {
   return task.chosen ? task.chosen[task.skipped + place] : place;
 }
 
+// The tiles of centroids of a block. Tiles whose centroids are alike go to different parts.
+struct BlockTiles {
+  int first, step, count;
+  __device__ explicit BlockTiles(const ScanTask& task) {
+    const int part = static_cast<int>(blockIdx.y), parts = static_cast<int>(gridDim.y);
+    first = task.first_tile + part * task.tile_step;
+    step = task.tile_step * parts;
+    count = (task.tiles - part + parts - 1) / parts;
+  }
+  __device__ int at(int i) const { return first + i * step; }
+};
+
 __device__ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
@@ -149,15 +161,12 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   extern __shared__ __align__(128) std::int8_t shared[];
   const int first_row = static_cast<int>(blockIdx.x) * kTile, rows = rows_of(task);
   if (first_row >= rows) return;
-  // Tiles whose centroids are alike go to different parts.
-  const int parts = static_cast<int>(gridDim.y), tile_step = task.tile_step * parts;
-  const int first_tile = task.first_tile + static_cast<int>(blockIdx.y) * task.tile_step;
-  const int tiles = (task.tiles - static_cast<int>(blockIdx.y) + parts - 1) / parts;
+  const BlockTiles tiles(task);
   const int digit_steps = task.size / kGranule, steps = kDigits == 1 ? digit_steps : 3 * digit_steps;
-  const int total = tiles * steps;
+  const int total = tiles.count * steps;
   const int stages = 2 * task.together, thread = static_cast<int>(threadIdx.x);
   const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, first_tile);
+  Epilogue epilogue(task, output, place, first_row, rows, tiles.first);
 
   // Each thread brings one 16-byte piece of every 32nd row.
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
@@ -184,15 +193,14 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
 
   // And of the centroids, 16 bytes in every 2048.
   const std::int64_t digit_bytes = std::int64_t{kTile} * task.size;
-  const std::int64_t skipped = (2 * tile_step - 1) * digit_bytes;  // from the end of q' to the next tile
-  const std::int8_t* next = task.centroids.q + 2 * first_tile * digit_bytes + 16 * thread;
+  const std::int64_t skipped = (2 * tiles.step - 1) * digit_bytes;  // from the end of q' to the next tile
+  const std::int8_t* next = task.centroids.q + 2 * tiles.first * digit_bytes + 16 * thread;
   int next_step = 0, next_tile = 0;
   const auto bring_some = [&](int at) {  // the next steps: `at` of all, and those together with it
     const int until = min(at + task.together, total);
 #pragma unroll 1
     for (; at < until; ++at) {
-      if (next_step == 0)
-        epilogue.bring(thread, next_tile & (kSlots - 1), first_tile + next_tile * tile_step, tile_step);
+      if (next_step == 0) epilogue.bring(thread, next_tile & (kSlots - 1), tiles.at(next_tile), tiles.step);
       const int stage = (at & (stages - 1)) * kStepBytes;
       const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
@@ -243,7 +251,7 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
       if (at + 1 < until) load(at + 1, step, 0, fragments[0]);
       fragments[1].template multiply_into<false>(products);
       if (!done) continue;
-      epilogue.look(tile & (kSlots - 1), first_tile + tile * tile_step, products);
+      epilogue.look(tile & (kSlots - 1), tiles.at(tile), products);
       ++tile;
     }
   }

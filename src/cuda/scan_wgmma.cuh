@@ -4,7 +4,7 @@
 // which stand in memory as wgmma reads them (64-byte swizzle), and what the epilogue wants to know of a tile.
 //
 // 256 rows a block, and one block a multiprocessor: with 128 rows the centroids' sketches would come 32 bytes a clock
-// from the second cache, which is more than it gives.
+// from the second cache, probably more than it gives.
 #pragma once
 
 #include "cuda/scan.cuh"
@@ -25,12 +25,7 @@ struct WgmmaPlace {
   __device__ int column(int c, int odd) const { return 8 * c + 2 * (lane % 4) + odd; }
 };
 
-// wgmma exists: the machine code is that of sm_90a, and not of PTX.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define FASTKMEANS_WGMMA 1
-#endif
-
-#ifdef FASTKMEANS_WGMMA
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // the machine code of sm_90a; not PTX
 
 // Barriers of shared memory, of which each phase ends when so many threads have arrived and the bytes expected are
 // there.
@@ -121,17 +116,15 @@ __device__ inline void multiply_tile(int (&sums)[WgmmaPlace::kColumnTiles][4], s
 template <class Epilogue>
 __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask task,
                                                                const typename Epilogue::Output output) {
-#ifdef FASTKMEANS_WGMMA
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) std::int8_t shared[];
   __shared__ std::uint64_t barriers[2 * kWgmmaStages + 2 * kSlots];
   const int first_row = static_cast<int>(blockIdx.x) * kWgmmaRows, rows = rows_of(task);
   if (first_row >= rows) return;
-  const int parts = static_cast<int>(gridDim.y), tile_step = task.tile_step * parts;
-  const int first_tile = task.first_tile + static_cast<int>(blockIdx.y) * task.tile_step;
-  const int tiles = (task.tiles - static_cast<int>(blockIdx.y) + parts - 1) / parts;
+  const BlockTiles tiles(task);
   const int steps = task.size / kGranule, thread = static_cast<int>(threadIdx.x);
   const WgmmaPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, first_tile);
+  Epilogue epilogue(task, output, place, first_row, rows, tiles.first);
 
   constexpr int kRowStep = kWgmmaRows * kGranule;  // bytes of a step of the rows
   const std::uint32_t row_steps = (shared_address(shared) + 1023) & ~1023u;
@@ -167,10 +160,10 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     const int mine = thread - kConsumers * kWarpgroup;
     RingPlace stage, slot, before;
-    for (int t = 0; t < tiles; ++t, slot.advance(kSlots)) {
-      const int tile = first_tile + t * tile_step;
+    for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
+      const int tile = tiles.at(t);
       wait_for(looked_at + 8 * slot.slot, slot.parity ^ 1);
-      epilogue.bring(mine, slot.slot, tile, tile_step);
+      epilogue.bring(mine, slot.slot, tile, tiles.step);
       commit_copies();
       if (t > 0) {
         wait_for_copies<1>();
@@ -186,13 +179,13 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
       }
     }
     wait_for_copies<0>();
-    if (tiles > 0) arrive(ready + 8 * before.slot);
+    if (tiles.count > 0) arrive(ready + 8 * before.slot);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
     const std::uint32_t my_rows = row_steps + thread / kWarpgroup * 64 * kGranule;
     Products<WgmmaPlace> products;
     RingPlace stage, slot;
-    for (int t = 0; t < tiles; ++t, slot.advance(kSlots)) {
+    for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
       std::uint32_t used = 0;  // the stage before, once its products are made
       for (int step = 0; step < steps; ++step, stage.advance(kWgmmaStages)) {
         wait_for(full + 8 * stage.slot, stage.parity);
@@ -211,7 +204,7 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
       products_are_made(products);
       if (place.lane == 0) arrive(used);
       wait_for(ready + 8 * slot.slot, slot.parity);
-      epilogue.look(slot.slot, first_tile + t * tile_step, products);
+      epilogue.look(slot.slot, tiles.at(t), products);
       __syncwarp();
       if (place.lane == 0) arrive(looked_at + 8 * slot.slot);
     }

@@ -37,6 +37,25 @@ std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
   return tuning.second_batch * (tuning.second_parts * (4 * tuning.second_listed + 4) + 2 * sketch_size(problem.d) + 12);
 }
 
+void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, const std::string& kernel) {
+  const auto refuse_unless = [&](bool holds, std::string_view name, const char* why) {
+    if (kernel == name && !holds) throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and " + why);
+  };
+  constexpr const char* kTooLong = "the rows are too long for it";
+  const bool wgmma_fits = wgmma_shared_bytes(size) + kWgmmaStaticShared <= limits.shared_memory;
+  refuse_unless(limits.wgmma, kScans[0], "the device does not have it");
+  refuse_unless(wgmma_fits, kScans[0], kTooLong);
+  tuning.wgmma = limits.wgmma && wgmma_fits && (kernel.empty() || kernel == kScans[0]);
+  // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
+  // smaller, one block that rereads nothing beats two that do.
+  const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
+  const std::int64_t most_shared = std::min<std::int64_t>(112 << 10, limits.shared_memory);
+  refuse_unless(shared(2) <= limits.shared_memory, kScans[1], kTooLong);
+  tuning.rows_in_shared = kernel.empty() || kernel == kScans[0] ? shared(2) <= most_shared : kernel == kScans[1];
+  // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
+  if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
+}
+
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
   const std::int64_t block_rows = tuning.wgmma ? kWgmmaRows : kTile;
@@ -101,21 +120,8 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     tuning.keep_sketches = true;
     tuning.listed = kListed;
     tuning.second_listed = kSecondListed;
-    const bool fits = limits.wgmma && wgmma_shared_bytes(size) + kWgmmaStaticShared <= limits.shared_memory;
-    if (kernel == kScans[0] && !fits)
-      throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and " +
-                               (limits.wgmma ? "the rows are too long for it" : "the device does not have it"));
-    tuning.wgmma = fits && (kernel.empty() || kernel == kScans[0]);
+    choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
-    // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
-    // smaller, one block that rereads nothing beats two that do.
-    const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
-    const std::int64_t most_shared = std::min<std::int64_t>(112 << 10, limits.shared_memory);
-    if (kernel == kScans[1] && shared(2) > limits.shared_memory)
-      throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and the rows are too long for it");
-    tuning.rows_in_shared = kernel.empty() || kernel == kScans[0] ? shared(2) <= most_shared : kernel == kScans[1];
-    // Fewer barriers, where there is room; one step a tile would keep more tiles in flight than there are slots.
-    if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
   }
   while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {
   }

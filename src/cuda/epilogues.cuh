@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is done with the products of a scan (scan.cuh): the centroids near enough are collected, or a near one is found.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/scan_wgmma.cuh"
+
+namespace fastkmeans::cuda {
+
+inline constexpr float kInfinity = __builtin_huge_valf();
+inline constexpr int kBeyond = 1 << 30;  // beyond all products, and no difference to one overflows
+
+// The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:
+// with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
+// and l = reach + error. For many centroids at once: the least norm, the largest error. inverse: 1 / (2 s s').
+// fp32: all roundings together are below 9 u (S + l^2), and 16 u of it are taken away: of S where the norms are made
+// (kNormSlack), of l^2 here (docs/algorithm.md section 6.7).
+__device__ inline int least_product(float row_sq_norm, float sq_norm, float reach, float error, float inverse) {
+  const float length = __fadd_ru(reach, error);
+  return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0
+}
+
+// The candidates of each row, a list for each part of the centroids.
+struct Lists {
+  std::int32_t* lists;   // (parts, list_rows, listed): places of centroids
+  std::int32_t* counts;  // (parts, list_rows); more than `listed`: the list ran over
+  int parts, list_rows, listed;
+};
+
+// Keeps the centroids that the bound cannot exclude.
+template <class Place, int kDigits>
+class Collect {
+ public:
+  struct Output {
+    RowSketches rows;
+    const float* reach;  // of each row of the batch: the distance to beat, and the row's error
+    Lists lists;
+  };
+
+  __device__ Collect(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
+                     int first_tile)
+      : centroids_(task.centroids),
+        output_(output),
+        place_(place),
+        next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
+    list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
+    const int at = static_cast<int>(threadIdx.x);
+    if (at >= Place::kRows) return;
+    Row row = {kInfinity, kFarAway, 0.0f, 0};
+    if (first_row + at < rows) {
+      const int i = row_at(task, first_row + at);
+      const int sketch = kDigits == 1 ? i : first_row + at;
+      row = {output.rows.half_inverse[sketch], output.rows.sq_norms[sketch], output.reach[i], 0};
+    }
+    shared().rows[at] = row;
+  }
+
+  // Each thread for one centroid, and for a row or two.
+  __device__ void bring(int thread, int slot, int tile, int tile_step) {
+    const TileInfo info = next_;
+    next_ = centroids_.tiles[min(tile + tile_step, centroids_.count - 1)];  // on its way until it is needed
+#pragma unroll
+    for (int at = thread; at < Place::kRows; at += kTile) {
+      const Row row = shared().rows[at];
+      const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
+                                      row.half_inverse * info.inverse_scale);
+      // Once the list has run over there is nothing more to find.
+      const bool over = atomicAdd(&shared().rows[at].candidates, 0) > output_.lists.listed;
+      shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
+    }
+    if (thread == 0) shared().inverse_scale[slot] = info.inverse_scale;
+    copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][thread]),
+                                centroids_.sizes + tile * kTile + thread);
+  }
+
+  __device__ void look(int slot, int tile, const Products<Place>& products) {
+    // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
+    int beyond[Place::kRowTiles][2], most = -1;  // the largest product less the least that may pass
+#pragma unroll
+    for (int r = 0; r < Place::kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int largest[Place::kChains];
+#pragma unroll
+        for (int c = 0; c < Place::kColumnTiles; ++c) {
+          int& so_far = largest[c % Place::kChains];
+          const int two[] = {products[r][c][2 * h], products[r][c][2 * h + 1]};
+          so_far = c < Place::kChains ? max(two[0], two[1]) : __vimax3_s32(so_far, two[0], two[1]);
+        }
+#pragma unroll
+        for (int chain = 1; chain < Place::kChains; ++chain) largest[0] = max(largest[0], largest[chain]);
+        beyond[r][h] = largest[0] - shared().least[slot][place_.row(r, h)];
+        most = max(most, beyond[r][h]);
+      }
+    if (most < 0) return;
+#pragma unroll
+    for (int r = 0; r < Place::kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        if (beyond[r][h] >= 0) note(slot, tile, r, h, products);
+  }
+
+  __device__ void finish(int first_row, int rows) {
+    const int at = static_cast<int>(threadIdx.x);
+    if (at < Place::kRows && first_row + at < rows) output_.lists.counts[list_ + at] = shared().rows[at].candidates;
+  }
+
+ private:
+  // A row of the block, read 16 bytes at a time.
+  struct alignas(16) Row {
+    float half_inverse, sq_norm, reach;
+    int candidates;  // so far
+  };
+  struct Shared {
+    Row rows[Place::kRows];
+    int least[kSlots][Place::kRows];  // products, of the rows with the tile at a slot
+    OwnSize sizes[kSlots][kTile];
+    float inverse_scale[kSlots];
+  };
+  static __device__ Shared& shared() {
+    static_assert(sizeof(Shared) <= (Place::kRows == kTile ? kStaticShared : kWgmmaStaticShared));
+    __shared__ Shared all;
+    return all;
+  }
+
+  // r and h are known when this is compiled: the products stay in registers.
+  __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products<Place>& products) {
+    const int least = shared().least[slot][place_.row(r, h)];
+    unsigned passed = 0;
+#pragma unroll
+    for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
+      if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
+    Row& row = shared().rows[place_.row(r, h)];
+    const float inverse = row.half_inverse * shared().inverse_scale[slot];
+    for (; passed; passed &= passed - 1) {
+      const int chosen = __ffs(static_cast<int>(passed)) - 1;
+      int product = 0;
+#pragma unroll
+      for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
+        if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
+      // Once more, with the centroid's own norm and error.
+      const int column = place_.column(chosen / 2, chosen % 2);
+      const OwnSize own = shared().sizes[slot][column];
+      if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
+      const int to = atomicAdd(&row.candidates, 1);
+      if (to < output_.lists.listed)
+        output_.lists.lists[(list_ + place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
+    }
+  }
+
+  const CentroidSketches& centroids_;
+  const Output& output_;
+  const Place& place_;
+  std::int64_t list_;  // of the block's first row
+  TileInfo next_;      // of the tile to be brought next
+};
+
+// Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
+class Seed {
+ public:
+  static constexpr int kRowTiles = ThreadPlace::kRowTiles, kColumnTiles = ThreadPlace::kColumnTiles;
+  struct Output {
+    RowSketches rows;
+    Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
+  };
+
+  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows, int)
+      : task_(task), output_(output), place_(place) {
+    const int at = static_cast<int>(threadIdx.x);
+    if (at >= kTile) return;
+    shared_best()[at] = 0;
+    shared_half_inverse()[at] =
+        first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
+  }
+
+  __device__ void bring(int, int, int, int) {}
+  __device__ void look(int, int tile, const Products<ThreadPlace>& products) {
+    const TileInfo info = task_.centroids.tiles[tile];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        // The last 7 bits of the product are the column's: what is lost of it is less than what int8 loses.
+        int most = products[r][0][2 * h] & ~(kTile - 1);
+#pragma unroll
+        for (int c = 0; c < kColumnTiles; ++c)
+#pragma unroll
+          for (int odd = 0; odd < 2; ++odd)
+            most = max(most, (products[r][c][2 * h + odd] & ~(kTile - 1)) | place_.column(c, odd));
+        // 2 <s q, s' q'> - |s' q'|^2: the larger, the nearer.
+        const int row = place_.row(r, h);
+        const float score =
+            __fdividef(static_cast<float>(most), shared_half_inverse()[row] * info.inverse_scale) - info.least_sq_norm;
+        const std::uint32_t bits = __float_as_uint(score), ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+        const Integer found = Integer{ordered} << 32 | static_cast<std::uint32_t>(tile * kTile + (most & (kTile - 1)));
+        if (found > shared_best()[row]) atomicMax(shared_best() + row, found);  // an old value asks in vain, at worst
+      }
+  }
+
+  __device__ void finish(int first_row, int rows) {
+    const int at = static_cast<int>(threadIdx.x);
+    if (at < kTile && first_row + at < rows) atomicMax(output_.best + row_at(task_, first_row + at), shared_best()[at]);
+  }
+
+ private:
+  static __device__ Integer* shared_best() {
+    __shared__ Integer best[kTile];
+    return best;
+  }
+  static __device__ float* shared_half_inverse() {
+    __shared__ float half_inverse[kTile];
+    return half_inverse;
+  }
+
+  const ScanTask& task_;
+  const Output& output_;
+  const ThreadPlace& place_;
+};
+
+}  // namespace fastkmeans::cuda
