@@ -261,7 +261,7 @@ MUTANTS = [
     Mutant("below_tol", "stats.shift < params.tol", "stats.shift <= params.tol"),
     Mutant("no_rows", "x_.rows == 0", "false"),
     Mutant("best_run_tie", "run.inertia < best.inertia", "run.inertia <= best.inertia"),
-    Mutant("stopped_runs", "= run.stopped", "= false"),
+    Mutant("stopped_runs", "!run.stopped", "true"),
     Mutant("best_run_assigned", "best.settled = false", "static_cast<void>(0)"),
     Mutant("minus_zero", " + 0.0f", ""),
     Mutant("distinct_rows", "taken))", "taken) || true)"),

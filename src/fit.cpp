@@ -79,19 +79,17 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
              Reducer& reducer, Workers& workers) {
   Run best;
   std::vector<float> centroids;
-  bool is_last = true, stopped = false;
-  for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !stopped; ++redo) {
+  bool is_last = true, more = true;
+  for (int redo = 0; more; ++redo) {
     Run run = lloyd(shard, initial(used, metric, params, redo, reducer, workers), redo, scale, params, reducer);
-    stopped = run.stopped;  // mutant: stopped_runs
+    more = !params.init && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
     // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;
     if (!is_last) continue;
     best = std::move(run);
-    centroids = shard.take_centroids();
+    if (more) centroids = shard.take_centroids();
   }
-  if (is_last) {
-    shard.set_centroids(std::move(centroids));
-  } else {
+  if (!is_last) {
     shard.start_run(std::move(centroids));
     best.settled = false;  // mutant: best_run_assigned
   }

@@ -72,11 +72,10 @@ class Shard {
 
   // --- results ---
 
-  virtual std::vector<float> centroids() = 0;                    // (k, d) a copy
-  virtual std::vector<float> take_centroids() = 0;               // (k, d) until set again, there are none here
-  virtual void set_centroids(std::vector<float> centroids) = 0;  // (k, d) in the same run
-  virtual void copy_labels(std::int64_t* out) = 0;               // (n)
-  virtual void copy_distances(double* out) = 0;                  // (n) D, in its true size
+  virtual std::vector<float> centroids() = 0;       // (k, d) a copy
+  virtual std::vector<float> take_centroids() = 0;  // (k, d) until the next run there are none here
+  virtual void copy_labels(std::int64_t* out) = 0;  // (n)
+  virtual void copy_distances(double* out) = 0;     // (n) D, in its true size
   // Of these rows of the shard: labels, and D as stored (see store_distance).
   virtual void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) = 0;
 

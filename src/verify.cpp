@@ -42,7 +42,6 @@ class Verified final : public Shard {
   const Updated& updated() override { return shard_->updated(); }
   std::vector<float> centroids() override { return shard_->centroids(); }
   std::vector<float> take_centroids() override { return shard_->take_centroids(); }
-  void set_centroids(std::vector<float> centroids) override { shard_->set_centroids(std::move(centroids)); }
   void copy_labels(std::int64_t* out) override { shard_->copy_labels(out); }
   void copy_distances(double* out) override { shard_->copy_distances(out); }
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {

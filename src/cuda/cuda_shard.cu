@@ -157,10 +157,6 @@ class CudaShard final : public Shard {
     if (pending_) assigned();
     return centroids();
   }
-  void set_centroids(std::vector<float> centroids) override {
-    const auto on = on_.here();
-    put_centroids(centroids);
-  }
 
   void copy_labels(std::int64_t* out) override {
     const auto on = on_.here();

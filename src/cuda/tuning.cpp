@@ -56,15 +56,22 @@ void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, 
   if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
 }
 
+std::int64_t rows_of_block(const Tuning& tuning) { return tuning.wgmma ? kWgmmaRows : kTile; }
+
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
-  const std::int64_t block_rows = tuning.wgmma ? kWgmmaRows : kTile;
+  const std::int64_t block_rows = rows_of_block(tuning);
   const std::int64_t row_tiles = (tuning.batch + block_rows - 1) / block_rows;
   tuning.parts = static_cast<int>(std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1,
                                                            std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / 4, 1, kSecondParts));
-  tuning.second_batch = std::min(tuning.batch, std::max(kLeastSecondBatch, round_up(tuning.batch / 4, kTile)));
+}
+
+void set_batch(Tuning& tuning, std::int64_t rows) {
+  tuning.batch = rows;
+  if (tuning.kind == Kind::int8)
+    tuning.second_batch = std::min(rows, std::max(kLeastSecondBatch, round_up(rows / 4, kTile)));
 }
 
 }  // namespace
@@ -113,8 +120,10 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   const double products =
       static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
   const double most = (tuning.kind == Kind::int8 ? kMostProducts : kMostTerms) / products;
-  tuning.batch = std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch, kMostBatch);
-  tuning.batch = std::min(tuning.batch, round_up(std::max<std::int64_t>(problem.n, 1), kTile));
+  const std::int64_t rows =
+      std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch, kMostBatch);
+  set_batch(tuning, std::min(rows, round_up(std::max<std::int64_t>(problem.n, 1), kTile)));
+  tuning.most_batch = tuning.batch;
   tuning.resident = problem.row_bytes > 0;
   if (tuning.kind == Kind::int8) {
     tuning.keep_sketches = true;
@@ -122,6 +131,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     tuning.second_listed = kSecondListed;
     choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
+    tuning.few_rows = limits.processors * rows_of_block(tuning);
   }
   while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {
   }
@@ -129,26 +139,17 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
 }
 
 bool shrink(Tuning& tuning) {
-  // Small pieces cost little until they leave processors idle; rows that stream cost most.
-  if (tuning.batch > 64 * kTile) {
-    tuning.batch = round_up(tuning.batch / 2, kTile);
-    tuning.second_batch = std::min(tuning.second_batch, round_up(tuning.batch / 4, kTile));
+  // Pieces that leave processors idle cost most: 2 x 13 s instead of 2 x 2.5 for 26 million rows and 262,144 centroids
+  // (H200). So large ones once more wherever something else is given up.
+  const bool idle = tuning.batch <= tuning.few_rows;
+  if (idle && (tuning.resident || tuning.keep_sketches)) {
+    (tuning.resident ? tuning.resident : tuning.keep_sketches) = false;
+    set_batch(tuning, tuning.most_batch);
     return true;
   }
-  if (tuning.resident) {
-    tuning.resident = false;
-    return true;
-  }
-  if (tuning.keep_sketches) {
-    tuning.keep_sketches = false;
-    return true;
-  }
-  if (tuning.batch > kLeastBatch) {
-    tuning.batch = round_up(tuning.batch / 2, kTile);
-    tuning.second_batch = std::min(tuning.second_batch, tuning.batch);
-    return true;
-  }
-  return false;
+  if (tuning.batch <= kLeastBatch) return false;
+  set_batch(tuning, round_up(tuning.batch / 2, kTile));
+  return true;
 }
 
 }  // namespace fastkmeans::cuda

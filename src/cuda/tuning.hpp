@@ -36,15 +36,17 @@ enum class Kind { int8, low_dim, none };
 
 struct Tuning {
   Kind kind;
-  bool resident = true;           // rows from the host stay on the device
-  bool keep_sketches = false;     // of all rows
-  bool wgmma = false;             // the scan of all centroids is Hopper's
-  bool rows_in_shared = false;    // the other scans keep 128 rows' sketches in shared memory
-  int together = 2;               // steps of the scan between two barriers, and as many on their way
-  std::int64_t batch;             // rows of a piece
-  int parts = 1;                  // of the centroids, scanned by blocks of their own
-  int listed = 0;                 // candidates of a row and part that are kept
-  std::int64_t second_batch = 0;  // rows with more of them, scanned again
+  bool resident = true;                // rows from the host stay on the device
+  bool keep_sketches = false;          // of all rows
+  bool wgmma = false;                  // the scan of all centroids is Hopper's
+  bool rows_in_shared = false;         // the other scans keep 128 rows' sketches in shared memory
+  int together = 2;                    // steps of the scan between two barriers, and as many on their way
+  std::int64_t batch;                  // rows of a piece
+  std::int64_t most_batch;             // what it would be if memory were no matter
+  std::int64_t few_rows = 64 * kTile;  // pieces of no more rows leave processors idle
+  int parts = 1;                       // of the centroids, scanned by blocks of their own
+  int listed = 0;                      // candidates of a row and part that are kept
+  std::int64_t second_batch = 0;       // rows with more of them, scanned again
   int second_parts = 1, second_listed = 0;
 };
 
@@ -52,7 +54,7 @@ struct Tuning {
 // (one of kScans), or "".
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
 
-// Half the memory: what a failed allocation leads to. False: there is nothing left to give up.
+// Less memory: what a failed allocation leads to. False: there is nothing left to give up.
 bool shrink(Tuning& tuning);
 
 // Bytes that the tuning takes beside the centroids, their sums and the caller's data.

@@ -32,7 +32,6 @@ class HostShard : public Shard {
   const Updated& updated() final { return updated_; }
   std::vector<float> centroids() final { return centroids_; }
   std::vector<float> take_centroids() final { return std::move(centroids_); }
-  void set_centroids(std::vector<float> centroids) final { centroids_ = std::move(centroids); }
   void copy_labels(std::int64_t* out) final;
   void copy_distances(double* out) final;
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) final;

@@ -6,7 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
 #include "numeric/centroids_view.hpp"
@@ -161,20 +160,26 @@ void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows
 // Rows taken so far, found again by value.
 class DistinctRows {
  public:
-  explicit DistinctRows(std::int64_t d) : d_(static_cast<std::size_t>(d)) {}
+  DistinctRows(std::int64_t d, std::size_t most)
+      : d_(static_cast<std::size_t>(d)), mask_(std::bit_ceil(2 * most) - 1), places_(mask_ + 1) {}
 
   // Adds the row and returns true, unless an equal one is there. row: (d), which will stand at taken + index * d.
   bool add(const float* row, std::uint64_t hash, const float* taken, std::size_t index) {
-    const auto [begin, end] = places_.equal_range(hash);
-    for (auto it = begin; it != end; ++it)
-      if (std::equal(row, row + d_, taken + it->second * d_)) return false;  // == on floats: -0 equals 0
-    places_.emplace(hash, index);
+    std::size_t at = static_cast<std::size_t>(hash) & mask_;
+    for (; places_[at].index_plus_1 > 0; at = (at + 1) & mask_)
+      if (places_[at].hash == hash && std::equal(row, row + d_, taken + (places_[at].index_plus_1 - 1) * d_))
+        return false;  // == on floats: -0 equals 0
+    places_[at] = {hash, index + 1};
     return true;
   }
 
  private:
-  std::size_t d_;
-  std::unordered_multimap<std::uint64_t, std::size_t> places_;
+  struct Place {
+    std::uint64_t hash = 0;
+    std::size_t index_plus_1 = 0;  // 0: free
+  };
+  std::size_t d_, mask_;
+  std::vector<Place> places_;  // the first free one from the hash on; half of them stay free
 };
 
 }  // namespace
@@ -223,7 +228,7 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   const std::int64_t n = sum_over_shards(rows.rows(), reducer), d = rows.cols();
   const auto row_length = static_cast<std::size_t>(d), wanted = static_cast<std::size_t>(k);
   std::vector<float> centroids(wanted * row_length);
-  DistinctRows distinct(d);
+  DistinctRows distinct(d, wanted);
   std::vector<Candidate> skipped;
   std::size_t taken = 0;
   // Rows looked at together: as many as fit.

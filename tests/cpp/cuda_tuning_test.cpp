@@ -62,6 +62,7 @@ TEST(CudaTuningNoOracle, LessMemoryTakesLess) {
     before = bytes;
     EXPECT_EQ(tuning.resident, gigabytes > 20) << gigabytes;
     EXPECT_EQ(tuning.keep_sketches, gigabytes > 4.2) << gigabytes;
+    EXPECT_GE(tuning.batch, 132 * 256 / 2) << gigabytes << ": processors would idle";
   }
   cuda::Tuning least = cuda::tune(colbert, kH100, "", "");
   int steps = 0;
