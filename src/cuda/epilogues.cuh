@@ -74,6 +74,14 @@ class Collect {
                                 centroids_.sizes + tile * kTile + thread);
   }
 
+  // What look() needs of the slot.
+  __device__ void prepare(int slot) {
+#pragma unroll
+    for (int r = 0; r < Place::kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) least_[r][h] = shared().least[slot][place_.row(r, h)];
+  }
+
   __device__ void look(int slot, int tile, const Products<Place>& products) {
     // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
     int beyond[Place::kRowTiles][2], most = -1;  // the largest product less the least that may pass
@@ -90,7 +98,7 @@ class Collect {
         }
 #pragma unroll
         for (int chain = 1; chain < Place::kChains; ++chain) largest[0] = max(largest[0], largest[chain]);
-        beyond[r][h] = largest[0] - shared().least[slot][place_.row(r, h)];
+        beyond[r][h] = largest[0] - least_[r][h];
         most = max(most, beyond[r][h]);
       }
     if (most < 0) return;
@@ -126,7 +134,7 @@ class Collect {
 
   // r and h are known when this is compiled: the products stay in registers.
   __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products<Place>& products) {
-    const int least = shared().least[slot][place_.row(r, h)];
+    const int least = least_[r][h];
     unsigned passed = 0;
 #pragma unroll
     for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
@@ -152,8 +160,9 @@ class Collect {
   const CentroidSketches& centroids_;
   const Output& output_;
   const Place& place_;
-  std::int64_t list_;  // of the block's first row
-  TileInfo next_;      // of the tile to be brought next
+  std::int64_t list_;               // of the block's first row
+  TileInfo next_;                   // of the tile to be brought next
+  int least_[Place::kRowTiles][2];  // products, of the thread's rows with the tile looked at
 };
 
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
@@ -175,6 +184,7 @@ class Seed {
   }
 
   __device__ void bring(int, int, int, int) {}
+  __device__ void prepare(int) {}
   __device__ void look(int, int tile, const Products<ThreadPlace>& products) {
     const TileInfo info = task_.centroids.tiles[tile];
 #pragma unroll

@@ -251,6 +251,7 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
       if (at + 1 < until) load(at + 1, step, 0, fragments[0]);
       fragments[1].template multiply_into<false>(products);
       if (!done) continue;
+      epilogue.prepare(tile & (kSlots - 1));
       epilogue.look(tile & (kSlots - 1), tiles.at(tile), products);
       ++tile;
     }

@@ -185,29 +185,43 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
     const std::uint32_t my_rows = row_steps + thread / kWarpgroup * 64 * kGranule;
     Products<WgmmaPlace> products;
     RingPlace stage, slot;
+    const auto multiply_step = [&](int step) {
+      const std::uint32_t a = my_rows + step * kRowStep, b = stages + stage.slot * kStepBytes;
+      begin_products();
+      multiply_tile(products[0], descriptor(a), descriptor(b), step);
+      multiply_tile(products[0], descriptor(a + 32), descriptor(b + 32), 1);
+      commit_products();
+    };
+    // Between a tile's products and the next one's there is nothing to wait for: the warpgroups tend to come to it at
+    // the same time, and then nothing is multiplied.
+    // Nor is there a branch around products, which ptxas would put in sequence then: those after the last tile are of
+    // what happens to lie there.
+    if (tiles.count > 0) wait_for(full, 0);
+    multiply_step(0);
     for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
-      std::uint32_t used = 0;  // the stage before, once its products are made
-      for (int step = 0; step < steps; ++step, stage.advance(kWgmmaStages)) {
+      std::uint32_t used = empty + 8 * stage.slot;  // the stage that is being multiplied
+      stage.advance(kWgmmaStages);
+      for (int step = 1; step < steps; ++step, stage.advance(kWgmmaStages)) {
         wait_for(full + 8 * stage.slot, stage.parity);
-        const std::uint32_t a = my_rows + step * kRowStep, b = stages + stage.slot * kStepBytes;
-        begin_products();
-        multiply_tile(products[0], descriptor(a), descriptor(b), step);
-        multiply_tile(products[0], descriptor(a + 32), descriptor(b + 32), 1);
-        commit_products();
-        if (step > 0) {
-          wait_for_products<1>();
-          if (place.lane == 0) arrive(used);
-        }
+        multiply_step(step);
+        wait_for_products<1>();
+        if (place.lane == 0) arrive(used);
         used = empty + 8 * stage.slot;
       }
+      wait_for(ready + 8 * slot.slot, slot.parity);
+      epilogue.prepare(slot.slot);
+      if (t + 1 < tiles.count) wait_for(full + 8 * stage.slot, stage.parity);
       wait_for_products<0>();
       products_are_made(products);
-      if (place.lane == 0) arrive(used);
-      wait_for(ready + 8 * slot.slot, slot.parity);
       epilogue.look(slot.slot, tiles.at(t), products);
+      multiply_step(0);
       __syncwarp();
-      if (place.lane == 0) arrive(looked_at + 8 * slot.slot);
+      if (place.lane == 0) {
+        arrive(used);
+        arrive(looked_at + 8 * slot.slot);
+      }
     }
+    wait_for_products<0>();
   }
   __syncthreads();
   epilogue.finish(first_row, rows);
