@@ -39,11 +39,10 @@ class Collect {
   };
 
   __device__ Collect(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
-                     int first_tile)
-      : centroids_(task.centroids),
-        output_(output),
-        place_(place),
-        next_(task.centroids.tiles[min(first_tile, task.centroids.count - 1)]) {
+                     const BlockTiles& tiles)
+      : centroids_(task.centroids), output_(output), place_(place) {
+#pragma unroll
+    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
     if (at >= Place::kRows) return;
@@ -56,12 +55,11 @@ class Collect {
     shared().rows[at] = row;
   }
 
-  // Each thread for one centroid, and for a row or two.
-  __device__ void bring(int thread, int slot, int tile, int tile_step) {
-    const TileInfo info = next_;
-    next_ = centroids_.tiles[min(tile + tile_step, centroids_.count - 1)];  // on its way until it is needed
+  __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
+    const TileInfo info = next_[turn];
+    next_[turn] = info_of(tile + Place::kAhead * tile_step);  // on its way until it is needed
 #pragma unroll
-    for (int at = thread; at < Place::kRows; at += kTile) {
+    for (int at = thread; at < Place::kRows; at += Place::kBringing) {
       const Row row = shared().rows[at];
       const int least = least_product(row.sq_norm, info.least_sq_norm, row.reach, info.largest_error,
                                       row.half_inverse * info.inverse_scale);
@@ -70,8 +68,8 @@ class Collect {
       shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
     }
     if (thread == 0) shared().inverse_scale[slot] = info.inverse_scale;
-    copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][thread]),
-                                centroids_.sizes + tile * kTile + thread);
+    for (int at = thread; at < kTile; at += Place::kBringing)
+      copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
   }
 
   // What look() needs of the slot.
@@ -122,15 +120,17 @@ class Collect {
   };
   struct Shared {
     Row rows[Place::kRows];
-    int least[kSlots][Place::kRows];  // products, of the rows with the tile at a slot
-    OwnSize sizes[kSlots][kTile];
-    float inverse_scale[kSlots];
+    int least[Place::kSlots][Place::kRows];  // products, of the rows with the tile at a slot
+    OwnSize sizes[Place::kSlots][kTile];
+    float inverse_scale[Place::kSlots];
   };
   static __device__ Shared& shared() {
     static_assert(sizeof(Shared) <= (Place::kRows == kTile ? kStaticShared : kWgmmaStaticShared));
     __shared__ Shared all;
     return all;
   }
+
+  __device__ TileInfo info_of(int tile) const { return centroids_.tiles[min(tile, centroids_.count - 1)]; }
 
   // r and h are known when this is compiled: the products stay in registers.
   __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products<Place>& products) {
@@ -161,7 +161,7 @@ class Collect {
   const Output& output_;
   const Place& place_;
   std::int64_t list_;               // of the block's first row
-  TileInfo next_;                   // of the tile to be brought next
+  TileInfo next_[Place::kAhead];    // of the tiles to be brought next
   int least_[Place::kRowTiles][2];  // products, of the thread's rows with the tile looked at
 };
 
@@ -174,7 +174,8 @@ class Seed {
     Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
   };
 
-  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows, int)
+  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows,
+                  const BlockTiles&)
       : task_(task), output_(output), place_(place) {
     const int at = static_cast<int>(threadIdx.x);
     if (at >= kTile) return;
@@ -183,7 +184,7 @@ class Seed {
         first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
-  __device__ void bring(int, int, int, int) {}
+  __device__ void bring(int, int, int, int, int) {}
   __device__ void prepare(int) {}
   __device__ void look(int, int tile, const Products<ThreadPlace>& products) {
     const TileInfo info = task_.centroids.tiles[tile];

@@ -18,7 +18,6 @@ namespace fastkmeans::cuda {
 // much again of shared memory.)
 inline constexpr int kScanThreads = 128;
 inline constexpr int kWarpColumns = 64;
-inline constexpr int kSlots = 4;  // tiles on their way or in use at once, at most (tuning.cpp)
 
 struct ScanTask {
   const std::int8_t* rows;     // sketches
@@ -99,6 +98,9 @@ struct ThreadPlace {
   static constexpr int kRows = kTile;                    // of a block
   static constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
   static constexpr int kChains = 1;  // maxima of a row made side by side: those of eight rows hide their latency
+  static constexpr int kSlots = 4;   // tiles on their way or in use at once, at most (tuning.cpp)
+  static constexpr int kBringing = kScanThreads;  // threads that bring what the epilogue wants to know of a tile
+  static constexpr int kAhead = 1;                // tiles: so early it is asked for
   int warp_row, warp_column, lane;
   __device__ ThreadPlace() {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -153,9 +155,10 @@ struct Fragments {
 // Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory. kDigits 2: the
 // products are B <q, q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
-// Epilogue: bring(thread, slot, tile, tile_step) is called by kTile threads when a tile's sketches set out to shared
-// memory; what it writes to shared memory, at one of kSlots, is there when look(slot, tile, products) is called. The
-// next tile will be tile + tile_step. finish() ends the block.
+// Epilogue: bring(thread, turn, slot, tile, tile_step) is called by Place::kBringing threads when a tile's sketches set
+// out to shared memory, with turn = 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to
+// shared memory, at one of Place::kSlots, is there when look(slot, tile, products) is called. The next tile will be
+// tile + tile_step. finish() ends the block.
 template <class Epilogue, bool kResident, int kDigits>
 __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
   extern __shared__ __align__(128) std::int8_t shared[];
@@ -166,7 +169,7 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   const int total = tiles.count * steps;
   const int stages = 2 * task.together, thread = static_cast<int>(threadIdx.x);
   const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, tiles.first);
+  Epilogue epilogue(task, output, place, first_row, rows, tiles);
 
   // Each thread brings one 16-byte piece of every 32nd row.
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
@@ -200,7 +203,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
     const int until = min(at + task.together, total);
 #pragma unroll 1
     for (; at < until; ++at) {
-      if (next_step == 0) epilogue.bring(thread, next_tile & (kSlots - 1), tiles.at(next_tile), tiles.step);
+      if (next_step == 0)
+        epilogue.bring(thread, 0, next_tile & (ThreadPlace::kSlots - 1), tiles.at(next_tile), tiles.step);
       const int stage = (at & (stages - 1)) * kStepBytes;
       const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
@@ -251,8 +255,8 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
       if (at + 1 < until) load(at + 1, step, 0, fragments[0]);
       fragments[1].template multiply_into<false>(products);
       if (!done) continue;
-      epilogue.prepare(tile & (kSlots - 1));
-      epilogue.look(tile & (kSlots - 1), tiles.at(tile), products);
+      epilogue.prepare(tile & (ThreadPlace::kSlots - 1));
+      epilogue.look(tile & (ThreadPlace::kSlots - 1), tiles.at(tile), products);
       ++tile;
     }
   }

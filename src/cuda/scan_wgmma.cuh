@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scan on Hopper: as scan.cuh, with wgmma (m64n128k32) and bulk copies, which compute capability 9.0 alone has.
-// Four warpgroups multiply 64 rows each; the threads of a fifth bring what they need: the centroids' sketches in steps,
-// which stand in memory as wgmma reads them (64-byte swizzle), and what the epilogue wants to know of a tile.
+// Four warpgroups multiply 64 rows each; a fifth brings what they need: one thread the centroids' sketches in steps,
+// which stand in memory as wgmma reads them (64-byte swizzle), three warps what the epilogue wants to know of a tile.
 //
 // 256 rows a block, and one block a multiprocessor: with 128 rows the centroids' sketches would come 32 bytes a clock
 // from the second cache, probably more than it gives.
@@ -19,6 +19,8 @@ inline constexpr int kConsumerWarps = kConsumers * kWarpgroup / kWarp;
 // The sums of a thread: those of two rows with 32 centroids (m64n128 of wgmma).
 struct WgmmaPlace {
   static constexpr int kRows = kWgmmaRows, kRowTiles = 1, kColumnTiles = 16, kChains = 4;
+  // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.
+  static constexpr int kSlots = 8, kBringing = kWarpgroup - kWarp, kAhead = 3;
   int first_row, lane;
   __device__ WgmmaPlace() : first_row(static_cast<int>(threadIdx.x) / kWarp * 16), lane(lane_id()) {}
   __device__ int row(int, int half) const { return first_row + lane / 4 + 8 * half; }
@@ -110,21 +112,22 @@ __device__ inline void multiply_tile(int (&sums)[WgmmaPlace::kColumnTiles][4], s
 
 #endif
 
-// As scan() of scan.cuh with one digit, the rows' sketches in shared memory. Epilogue::bring is called by the 128
-// threads of the fifth warpgroup, look by the others. Without wgmma this is an empty kernel, which has no shared memory
-// of its own: has_wgmma() of filter.cu tells it by that.
+// As scan() of scan.cuh with one digit, the rows' sketches in shared memory. Epilogue::bring is called by three warps
+// of the fifth warpgroup, look by the other warpgroups. Without wgmma this is an empty kernel, which has no shared
+// memory of its own: has_wgmma() of filter.cu tells it by that.
 template <class Epilogue>
 __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask task,
                                                                const typename Epilogue::Output output) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) std::int8_t shared[];
+  constexpr int kSlots = WgmmaPlace::kSlots, kBringing = WgmmaPlace::kBringing, kAhead = WgmmaPlace::kAhead;
   __shared__ std::uint64_t barriers[2 * kWgmmaStages + 2 * kSlots];
   const int first_row = static_cast<int>(blockIdx.x) * kWgmmaRows, rows = rows_of(task);
   if (first_row >= rows) return;
   const BlockTiles tiles(task);
   const int steps = task.size / kGranule, thread = static_cast<int>(threadIdx.x);
   const WgmmaPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, tiles.first);
+  Epilogue epilogue(task, output, place, first_row, rows, tiles);
 
   constexpr int kRowStep = kWgmmaRows * kGranule;  // bytes of a step of the rows
   const std::uint32_t row_steps = (shared_address(shared) + 1023) & ~1023u;
@@ -139,7 +142,7 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
       make_barrier(empty + 8 * i, kConsumerWarps);
     }
     for (int i = 0; i < kSlots; ++i) {
-      make_barrier(ready + 8 * i, kWarpgroup);
+      make_barrier(ready + 8 * i, kBringing);
       make_barrier(looked_at + 8 * i, kConsumerWarps);
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -157,29 +160,39 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
   __syncthreads();
 
   if (thread >= kConsumers * kWarpgroup) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     const int mine = thread - kConsumers * kWarpgroup;
-    RingPlace stage, slot, before;
-    for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
-      const int tile = tiles.at(t);
-      wait_for(looked_at + 8 * slot.slot, slot.parity ^ 1);
-      epilogue.bring(mine, slot.slot, tile, tiles.step);
-      commit_copies();
-      if (t > 0) {
-        wait_for_copies<1>();
-        arrive(ready + 8 * before.slot);
-        before.advance(kSlots);
+    if (mine < kBringing) {
+      RingPlace slot, before;
+#pragma unroll 1
+      for (int first = 0; first < tiles.count; first += kAhead) {
+#pragma unroll
+        for (int turn = 0; turn < kAhead; ++turn, slot.advance(kSlots)) {
+          const int t = first + turn;
+          if (t >= tiles.count) break;
+          wait_for(looked_at + 8 * slot.slot, slot.parity ^ 1);
+          epilogue.bring(mine, turn, slot.slot, tiles.at(t), tiles.step);
+          commit_copies();
+          if (t < kAhead) continue;
+          wait_for_copies<kAhead>();
+          arrive(ready + 8 * before.slot);
+          before.advance(kSlots);
+        }
       }
-      if (mine > 0) continue;
-      const std::int8_t* from = task.centroids.q + std::int64_t{2} * tile * kTile * task.size;
-      for (int step = 0; step < steps; ++step, stage.advance(kWgmmaStages), from += kStepBytes) {
-        wait_for(empty + 8 * stage.slot, stage.parity ^ 1);
-        arrive_and_expect(full + 8 * stage.slot, kStepBytes);
-        copy_bulk(stages + stage.slot * kStepBytes, from, kStepBytes, full + 8 * stage.slot);
+      wait_for_copies<0>();
+      for (int left = min(kAhead, tiles.count); left > 0; --left, before.advance(kSlots))
+        arrive(ready + 8 * before.slot);
+    } else if (mine == kBringing) {
+      RingPlace stage;
+      for (int t = 0; t < tiles.count; ++t) {
+        const std::int8_t* from = task.centroids.q + std::int64_t{2} * tiles.at(t) * kTile * task.size;
+        for (int step = 0; step < steps; ++step, stage.advance(kWgmmaStages), from += kStepBytes) {
+          wait_for(empty + 8 * stage.slot, stage.parity ^ 1);
+          arrive_and_expect(full + 8 * stage.slot, kStepBytes);
+          copy_bulk(stages + stage.slot * kStepBytes, from, kStepBytes, full + 8 * stage.slot);
+        }
       }
     }
-    wait_for_copies<0>();
-    if (tiles.count > 0) arrive(ready + 8 * before.slot);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
     const std::uint32_t my_rows = row_steps + thread / kWarpgroup * 64 * kGranule;

@@ -15,7 +15,7 @@ inline constexpr int kStepBytes = kTile * kGranule;  // of 128 sketches
 inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most that a kernel has beside what it asks for
 inline constexpr int kWgmmaRows = 256;               // of a block of the scan on Hopper
 inline constexpr int kWgmmaStages = 8;               // steps in shared memory or on their way
-inline constexpr int kWgmmaStaticShared = 16 << 10;  // as kStaticShared
+inline constexpr int kWgmmaStaticShared = 24 << 10;  // as kStaticShared
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
 
