@@ -15,6 +15,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -88,6 +89,9 @@ class Rows {
   fk::MatrixView view_;
   void* stream_ = nullptr;
 };
+
+// One number for each row.
+using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // A numpy array that owns the vector's memory.
 template <typename T>
@@ -191,8 +195,9 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, nb::handle init,
-             std::string_view init_dtype, bool labels, std::string device, std::int64_t memory_limit, int n_threads,
-             std::int64_t chunk_size_data, std::int64_t chunk_size_centroids, nb::handle callback) {
+             std::string_view init_dtype, std::optional<Vector> weights, bool labels, std::string device,
+             std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids,
+             nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params;
@@ -203,6 +208,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
+  if (weights) params.weights = {weights->data(), weights->size()};
   params.labels = labels;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
@@ -347,8 +353,9 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "labels"_a, "device"_a,
-        "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(),
+        "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a,
+        "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

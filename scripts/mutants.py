@@ -269,6 +269,13 @@ MUTANTS = [
     Mutant("candidates_of_weight", " && rows.weight(i) > 0", ""),
     Mutant("rows_of_weight", "w > 0", "w >= 0"),
     Mutant("sampled_weights", "from.weight(row)", "1"),
+    Mutant("weights_sum", "std::ceil", "std::floor"),
+    Mutant("weights_room", " - facts.positive", ""),
+    Mutant("weights_shift", "room >> shift", "room"),
+    Mutant("weights_kept", "facts.whole && ", ""),
+    Mutant("weights_kept", " && facts.sum <= kMostWeight", ""),
+    Mutant("weights_stay_positive", "std::max<std::int64_t>(rounded, 1)", "rounded"),
+    Mutant("inertia_of_weights", "-weights.exponent", "0"),
     Mutant("equal_keys", "number < other.number", "number > other.number", EQUAL_KEYS),
     Mutant("smallest_of_equal_keys", " | number", "", EQUAL_KEYS),
     # What initialisations need.

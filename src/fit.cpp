@@ -3,6 +3,7 @@
 #include "fit.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "numeric/fp_state.hpp"
 #include "runtime/workers.hpp"
 #include "source/sample.hpp"
+#include "source/weights.hpp"
 
 namespace fastkmeans {
 namespace {
@@ -118,8 +120,8 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
   const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
   if (n < params.k)
-    throw std::invalid_argument("Number of training points (" + std::to_string(n) + ") is less than k (" +
-                                std::to_string(params.k) + ").");
+    throw std::invalid_argument("Number of training points" + std::string(rows.weights() ? " of weight > 0" : "") +
+                                " (" + std::to_string(n) + ") is less than k (" + std::to_string(params.k) + ").");
   const std::unique_ptr<Source> sample = sample_of(rows, n, params, reducer, workers);
   const Source& used = sample ? *sample : rows;
   auto shard = make_shard(used, metric, params.execution, workers);
@@ -165,8 +167,22 @@ Result fit(const MatrixView& x, const Params& given) {
   params.callback = as_caller(fp_state, given.callback);
   params.execution.device = device_for(x, params.k, given.execution);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
+  const IntegerWeights weights = integer_weights(params.weights, workers);
+  // The inertia of integer weights, as one of the caller's.
+  const auto restore = [&weights](double& inertia) {
+    inertia = std::ldexp(inertia, -weights.exponent);  // mutant: inertia_of_weights
+  };
+  if (params.callback)
+    params.callback = [restore, callback = params.callback](IterationStats stats) {
+      restore(stats.inertia);
+      return callback(stats);
+    };
   NoReducer reducer;
-  return fit_shard(*make_source(x, params.execution, workers), euclidean(), params, reducer, workers);
+  const auto rows = make_source(x, weights.values.empty() ? nullptr : weights.values.data(), params.execution, workers);
+  Result result = fit_shard(*rows, euclidean(), params, reducer, workers);
+  restore(result.inertia);
+  for (IterationStats& stats : result.iterations) restore(stats.inertia);
+  return result;
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
@@ -180,7 +196,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   Execution execution = params.execution;
   execution.device = device_for(x, centroids.rows, params.execution);
   Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
-  const auto source = make_source(x, execution, workers);
+  const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
   const auto shard = make_shard(rows, euclidean(), execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "fastkmeans/matrix_view.hpp"
@@ -45,6 +46,9 @@ struct Params {
   int nredo = 1;  // runs from different initial centroids; the lowest inertia is kept, ties to the first
   std::optional<MatrixView> init;  // (k, d) initial centroids instead of random rows; nredo is then 1
   bool labels = true;              // assign all rows once more at the end, to the centroids returned
+  // (n) how much each row counts, in host memory; empty: each counts once. Finite, >= 0, some > 0; k <= rows of weight
+  // > 0. Integers that add up to 2^40 at most are equal rows; others keep some digits: docs/algorithm.md section 8.
+  std::span<const double> weights;
 
   Execution execution;
 

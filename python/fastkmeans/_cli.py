@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("-k", type=int, required=True, metavar="K", help="number of clusters")
     train.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the centroids: (K, d) float32")
     train.add_argument("--labels", metavar="FILE", help="for the nearest centroid of each row: (n,) int64")
+    train.add_argument("--weights", metavar="FILE.npy", help="how much each row counts: (n,), >= 0 (each once)")
     train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
     train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
@@ -138,8 +139,10 @@ def _leave(number: int, _: object) -> NoReturn:
 
 def _train(options: argparse.Namespace) -> None:
     targets = [path for path in (options.output, options.labels) if path is not None]
-    check_outputs(targets, inputs=[options.input])
+    inputs = [path for path in (options.input, options.weights) if path is not None]
+    check_outputs(targets, inputs)
     x = load(options.input)
+    weights = None if options.weights is None else load(options.weights, "vector (n)")
     start = time.perf_counter()
     with _progress(options.quiet) as show:
         total = options.niter * options.nredo
@@ -154,7 +157,7 @@ def _train(options: argparse.Namespace) -> None:
             **_execution(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
-        kmeans.train(x)
+        kmeans.train(x, weights)
         arrays = [kmeans.centroids]
         if options.labels is not None:
             arrays.append(_labels(kmeans, x, show))

@@ -76,6 +76,7 @@ def fit(
     nredo: int,
     init: object | None,
     init_dtype: str,
+    weights: npt.NDArray[np.float64] | None = None,  # (n,), C order
     labels: bool,
     device: str,
     memory_limit: int,

@@ -20,7 +20,7 @@ class IterationStats(NamedTuple):
 
     redo : which run, from 0 (see nredo).
     iteration : from 0.
-    inertia : sum of squared distances of the rows used to the centroids that the iteration began with.
+    inertia : sum of weight times squared distance, of the rows used to the centroids that the iteration began with.
     shift : sum over centroids of the Euclidean distance each moved.
     changed : rows whose label differs from the iteration before (all rows in the first).
     empty : clusters without a row after assignment.

@@ -40,8 +40,8 @@ def _is_bfloat16_supported(device: Any) -> bool:
 class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
-    The result depends on the data, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone: not on the
-    device, threads, chunk sizes, instruction set or memory layout.
+    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone:
+    not on the device, threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
@@ -91,9 +91,10 @@ class FastKMeans:
     centroids_device : the centroids as the kind of array that was trained on, on its device.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
-    inertia_ : sum of squared distances: with labels_, of all rows given to `centroids`; after `train`, the last
-        iteration's, over the rows used.
-    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on.
+    inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
+        last iteration's, over the rows used.
+    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on
+        (those of weight 0 do not count).
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -179,24 +180,29 @@ class FastKMeans:
             return self.centroids
         return _input.give_back(self.centroids, self._home)
 
-    def train(self, data: Any) -> None:
+    def train(self, data: Any, weights: Any = None) -> None:
         """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
 
-        Raises ValueError for data of another shape, NaN, infinity or fewer than k rows, TypeError for dtypes that are
-        no real numbers. Whatever goes wrong, Ctrl-C and warnings made errors included, leaves what the object held.
-        """
-        self._train(data, labels=False)
+        weights : how much each row counts, (n,) real numbers >= 0 in any kind of array; None: each once. A row of
+            integer weight w is w equal rows; rows of weight 0 are not trained on, and k others are needed.
 
-    def fit(self, data: Any) -> FastKMeans:
+        Raises ValueError for data or weights of another shape, NaN, infinity, weights below 0, or fewer than k rows,
+        TypeError for dtypes that are no real numbers. Whatever goes wrong, Ctrl-C and warnings made errors included,
+        leaves what the object held.
+        """
+        self._train(data, weights, labels=False)
+
+    def fit(self, data: Any, y: Any = None, *, weights: Any = None) -> FastKMeans:
         """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self.
 
-        Where `train` is replaced, nothing else is called: `labels_` is None if that found centroids alone.
+        y is ignored: scikit-learn's pipelines pass it. Where `train` is replaced, nothing else is called, and weights
+        are passed on if there are any: `labels_` is None if that found centroids alone.
         """
         if self._is_ours("train"):
-            self._train(data, labels=True)
+            self._train(data, weights, labels=True)
             return self
         earlier = self.iteration_stats
-        self.train(data)
+        self.train(data, **_if_given(weights))
         if earlier is not None and self.iteration_stats is earlier:  # it wrote into the centroids of an earlier fit
             self._hold(self._centroids, self._home)
         return self
@@ -216,12 +222,12 @@ class FastKMeans:
         found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows, device))
         return _input.give_back(found["labels"], rows.home)
 
-    def fit_predict(self, data: Any) -> Any:
+    def fit_predict(self, data: Any, y: Any = None, *, weights: Any = None) -> Any:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
         if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
-            labels, home = self._train(data, labels=True)
+            labels, home = self._train(data, weights, labels=True)
             return _input.give_back(labels.copy(), home)
-        self.fit(data)
+        self.fit(data, **_if_given(weights))
         return self.predict(data)
 
     def _is_ours(self, *names: str) -> bool:
@@ -289,7 +295,7 @@ class FastKMeans:
         log_filter(stats)
         return self.callback(stats) if self.callback is not None else False
 
-    def _train(self, data: Any, labels: bool) -> tuple[Any, Any]:
+    def _train(self, data: Any, weights: Any, labels: bool) -> tuple[Any, Any]:
         """Train, and hold what is found. Returns the labels, if wanted, and the kind of array that `data` is.
 
         Returned as well, since another thread may use this object at the same time.
@@ -300,6 +306,7 @@ class FastKMeans:
         n = rows.array.shape[0]
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
+        given_weights = None if weights is None else _input.read_weights(weights, n)
         initial = self._initial()
         result = _core.fit(
             rows.array,
@@ -312,6 +319,7 @@ class FastKMeans:
             nredo=self.nredo,
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
+            weights=given_weights,
             labels=labels,
             callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
             **self._execution(rows, device),
@@ -329,6 +337,11 @@ class FastKMeans:
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
         return result["labels"], rows.home
+
+
+def _if_given(weights: Any) -> dict[str, Any]:
+    """As an argument for methods that may be replaced, by ones that know no weights."""
+    return {} if weights is None else {"weights": weights}
 
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}

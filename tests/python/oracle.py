@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,9 @@ def predict(data: Array, centroids: Array) -> Array:
 class Grain:
     """The grid on which the rows of a fit are summed: two int64 limbs, the second where the data is skewed."""
 
-    def __init__(self, x: Array):
-        self.b = min(50, 62 - len(x).bit_length())
+    def __init__(self, x: Array, weights: Array):
+        self.b = min(50, 62 - int(weights.sum()).bit_length())
+        x = x[weights > 0]
         exponent = np.frexp(np.abs(x).max(axis=0).astype(f64))[1]  # |x_j| < 2^exponent
         self.g = np.ldexp(1.0, exponent - self.b)
         largest = np.abs(x).max(axis=1).astype(f64)
@@ -130,7 +132,14 @@ class Grain:
         return hi.astype(f64) * self.g + lo.astype(f64) * self.g * 2.0**-self.b
 
 
-# 3. Shift
+# 3. Inertia and shift
+
+
+def inertia_of(d: Array, weights: Array) -> float:
+    """The sum of weight times D, rounded once."""
+    if (weights == 1).all():
+        return math.fsum(d)
+    return float(sum(Fraction(float(v)) * int(w) for v, w in zip(d, weights, strict=True)))
 
 
 def total_shift(new: Array, old: Array) -> float:
@@ -145,16 +154,17 @@ def total_shift(new: Array, old: Array) -> float:
 # 4. Empty clusters
 
 
-def relocations(labels: Array, d: Array, k: int) -> list[tuple[int, int]]:
+def relocations(labels: Array, d: Array, weights: Array, k: int) -> list[tuple[int, int]]:
     """(empty cluster, row that it takes) pairs."""
-    counts = np.bincount(labels, minlength=k)
-    s = 63 - len(d).bit_length() - math.frexp(d.max())[1]
+    counts = np.bincount(labels[weights > 0], minlength=k)
+    s = 63 - int(weights.sum()).bit_length() - math.frexp(d[weights > 0].max())[1]
     donors = []
     for c in np.flatnonzero(counts >= 2):
-        rows = np.flatnonzero(labels == c)
+        rows = np.flatnonzero((labels == c) & (weights > 0))
         farthest = rows[d[rows].argmax()]
         if d[farthest] > 0:
-            donors.append((-sum(math.floor(math.ldexp(v, s)) for v in d[rows]), c, farthest))
+            masses = (int(weights[row]) * math.floor(math.ldexp(d[row], s)) for row in rows)
+            donors.append((-sum(masses), c, farthest))
     return [(int(c), int(row)) for c, (_, _, row) in zip(np.flatnonzero(counts == 0), sorted(donors), strict=False)]
 
 
@@ -179,13 +189,17 @@ def keys(rows: Array, seed: int, purpose: int, redo: int = 0) -> Array:
     return out[0] | out[1] << u64(32)
 
 
-def sample(n: int, m: int, seed: int) -> Array:
-    rows = np.arange(n)
-    return rows if n <= m else np.sort(np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m])
+def sample(weights: Array, m: int | None, seed: int) -> Array:
+    """m rows of weight; all rows, if they are no more, or without m."""
+    rows = np.flatnonzero(weights > 0)
+    if m is None or len(rows) <= m:
+        return np.arange(len(weights))
+    return np.sort(rows[np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m]])
 
 
-def initial(x: Array, rows: Array, k: int, seed: int, redo: int) -> Array:
-    """The first k distinct rows in key order, then, if there are fewer, the repeated ones."""
+def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int) -> Array:
+    """The first k distinct rows of weight in key order, then, if there are fewer, the repeated ones."""
+    x, rows = x[weights > 0], rows[weights > 0]
     seen, taken, skipped = set(), [], []
     for i in np.lexsort((rows, keys(rows, seed, INITIAL, redo))):
         value = (x[i] + f32(0)).tobytes()  # -0 equals 0
@@ -194,25 +208,42 @@ def initial(x: Array, rows: Array, k: int, seed: int, redo: int) -> Array:
     return x[(taken + skipped)[:k]]
 
 
+# 8. Weights
+
+
+def integer_weights(given: Array) -> tuple[Array, int]:
+    """Weights as integers, their sum at most 2^40, and the exponent s: they are the given ones times 2^s, rounded."""
+    exact, most = [Fraction(float(w)) for w in given], 2**40
+    s = 0
+    if any(w.denominator > 1 for w in exact) or sum(exact) > most:
+        e = math.frexp(float(max(given)))[1]
+        total = sum(math.ceil(w * Fraction(2) ** (32 - e)) for w in exact)
+        room = most - sum(w > 0 for w in exact)
+        p = max(p for p in range(-24, 9) if total * Fraction(2) ** p <= room)
+        s = p + 32 - e
+    # round() of a fraction is half to even.
+    return np.array([max(round(w * Fraction(2) ** s), 1) if w > 0 else 0 for w in exact], np.int64), s
+
+
 # Lloyd's algorithm
 
 
-def lloyd(x: Array, centroids: Array, niter: int, tol: float) -> Run:
-    k, grain, run = len(centroids), Grain(x), Run(centroids)
+def lloyd(x: Array, weights: Array, centroids: Array, niter: int, tol: float) -> Run:
+    k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
     for iteration in range(niter):
         labels, d = assign(x, run.centroids)
-        changed, empty = int((labels != before).sum()), k - len(np.unique(labels))
-        moves = relocations(labels, d, k)
+        changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
+        moves = relocations(labels, d, weights, k)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
-        for c in np.unique(labels):
-            mine = labels == c
-            new[c] = (grain.value(hi[mine].sum(axis=0), lo[mine].sum(axis=0)) / mine.sum()).astype(f32)
+        for c in np.unique(labels[weights > 0]):
+            own = np.where(labels == c, weights, 0)
+            new[c] = (grain.value(own @ hi, own @ lo) / own.sum()).astype(f32)
         shift = total_shift(new, run.centroids)
-        run.stats.append(Stats(math.fsum(d), shift, changed, empty, len(moves)))
+        run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
         if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
             run.converged = True
@@ -235,12 +266,16 @@ def fit(
     max_points_per_centroid: int | None = 256,
     nredo: int = 1,
     init: Array | None = None,
+    weights: Array | None = None,
 ) -> Fit:
-    n = len(data)
-    used = sample(n, n if max_points_per_centroid is None else k * max_points_per_centroid, seed)
-    x = rows_of(data[used])
-    starts = [initial(x, used, k, seed, redo) for redo in range(nredo)] if init is None else [rows_of(init)]
-    best = min((lloyd(x, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
+    all_weights, s = (np.ones(len(data), np.int64), 0) if weights is None else integer_weights(weights)
+    used = sample(all_weights, None if max_points_per_centroid is None else k * max_points_per_centroid, seed)
+    x, w = rows_of(data[used]), all_weights[used]
+    starts = [initial(x, used, w, k, seed, redo) for redo in range(nredo)] if init is None else [rows_of(init)]
+    best = min((lloyd(x, w, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
+    for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
+        stats.inertia = math.ldexp(stats.inertia, -s)
     labels, d = assign(rows_of(data), best.centroids)
-    last = best.stats[-1].inertia
-    return Fit(best.centroids, labels, math.fsum(d), last, len(used), best.converged, best.stats)
+    inertia = math.ldexp(inertia_of(d, all_weights), -s)
+    used_rows = int((w > 0).sum())
+    return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, used_rows, best.converged, best.stats)

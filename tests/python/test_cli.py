@@ -64,6 +64,21 @@ def test_train_with_labels_and_every_option(x: np.ndarray, capsys: Any) -> None:
     assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
 
 
+def test_weights(x: np.ndarray, capsys: Any) -> None:
+    weights = np.random.default_rng(0).random(400)
+    np.save("w.npy", weights)
+    assert train("--weights", "w.npy") == 0
+    expected = FastKMeans(7, 5).fit(x, weights=weights)
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    capsys.readouterr()
+    line = ("train", "x.npy", "-k", "5", "-o", "out2.npy", "--weights")
+    said = "x.npy must be a .npy file with a non-empty vector (n) of numbers, given shape (400, 7)"
+    assert said in refused(capsys, *line, "x.npy")
+    np.save("w.npy", weights - 0.5)
+    assert f"weights[{np.flatnonzero(weights < 0.5)[0]}] is -0." in refused(capsys, *line, "w.npy")
+    assert "w.npy" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "w.npy", "--weights", "w.npy")
+
+
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
     assert train("--max-points-per-centroid", "all", "--niter", "2") == 0
     assert capsys.readouterr().err == ""
@@ -87,7 +102,7 @@ def test_bad_rows_of_all_steps_are_counted(x: np.ndarray, capsys: Any, monkeypat
     np.save("spoiled.npy", spoiled)
     said = "NaN in 2 rows, the first is row 150 (column 2)"
     assert said in refused(capsys, "assign", "spoiled.npy", "c.npy", "-o", "out.npy")
-    monkeypatch.setattr(FastKMeans, "train", lambda self, data: setattr(self, "centroids", x[:5]))
+    monkeypatch.setattr(FastKMeans, "train", lambda self, data, weights: setattr(self, "centroids", x[:5]))
     train_both = ["train", "spoiled.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy"]
     assert said in refused(capsys, *train_both)
 
