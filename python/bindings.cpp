@@ -110,6 +110,12 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
   return to_numpy(std::move(values), {n});
 }
 
+fk::InitMethod init_method_from_name(std::string_view name) {
+  if (name == "random") return fk::InitMethod::random;
+  if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
+  throw std::invalid_argument("init_method is '" + std::string(name) + "'; it must be 'random' or 'k-means++'");
+}
+
 const char* kind_name(fk::Warning::Kind kind) {
   switch (kind) {
     case fk::Warning::Kind::subsampled: return "subsampled";
@@ -194,10 +200,10 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, nb::handle init,
-             std::string_view init_dtype, std::optional<Vector> weights, bool labels, std::string device,
-             std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids,
-             nb::handle callback) {
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view init_method,
+             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
+             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params;
@@ -207,6 +213,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
+  params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
   params.labels = labels;
@@ -353,9 +360,9 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(),
-        "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a,
-        "callback"_a.none());
+        "max_points_per_centroid"_a.none(), "nredo"_a, "init_method"_a = "random", "init"_a.none(), "init_dtype"_a,
+        "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a,
+        "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

@@ -10,6 +10,7 @@
 
 #include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "kmeans_plus_plus.hpp"
 #include "lloyd.hpp"
 #include "make_shard.hpp"
 #include "numeric/distance.hpp"
@@ -66,10 +67,11 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   return sum_over_shards(own, reducer);
 }
 
-std::vector<float> initial(const Source& used, const Metric& metric, const Params& params, int redo, Reducer& reducer,
-                           Workers& workers) {
-  if (!params.init)
-    return initial_centroids(used, metric, params.k, params.seed, static_cast<std::uint32_t>(redo), reducer, workers);
+std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
+                           std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  if (!params.init && params.init_method == InitMethod::kmeans_plus_plus)
+    return kmeans_plus_plus(shard, used, metric, params.k, params.seed, redo, reducer, workers);
+  if (!params.init) return initial_centroids(used, metric, params.k, params.seed, redo, reducer, workers);
   std::vector<float> centroids = given_centroids(*params.init, "init", workers);
   if (!metric.keeps_rows())  // mutant: init_transformed
     for (std::int64_t c = 0; c < params.k; ++c) metric.transform(centroids.data() + c * used.cols(), used.cols());
@@ -83,7 +85,8 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   std::vector<float> centroids;
   bool is_last = true, stopped = false;
   for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !stopped; ++redo) {
-    Run run = lloyd(shard, initial(used, metric, params, redo, reducer, workers), redo, scale, params, reducer);
+    std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
+    Run run = lloyd(shard, std::move(start), redo, scale, params, reducer);
     stopped = run.stopped;  // mutant: stopped_runs
     // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;

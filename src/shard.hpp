@@ -11,6 +11,7 @@
 #include "numeric/centroids_view.hpp"
 #include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
+#include "numeric/random.hpp"
 #include "runtime/reducer.hpp"
 #include "source/statistics.hpp"
 
@@ -43,7 +44,7 @@ struct Updated {
 };
 
 // A sum of weights times distances as integers: below 2^71.
-__extension__ typedef unsigned __int128 Mass;
+using Mass = Uint128;
 
 class Shard {
  public:
@@ -89,6 +90,8 @@ class Shard {
   virtual Mass total_mass(int exponent) = 0;
   // The lowest row of the shard at which the sum exceeds `mass`, which is below total_mass(exponent).
   virtual std::int64_t row_at(int exponent, Mass mass) = 0;
+  // What total_mass(exponent) would be after lower_distances() with each of these alone; no D_i changes.
+  virtual std::vector<Mass> masses_with(CentroidsView candidates, int exponent) = 0;
 };
 
 }  // namespace fastkmeans

@@ -52,6 +52,9 @@ class Verified final : public Shard {
   double largest_distance() override { return shard_->largest_distance(); }
   Mass total_mass(int exponent) override { return shard_->total_mass(exponent); }
   std::int64_t row_at(int exponent, Mass mass) override { return shard_->row_at(exponent, mass); }
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
+    return shard_->masses_with(candidates, exponent);
+  }
 
  private:
   void check(const FilterStats& filter) {

@@ -36,6 +36,12 @@ struct Execution {
   std::function<bool()> interrupt;
 };
 
+// Which rows a run begins with (docs/algorithm.md section 5).
+enum class InitMethod {
+  random,            // distinct ones
+  kmeans_plus_plus,  // far ones: greedy k-means++, which takes 3 + log k distances a row and centroid
+};
+
 struct Params {
   // what to compute
   std::int64_t k = 0;                                         // clusters, 1 <= k <= n
@@ -44,7 +50,8 @@ struct Params {
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
   int nredo = 1;  // runs from different initial centroids; the lowest inertia is kept, ties to the first
-  std::optional<MatrixView> init;  // (k, d) initial centroids instead of random rows; nredo is then 1
+  InitMethod init_method = InitMethod::random;
+  std::optional<MatrixView> init;  // (k, d) initial centroids instead of rows; nredo is then 1
   bool labels = true;              // assign all rows once more at the end, to the centroids returned
   // (n) how much each row counts, in host memory; empty: each counts once. Finite, >= 0, some > 0; k <= rows of weight
   // > 0. Integers that add up to 2^40 at most are equal rows; others keep some digits: docs/algorithm.md section 8.

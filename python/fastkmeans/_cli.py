@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
     train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
+    train.add_argument(
+        "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
+    )
     train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
     train.add_argument(
         "--max-points-per-centroid",
@@ -153,6 +156,7 @@ def _train(options: argparse.Namespace) -> None:
             tol=options.tol,
             seed=options.seed,
             nredo=options.nredo,
+            init=options.init,
             max_points_per_centroid=options.max_points_per_centroid,
             **_execution(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),

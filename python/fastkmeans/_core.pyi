@@ -74,6 +74,7 @@ def fit(
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,
+    init_method: str = "random",  # or "k-means++"; where there is no init
     init: object | None,
     init_dtype: str,
     weights: npt.NDArray[np.float64] | None = None,  # (n,), C order

@@ -64,7 +64,8 @@ class FastKMeans:
     nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
-    init : "random" (distinct rows), or the initial centroids, (k, d), which are copied; nredo is then 1.
+    init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
+        + log k distances a row and centroid), or the initial centroids, (k, d), copied; nredo is then 1.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -278,10 +279,12 @@ class FastKMeans:
         }
 
     def _initial(self) -> _input.Rows | None:
-        """The initial centroids, or None for random rows."""
+        """The initial centroids, or None where `init` is the name of a method."""
         if isinstance(self.init, str):
-            if self.init != "random":
-                raise ValueError(f"init must be 'random' or an array of shape (k, d), given {self.init!r}.")
+            if self.init not in ("random", "k-means++"):
+                raise ValueError(
+                    f"init must be 'random', 'k-means++' or an array of shape (k, d), given {self.init!r}."
+                )
             return None
         rows = _input.read(self.init, self.d, "init")
         if len(rows.array) != self.k:
@@ -317,6 +320,7 @@ class FastKMeans:
             seed=self.seed,
             max_points_per_centroid=self.max_points_per_centroid,
             nredo=self.nredo,
+            init_method="random" if initial is not None else self.init,
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
             weights=given_weights,

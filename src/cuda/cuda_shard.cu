@@ -191,22 +191,22 @@ class CudaShard final : public Shard {
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
     distances_.resize(device_, n_);
-    const std::int64_t size = added.k * added.d;
-    DeviceBuffer<float> values(device_, size);
-    device_.upload(values.data(), added.values, values.bytes());
-    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
-                                 are_tiny(values.data(), size)};
-    const std::uint8_t* const states = facts().states();
-    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
-    });
-    device_.wait();
+    lower(added, first, distances_.data());
   }
 
   double largest_distance() override { return Masses(host_distances().data(), rows_, workers_).largest(); }
   Mass total_mass(int exponent) override { return Masses(host_distances().data(), rows_, workers_).total(exponent); }
   std::int64_t row_at(int exponent, Mass mass) override {
     return Masses(host_distances().data(), rows_, workers_).row_at(exponent, mass);
+  }
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
+    std::vector<Mass> masses;
+    const std::vector<float> kept = host_distances();
+    for (std::int64_t c = 0; c < candidates.k; ++c) {
+      const std::vector<float> lowered = lowered_distances({candidates.row(c), 1, candidates.d}, kept);
+      masses.push_back(Masses(lowered.data(), rows_, workers_).total(exponent));
+    }
+    return masses;
   }
 
  private:
@@ -420,6 +420,30 @@ class CudaShard final : public Shard {
                               put(first + i, some[static_cast<std::size_t>(i)]);
                           });
     }
+  }
+
+  // distances: (n) on the device.
+  void lower(CentroidsView added, bool first, float* distances) {
+    const std::int64_t size = added.k * added.d;
+    DeviceBuffer<float> values(device_, size);
+    device_.upload(values.data(), added.values, values.bytes());
+    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
+                                 are_tiny(values.data(), size)};
+    const std::uint8_t* const states = facts().states();
+    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances + begin);
+    });
+    device_.wait();
+  }
+
+  // What distances (n), on the host, would become.
+  std::vector<float> lowered_distances(CentroidsView added, std::vector<float> distances) {
+    const auto on = on_.here();
+    DeviceBuffer<float> lowered(device_, n_);
+    device_.upload(lowered.data(), distances.data(), lowered.bytes());
+    lower(added, false, lowered.data());
+    device_.download(distances.data(), lowered.data(), lowered.bytes());
+    return distances;
   }
 
   std::vector<float> host_distances() {

@@ -167,4 +167,8 @@ std::int64_t HostShard::row_at(int exponent, Mass mass) {
   return Masses(distances_.data(), rows_, workers_).row_at(exponent, mass);
 }
 
+std::vector<Mass> HostShard::masses_with(CentroidsView candidates, int exponent) {
+  return masses_of(candidates, exponent, distances_.data());
+}
+
 }  // namespace fastkmeans

@@ -40,6 +40,7 @@ class HostShard : public Shard {
   double largest_distance() final;
   Mass total_mass(int exponent) final;
   std::int64_t row_at(int exponent, Mass mass) final;
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) final;
 
  protected:
   // Nothing of an earlier run may be used any more.
@@ -55,6 +56,8 @@ class HostShard : public Shard {
   virtual void center_shifts(CentroidsView a, CentroidsView b, float* distances) = 0;
   // As Shard::lower_distances.
   virtual void lower_rows(CentroidsView added, bool first, float* distances) = 0;
+  // As Shard::masses_with; distances: (n) D as stored.
+  virtual std::vector<Mass> masses_of(CentroidsView candidates, int exponent, const float* distances) = 0;
 
   const Source& rows_;
   const Metric& metric_;

@@ -32,7 +32,7 @@ struct KeyedRow {
 using KeyedRows = std::vector<std::vector<KeyedRow>>;
 
 // (key, number) as one integer.
-__extension__ typedef unsigned __int128 Order;
+using Order = Uint128;
 // mutant: smallest_of_equal_keys
 Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
 
@@ -40,8 +40,7 @@ Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 6
 struct Candidate {
   std::uint64_t key;
   std::int64_t number;  // among the rows of all shards: decides between equal keys
-  std::int64_t index;   // among those of its shard
-  int rank;
+  RowPlace place;
   // mutant: equal_keys
   bool operator<(const Candidate& other) const { return key != other.key ? key < other.key : number < other.number; }
 };
@@ -112,7 +111,7 @@ std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Re
   std::vector<Candidate> order;
   if (reducer.size() == 1) {
     for (const auto& part : own)
-      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), index, 0});
+      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), {index, 0}});
   } else {
     std::vector<std::uint64_t> packed;
     for (const auto& part : own)
@@ -121,41 +120,18 @@ std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Re
                                      static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(reducer.rank())});
     packed = gather_over_shards(packed, reducer);
     for (std::size_t i = 0; i < packed.size(); i += 4)
-      order.push_back({packed[i], static_cast<std::int64_t>(packed[i + 1]), static_cast<std::int64_t>(packed[i + 2]),
-                       static_cast<int>(packed[i + 3])});
+      order.push_back({packed[i],
+                       static_cast<std::int64_t>(packed[i + 1]),
+                       {static_cast<std::int64_t>(packed[i + 2]), static_cast<int>(packed[i + 3])}});
   }
   std::sort(order.begin(), order.end());
   return order;
 }
 
-// The rows of `count` candidates as the metric takes them, (count, d), on every shard.
-void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows, const Metric& metric,
-             Reducer& reducer, Workers& workers, std::vector<float>& out) {
-  const std::int64_t d = rows.cols();
-  const bool alone = reducer.size() == 1;
-  std::vector<std::int64_t> places, indices;
-  for (std::int64_t i = 0; i < count; ++i)
-    if (candidates[i].rank == reducer.rank()) {
-      places.push_back(i);
-      indices.push_back(candidates[i].index);
-    }
-  const auto mine = static_cast<std::int64_t>(indices.size());
-  std::vector<float> own(alone ? 0 : static_cast<std::size_t>(mine * d));
-  float* values = alone ? out.data() : own.data();
-  rows.gather(indices.data(), mine, values, workers);
-  if (!metric.keeps_rows())  // mutant: initial_rows_transformed
-    for (std::int64_t i = 0; i < mine; ++i) metric.transform(values + i * d, d);
-  if (alone) return;
-  // Two floats a number, among zeros.
-  std::vector<std::uint64_t> sum(static_cast<std::size_t>((count * d + 1) / 2));
-  auto* bytes = reinterpret_cast<char*>(sum.data());
-  const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
-  for (std::int64_t i = 0; i < mine; ++i)
-    // mutant: row_places
-    std::memcpy(bytes + static_cast<std::size_t>(places[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
-                row_bytes);
-  reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
-  std::memcpy(out.data(), sum.data(), static_cast<std::size_t>(count) * row_bytes);
+std::vector<RowPlace> places_of(const Candidate* candidates, std::int64_t count) {
+  std::vector<RowPlace> places(static_cast<std::size_t>(count));
+  std::transform(candidates, candidates + count, places.begin(), [](const Candidate& row) { return row.place; });
+  return places;
 }
 
 // Rows taken so far, found again by value.
@@ -178,6 +154,36 @@ class DistinctRows {
 };
 
 }  // namespace
+
+void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metric& metric, Reducer& reducer,
+             Workers& workers, float* out) {
+  const std::int64_t d = rows.cols();
+  const auto count = static_cast<std::int64_t>(places.size());
+  const bool alone = reducer.size() == 1;
+  std::vector<std::int64_t> mine, indices;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const auto [index, rank] = places[static_cast<std::size_t>(i)]; rank == reducer.rank()) {
+      mine.push_back(i);
+      indices.push_back(index);
+    }
+  const auto own_count = static_cast<std::int64_t>(indices.size());
+  std::vector<float> own(alone ? 0 : static_cast<std::size_t>(own_count * d));
+  float* values = alone ? out : own.data();
+  rows.gather(indices.data(), own_count, values, workers);
+  if (!metric.keeps_rows())  // mutant: initial_rows_transformed
+    for (std::int64_t i = 0; i < own_count; ++i) metric.transform(values + i * d, d);
+  if (alone) return;
+  // Two floats a number, among zeros.
+  std::vector<std::uint64_t> sum(static_cast<std::size_t>((count * d + 1) / 2));
+  auto* bytes = reinterpret_cast<char*>(sum.data());
+  const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
+  for (std::int64_t i = 0; i < own_count; ++i)
+    // mutant: row_places
+    std::memcpy(bytes + static_cast<std::size_t>(mine[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
+                row_bytes);
+  reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
+  std::memcpy(out, sum.data(), static_cast<std::size_t>(count) * row_bytes);
+}
 
 std::int64_t rows_of_weight(const Source& rows, Workers& workers) {
   if (!rows.weights()) return rows.rows();
@@ -233,7 +239,7 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   const auto take = [&](const std::vector<Candidate>& order) {
     for (std::size_t at = 0; at < order.size() && taken < wanted; at += static_cast<std::size_t>(together)) {
       const auto count = std::min(together, static_cast<std::int64_t>(order.size() - at));
-      rows_of(&order[at], count, rows, metric, reducer, workers, some);
+      rows_at(places_of(&order[at], count), rows, metric, reducer, workers, some.data());
       workers.for_blocks(count, kCentroidsPerTask, 4.0 * static_cast<double>(count * d),
                          [&](std::int64_t first, std::int64_t block, int) {
                            for (std::int64_t i = first; i < first + block; ++i)
@@ -264,8 +270,8 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   // Too few distinct rows: equal ones fill up.
   for (std::size_t s = 0; taken < wanted;) {
     const std::size_t count = std::min(static_cast<std::size_t>(together), wanted - taken);
-    rows_of(&skipped[s], static_cast<std::int64_t>(count), rows, metric, reducer, workers, some);
-    std::copy_n(some.begin(), count * row_length, &centroids[taken * row_length]);
+    rows_at(places_of(&skipped[s], static_cast<std::int64_t>(count)), rows, metric, reducer, workers,
+            &centroids[taken * row_length]);
     s += count;
     taken += count;
   }

@@ -17,6 +17,16 @@ class Workers;
 // Rows that count at all.
 std::int64_t rows_of_weight(const Source& rows, Workers& workers);
 
+// A row of any shard.
+struct RowPlace {
+  std::int64_t index;  // among those of its shard, which alone needs it
+  int rank;            // of its shard
+};
+
+// These rows of all shards as the metric takes them, (places, d), the same on every shard.
+void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metric& metric, Reducer& reducer,
+             Workers& workers, float* out);
+
 // Which of this shard's rows are among the m rows of all shards with the smallest (key, number), ascending. 0 < m <
 // rows of weight over all shards.
 std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,

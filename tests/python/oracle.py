@@ -6,6 +6,7 @@ Slow, literal and independent of the C++ oracle (FASTKMEANS_ISA=scalar): where t
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,7 +21,7 @@ f32, f64, u64 = np.float32, np.float64, np.uint64
 LANES = 32
 TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
 LIMIT = f32(2.0**56)  # at and above it, D could overflow
-SAMPLE, INITIAL = 0, 1  # what a random key is for
+SAMPLE, INITIAL, PLUS_PLUS = 0, 1, 4  # what a random key is for
 
 
 @dataclass
@@ -208,6 +209,41 @@ def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int)
     return x[(taken + skipped)[:k]]
 
 
+def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
+    counter = [np.array(word, u64) for word in (step, trial, PLUS_PLUS, redo)]
+    words = philox(counter, [np.array(seed & 0xFFFFFFFF, u64), np.array(seed >> 32, u64)])
+    return sum(int(word) << 32 * i for i, word in enumerate(words)) * total >> 128
+
+
+def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int) -> Array:
+    """Greedy k-means++: of 2 + log k rows drawn by mass, the one that leaves the least mass."""
+
+    def draw(masses: list[int], step: int, trial: int) -> int:
+        mass = draw_below(sum(masses), seed, step, trial, redo)
+        return next(i for i, end in enumerate(itertools.accumulate(masses)) if end > mass)
+
+    w = [int(weight) for weight in weights]
+    taken = [draw(w, 0, 0)]
+    d = distances(x, x[taken])[:, 0]
+    for step in range(1, k):
+        largest = d[weights > 0].max()
+        if largest == 0:
+            taken.append(draw(w, step, 0))
+            continue
+        s = 31 - math.frexp(largest)[1]
+
+        def masses(of: Array, s: int = s) -> list[int]:
+            return [weight * math.floor(math.ldexp(v, s)) for weight, v in zip(w, of, strict=True)]
+
+        now = masses(d)
+        rows = [draw(now, step, trial) for trial in range(2 + int(math.log(k)))]
+        lowered = [np.minimum(d, distances(x, x[row : row + 1])[:, 0]) for row in rows]
+        best = min(range(len(rows)), key=lambda trial: sum(masses(lowered[trial])))
+        taken.append(rows[best])
+        d = lowered[best]
+    return x[taken]
+
+
 # 8. Weights
 
 
@@ -265,13 +301,18 @@ def fit(
     seed: int = 0,
     max_points_per_centroid: int | None = 256,
     nredo: int = 1,
-    init: Array | None = None,
+    init: Array | str = "random",
     weights: Array | None = None,
 ) -> Fit:
     all_weights, s = (np.ones(len(data), np.int64), 0) if weights is None else integer_weights(weights)
     used = sample(all_weights, None if max_points_per_centroid is None else k * max_points_per_centroid, seed)
     x, w = rows_of(data[used]), all_weights[used]
-    starts = [initial(x, used, w, k, seed, redo) for redo in range(nredo)] if init is None else [rows_of(init)]
+    if not isinstance(init, str):
+        starts = [rows_of(init)]
+    elif init == "k-means++":
+        starts = [plus_plus(x, w, k, seed, redo) for redo in range(nredo)]
+    else:
+        starts = [initial(x, used, w, k, seed, redo) for redo in range(nredo)]
     best = min((lloyd(x, w, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)

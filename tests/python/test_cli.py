@@ -56,10 +56,12 @@ def test_quiet_prints_nothing(option: str, capsys: Any) -> None:
 
 def test_train_with_labels_and_every_option(x: np.ndarray, capsys: Any) -> None:
     options = "--niter 3 --tol -1 --seed 5 --nredo 2 --n-threads 2 --max-points-per-centroid 50 --labels labels.npy"
-    assert train(*options.split()) == 0
+    assert train(*options.split(), "--init", "k-means++") == 0
     assert capsys.readouterr().err.startswith("fastkmeans: warning: ")  # 250 of the 400 rows
     with pytest.warns(UserWarning, match="250"):
-        expected = FastKMeans(7, 5, niter=3, tol=-1, seed=5, nredo=2, max_points_per_centroid=50).fit(x)
+        expected = FastKMeans(7, 5, niter=3, tol=-1, seed=5, nredo=2, max_points_per_centroid=50, init="k-means++").fit(
+            x
+        )
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
     assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
 
