@@ -200,9 +200,9 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view init_method,
-             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
-             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
+             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
+             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
@@ -213,6 +213,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
+  params.spherical = spherical;
   params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
@@ -254,12 +255,13 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
 }
 
 nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
-                 bool distances, std::string device, std::int64_t memory_limit, int n_threads,
+                 bool distances, bool spherical, std::string device, std::int64_t memory_limit, int n_threads,
                  std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   const Rows x(data, dtype);
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
   params.distances = distances;
+  params.spherical = spherical;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {
@@ -360,11 +362,11 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "init_method"_a = "random", "init"_a.none(), "init_dtype"_a,
-        "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a,
-        "chunk_size_centroids"_a, "callback"_a.none());
+        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "init_method"_a = "random",
+        "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
+        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
-        "distances"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
+        "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
         "chunk_size_centroids"_a = defaults.chunk_size_centroids);
   m.def("bfloat16_bits", &bfloat16_bits, "data"_a);

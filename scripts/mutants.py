@@ -294,7 +294,7 @@ MUTANTS = [
     # Shards.
     Mutant("gathered_place", "counts.begin() + reducer.rank()", "counts.begin()"),
     Mutant("digits_of_all_shards", "reducer.sum(", "std::make_pair("),
-    Mutant("row_places", "places[static_cast<std::size_t>(i)]", "i"),
+    Mutant("row_places", "mine[static_cast<std::size_t>(i)]", "i"),
     Mutant("column_max_of_all_shards", "reducer.max(", "std::make_pair("),
     Mutant("least_row_of_all_shards", "reducer.min(", "std::make_pair("),
     Mutant("bad_row_number", "rows.number(check.first)", "check.first"),

@@ -51,6 +51,8 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   return centroids;
 }
 
+const Metric& metric_for(bool is_spherical) { return is_spherical ? spherical() : euclidean(); }
+
 // A sample of the rows, if there are more than are to be used; else null.
 std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Params& params, Reducer& reducer,
                                   Workers& workers) {
@@ -182,7 +184,7 @@ Result fit(const MatrixView& x, const Params& given) {
     };
   NoReducer reducer;
   const auto rows = make_source(x, weights.values.empty() ? nullptr : weights.values.data(), params.execution, workers);
-  Result result = fit_shard(*rows, euclidean(), params, reducer, workers);
+  Result result = fit_shard(*rows, metric_for(params.spherical), params, reducer, workers);
   restore(result.inertia);
   for (IterationStats& stats : result.iterations) restore(stats.inertia);
   return result;
@@ -201,7 +203,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
   const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
-  const auto shard = make_shard(rows, euclidean(), execution, workers);
+  const auto shard = make_shard(rows, metric_for(params.spherical), execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
 
   shard->assign(false);

@@ -49,7 +49,8 @@ struct Params {
   double tol = 1e-8;                                          // stop when the shift is below; <= 0: run all iterations
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;  // runs from different initial centroids; the lowest inertia is kept, ties to the first
+  int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
+  bool spherical = false;  // rows and centroids of length 1: clusters by angle; inertia of these rows
   InitMethod init_method = InitMethod::random;
   std::optional<MatrixView> init;  // (k, d) initial centroids instead of rows; nredo is then 1
   bool labels = true;              // assign all rows once more at the end, to the centroids returned
@@ -66,6 +67,7 @@ struct Params {
 struct PredictParams {
   bool distances = false;  // also return D
   Execution execution;
+  bool spherical = false;  // rows of length 1, as in a fit; centroids as they are
 };
 
 }  // namespace fastkmeans

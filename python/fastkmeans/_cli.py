@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
+        command.add_argument("--spherical", action="store_true", help="rows scaled to length 1: clusters by angle")
         command.add_argument("--device", help="cpu, cuda or cuda:N (a CUDA device if there is one, else the CPU)")
         command.add_argument(
             "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
@@ -158,7 +159,7 @@ def _train(options: argparse.Namespace) -> None:
             nredo=options.nredo,
             init=options.init,
             max_points_per_centroid=options.max_points_per_centroid,
-            **_execution(options),
+            **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
         kmeans.train(x, weights)
@@ -178,7 +179,7 @@ def _assign(options: argparse.Namespace) -> None:
     x = load(options.input)
     centroids = load(options.centroids)
     start = time.perf_counter()
-    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_execution(options))
+    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_of_both(options))
     kmeans.centroids = centroids
     with _progress(options.quiet) as show:
         labels = _labels(kmeans, x, show)
@@ -212,8 +213,9 @@ def _cuda_info() -> None:
         print(f"CUDA kernels: {', '.join(kernels)}")
 
 
-def _execution(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads")}
+def _of_both(options: argparse.Namespace) -> dict[str, Any]:
+    """What both commands tell a FastKMeans."""
+    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads", "spherical")}
 
 
 def _bytes_or_share(text: str) -> float:

@@ -74,6 +74,7 @@ def fit(
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,
+    spherical: bool = False,
     init_method: str = "random",  # or "k-means++"; where there is no init
     init: object | None,
     init_dtype: str,
@@ -93,6 +94,7 @@ def predict(
     centroids_dtype: str,
     *,
     distances: bool = False,
+    spherical: bool = False,
     device: str = "cpu",
     memory_limit: int = 0,
     n_threads: int = 0,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import device_name, integer, limit_in_bytes, memory_limit, real, usable_device
+from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, real, usable_device
 from ._device_input import DeviceMatrix
 from ._report import IterationStats, iteration_stats, log_filter, log_iteration, not_fitted, wants_debug, warn
 
@@ -40,8 +40,8 @@ def _is_bfloat16_supported(device: Any) -> bool:
 class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
-    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone:
-    not on the device, threads, chunk sizes, instruction set or memory layout.
+    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo, init and
+    spherical alone: not on the device, threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ class FastKMeans:
         or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
         + log k distances a row and centroid), or the initial centroids, (k, d), copied; nredo is then 1.
+    spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
+        zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -130,6 +132,7 @@ class FastKMeans:
         init: Any = "random",
         callback: Callable[[IterationStats], object] | None = None,
         memory_limit: float | None = None,
+        spherical: bool = False,
     ) -> None:
         self.d = d
         self.k = k
@@ -148,6 +151,7 @@ class FastKMeans:
         self.init = init
         self.callback = callback
         self.memory_limit = memory_limit
+        self.spherical = spherical
         self.device = device
         self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
@@ -220,7 +224,14 @@ class FastKMeans:
         centroids = _input.read(self.centroids, self.d, "centroids")
         device = self._device()
         rows = _input.read(data, self.d, least=0, device=device)
-        found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows, device))
+        found = _core.predict(
+            rows.array,
+            rows.dtype,
+            centroids.array,
+            centroids.dtype,
+            spherical=self.spherical,
+            **self._execution(rows, device),
+        )
         return _input.give_back(found["labels"], rows.home)
 
     def fit_predict(self, data: Any, y: Any = None, *, weights: Any = None) -> Any:
@@ -257,6 +268,7 @@ class FastKMeans:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
         self.memory_limit = memory_limit(self.memory_limit)
+        self.spherical = boolean("spherical", self.spherical)
         usable_device(self._asked_device, self.gpu)
 
     def _device(self) -> str:
@@ -320,6 +332,7 @@ class FastKMeans:
             seed=self.seed,
             max_points_per_centroid=self.max_points_per_centroid,
             nredo=self.nredo,
+            spherical=self.spherical,
             init_method="random" if initial is not None else self.init,
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,

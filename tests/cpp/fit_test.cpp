@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public calls: consistency, invariance, errors.
+#include <cmath>
 #include <limits>
 #include <thread>
 
 #include "numeric/distance.hpp"
+#include "numeric/metric.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -52,6 +54,26 @@ TEST(FitNoOracle, PredictRepeatsTheLabels) {
     EXPECT_NEAR(sum, got.inertia, 1e-12 * got.inertia);
     EXPECT_TRUE(predict(x.view(), {got.centroids.data(), 20, 12}).distances.empty());
   }
+}
+
+TEST(FitNoOracle, SphericalTakesRowsAtLengthOne) {
+  Random random(66);
+  const Matrix x = random_rows(Kind::normal, 200, 12, random);
+  Matrix unit = x;
+  for (std::int64_t i = 0; i < 200; ++i) spherical().transform(unit.row(i), 12);
+  Params params = params_of(20, {});
+  params.spherical = true;
+  const Result got = fit(x.view(), params);
+  for (std::size_t c = 0; c < 20; ++c) {
+    double square = 0;
+    for (std::size_t j = 0; j < 12; ++j) square += std::pow(static_cast<double>(got.centroids[12 * c + j]), 2);
+    EXPECT_NEAR(square, 1, 1e-6);
+  }
+  const MatrixView centroids(got.centroids.data(), 20, 12);
+  PredictParams of_angles;
+  of_angles.spherical = true;
+  EXPECT_EQ(predict(x.view(), centroids, of_angles).labels, got.labels);
+  EXPECT_EQ(predict(unit.view(), centroids).labels, got.labels);
 }
 
 TEST(FitNoOracle, NoRowsHaveNoLabels) {

@@ -261,10 +261,32 @@ def integer_weights(given: Array) -> tuple[Array, int]:
     return np.array([max(round(w * Fraction(2) ** s), 1) if w > 0 else 0 for w in exact], np.int64), s
 
 
+# 8. Metrics
+
+
+def on_sphere(x: Array) -> Array:
+    """Rows of length 1; zero rows stay."""
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    z = np.ldexp(x.astype(f64), -np.frexp(largest)[1]).astype(f32)
+    length = np.sqrt(lane_distances(z, np.zeros((1, z.shape[1]), f32)))
+    return np.where(largest > 0, z / np.where(largest > 0, length, f32(1)), x).astype(f32)
+
+
+def direction_of(total: Array, before: Array) -> Array:
+    """The sum of a cluster's rows at length 1, the squares added in fp64 as those of D in fp32."""
+    lanes = [0.0] * LANES
+    for j, s in enumerate(total):
+        lanes[j % LANES] = float(Fraction(float(s)) ** 2 + Fraction(lanes[j % LANES]))
+    while len(lanes) > 1:
+        lanes = [a + b for a, b in zip(lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :], strict=True)]
+    length = math.sqrt(lanes[0])
+    return (total / length).astype(f32) if length > 0 else before
+
+
 # Lloyd's algorithm
 
 
-def lloyd(x: Array, weights: Array, centroids: Array, niter: int, tol: float) -> Run:
+def lloyd(x: Array, weights: Array, centroids: Array, niter: int, tol: float, spherical: bool = False) -> Run:
     k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
@@ -277,7 +299,8 @@ def lloyd(x: Array, weights: Array, centroids: Array, niter: int, tol: float) ->
         new = run.centroids.copy()
         for c in np.unique(labels[weights > 0]):
             own = np.where(labels == c, weights, 0)
-            new[c] = (grain.value(own @ hi, own @ lo) / own.sum()).astype(f32)
+            total = grain.value(own @ hi, own @ lo)
+            new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
         shift = total_shift(new, run.centroids)
         run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
@@ -303,20 +326,22 @@ def fit(
     nredo: int = 1,
     init: Array | str = "random",
     weights: Array | None = None,
+    spherical: bool = False,
 ) -> Fit:
+    taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
     all_weights, s = (np.ones(len(data), np.int64), 0) if weights is None else integer_weights(weights)
     used = sample(all_weights, None if max_points_per_centroid is None else k * max_points_per_centroid, seed)
-    x, w = rows_of(data[used]), all_weights[used]
+    x, w = taken(data[used]), all_weights[used]
     if not isinstance(init, str):
-        starts = [rows_of(init)]
+        starts = [taken(init)]
     elif init == "k-means++":
         starts = [plus_plus(x, w, k, seed, redo) for redo in range(nredo)]
     else:
         starts = [initial(x, used, w, k, seed, redo) for redo in range(nredo)]
-    best = min((lloyd(x, w, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
+    best = min((lloyd(x, w, start, niter, tol, spherical) for start in starts), key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)
-    labels, d = assign(rows_of(data), best.centroids)
+    labels, d = assign(taken(data), best.centroids)
     inertia = math.ldexp(inertia_of(d, all_weights), -s)
     used_rows = int((w > 0).sum())
     return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, used_rows, best.converged, best.stats)

@@ -81,6 +81,14 @@ def test_weights(x: np.ndarray, capsys: Any) -> None:
     assert "w.npy" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "w.npy", "--weights", "w.npy")
 
 
+def test_spherical(x: np.ndarray) -> None:
+    assert train("--spherical") == 0
+    expected = FastKMeans(7, 5, spherical=True).fit(x)
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    assert run("assign", "x.npy", "out.npy", "-o", "labels.npy", "--spherical") == 0
+    assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
+
+
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
     assert train("--max-points-per-centroid", "all", "--niter", "2") == 0
     assert capsys.readouterr().err == ""

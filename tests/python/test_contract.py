@@ -43,7 +43,7 @@ def test_signature() -> None:
     positional = {p.name: p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert list(positional.items()) == list(POSITIONAL.items())
     rest = {p.name: p.default for p in parameters.values() if p.kind is not p.POSITIONAL_OR_KEYWORD}
-    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None}
+    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None, "spherical": False}
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in rest)
 
 
