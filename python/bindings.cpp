@@ -121,6 +121,7 @@ const char* kind_name(fk::Warning::Kind kind) {
     case fk::Warning::Kind::subsampled: return "subsampled";
     case fk::Warning::Kind::empty_clusters: return "empty_clusters";
     case fk::Warning::Kind::precision: return "precision";
+    case fk::Warning::Kind::few_points: return "few_points";
   }
   return "";
 }
@@ -200,9 +201,10 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
-             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
-             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
+             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method,
+             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
+             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
@@ -214,6 +216,9 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
   params.spherical = spherical;
+  params.frozen_centroids = frozen_centroids;
+  params.int_centroids = int_centroids;
+  params.min_points_per_centroid = min_points_per_centroid;
   params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
@@ -362,7 +367,8 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "init_method"_a = "random",
+        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "frozen_centroids"_a = false,
+        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "init_method"_a = "random",
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
         "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),

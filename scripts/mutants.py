@@ -238,7 +238,10 @@ MUTANTS = [
     Mutant("sums_of_all_workers", "if (part)", "if (part && &part == &parts[0])"),
     Mutant("cleared_sums", ", &members_", ""),
     Mutant("sums_forgotten", "if (sums_)", "if (false)"),
-    Mutant("empty_stays", "weight > 0", "true"),
+    Mutant("given_rows_skipped", "distinct.add(row, row_hash(row, d), centroids.data(), c)", "static_cast<void>(row)"),
+    Mutant("centroid_stays", "weight == 0 || ", ""),
+    Mutant("centroid_stays", " || c < rule.frozen", ""),
+    Mutant("frozen_get_no_row", " && c >= frozen", ""),
     # Statistics.
     Mutant("zero_rows_have_no_largest", "largest > 0", "true"),
     Mutant("column_max_of_all_workers", "std::max(column_bits[j], found.column_bits[j])", "found.column_bits[j]"),

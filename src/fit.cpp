@@ -71,12 +71,17 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
 
 std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
                            std::uint32_t redo, Reducer& reducer, Workers& workers) {
-  if (!params.init && params.init_method == InitMethod::kmeans_plus_plus)
-    return kmeans_plus_plus(shard, used, metric, params.k, params.seed, redo, reducer, workers);
-  if (!params.init) return initial_centroids(used, metric, params.k, params.seed, redo, reducer, workers);
-  std::vector<float> centroids = given_centroids(*params.init, "init", workers);
-  if (!metric.keeps_rows())  // mutant: init_transformed
-    for (std::int64_t c = 0; c < params.k; ++c) metric.transform(centroids.data() + c * used.cols(), used.cols());
+  std::vector<float> centroids;
+  if (params.init) centroids = given_centroids(*params.init, "init", workers);
+  if (params.init && !metric.keeps_rows())  // mutant: init_transformed
+    for (std::int64_t c = 0; c < params.init->rows; ++c)
+      metric.transform(centroids.data() + c * used.cols(), used.cols());
+  centroids =
+      params.init_method == InitMethod::kmeans_plus_plus
+          ? kmeans_plus_plus(std::move(centroids), shard, used, metric, params.k, params.seed, redo, reducer, workers)
+          : initial_centroids(std::move(centroids), used, metric, params.k, params.seed, redo, reducer, workers);
+  if (params.int_centroids)
+    std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
   return centroids;
 }
 
@@ -86,7 +91,8 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   Run best;
   std::vector<float> centroids;
   bool is_last = true, stopped = false;
-  for (int redo = 0; redo < (params.init ? 1 : params.nredo) && !stopped; ++redo) {
+  const bool all_given = params.init && params.init->rows == params.k;
+  for (int redo = 0; redo < (all_given ? 1 : params.nredo) && !stopped; ++redo) {
     std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
     Run run = lloyd(shard, std::move(start), redo, scale, params, reducer);
     stopped = run.stopped;  // mutant: stopped_runs
@@ -112,10 +118,16 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                         " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
                                         std::to_string(*params.max_points_per_centroid) +
                                         "); max_points_per_centroid=None trains on all"});
+  if (params.min_points_per_centroid && result.n_used / params.k < *params.min_points_per_centroid)
+    result.warnings.push_back(
+        {Warning::Kind::few_points, "training on " + std::to_string(result.n_used) + " points for " +
+                                        std::to_string(params.k) + " centroids, fewer than min_points_per_centroid = " +
+                                        std::to_string(*params.min_points_per_centroid) + " each"});
   if (result.n_empty > 0)
-    result.warnings.push_back({Warning::Kind::empty_clusters,
-                               std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
-                                   " clusters ended empty: the data has too few distinct points to fill them"});
+    result.warnings.push_back(
+        {Warning::Kind::empty_clusters,
+         std::to_string(result.n_empty) + " of " + std::to_string(result.k) + " clusters ended empty" +
+             (params.frozen_centroids ? "" : ": the data has too few distinct points to fill them")});
   if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }

@@ -72,8 +72,8 @@ Urn urn_of_weights(const Source& rows, Reducer& reducer) {
 
 class Seeding {
  public:
-  Seeding(Shard& shard, const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
-          std::uint32_t redo, Reducer& reducer, Workers& workers)
+  Seeding(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric, std::int64_t k,
+          std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers)
       : shard_(shard),
         rows_(rows),
         metric_(metric),
@@ -84,14 +84,19 @@ class Seeding {
         redo_(redo),
         reducer_(reducer),
         workers_(workers),
-        centroids_(static_cast<std::size_t>(k) * d_) {}
+        given_(given.size() / d_),
+        centroids_(std::move(given)) {
+    centroids_.resize(static_cast<std::size_t>(k) * d_);
+  }
 
   std::vector<float> run() {
     const std::size_t k = centroids_.size() / d_;
-    take_by_weight(0, 1);
-    for (std::size_t step = 1; step < k; ++step) {
+    std::size_t known = 0;  // centroids that the distances are to
+    if (given_ == 0) take_by_weight(0, 1);
+    for (std::size_t step = std::max<std::size_t>(given_, 1); step < k; ++step) {
       workers_.checkpoint(0);
-      shard_.lower_distances(view(&centroids_[(step - 1) * d_], 1), step == 1);
+      shard_.lower_distances(view(&centroids_[known * d_], step - known), known == 0);
+      known = step;
       const double largest = largest_over_shards(shard_.largest_distance(), reducer_);
       if (largest == 0) {  // every row of weight equals a centroid
         take_by_weight(step, k);
@@ -152,14 +157,16 @@ class Seeding {
   std::uint32_t redo_;
   Reducer& reducer_;
   Workers& workers_;
+  std::size_t given_;             // how many centroids were there before
   std::vector<float> centroids_;  // (k, d)
 };
 
 }  // namespace
 
-std::vector<float> kmeans_plus_plus(Shard& shard, const Source& rows, const Metric& metric, std::int64_t k,
-                                    std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers) {
-  return Seeding(shard, rows, metric, k, seed, redo, reducer, workers).run();
+std::vector<float> kmeans_plus_plus(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric,
+                                    std::int64_t k, std::uint64_t seed, std::uint32_t redo, Reducer& reducer,
+                                    Workers& workers) {
+  return Seeding(std::move(given), shard, rows, metric, k, seed, redo, reducer, workers).run();
 }
 
 }  // namespace fastkmeans

@@ -14,9 +14,10 @@ namespace fastkmeans {
 
 class Workers;
 
-// k rows of all shards as the metric takes them, (k, d), the same on every shard. shard: of these rows, which are all
-// valid; what it knows of a run is lost. 0 < k <= rows of weight over all shards.
-std::vector<float> kmeans_plus_plus(Shard& shard, const Source& rows, const Metric& metric, std::int64_t k,
-                                    std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers);
+// The given centroids (m, d), then rows of all shards as the metric takes them, (k, d), the same on every shard. shard:
+// of these rows, which are all valid; what it knows of a run is lost. m <= k, 0 < k <= rows of weight over all shards.
+std::vector<float> kmeans_plus_plus(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric,
+                                    std::int64_t k, std::uint64_t seed, std::uint32_t redo, Reducer& reducer,
+                                    Workers& workers);
 
 }  // namespace fastkmeans

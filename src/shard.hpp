@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fastkmeans/result.hpp"
+#include "numeric/centroid_rule.hpp"
 #include "numeric/centroids_view.hpp"
 #include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
@@ -66,7 +67,7 @@ class Shard {
   // accumulation before move from sum to sum.
   virtual void accumulate(const FixedPoint& scale) = 0;
   // Fills empty clusters, one row a donor (docs/algorithm.md section 4), and moves the centroids to their clusters'.
-  virtual void update(Reducer& reducer) = 0;
+  virtual void update(const CentroidRule& rule, Reducer& reducer) = 0;
   // Wait for the above.
   virtual const Assigned& assigned() = 0;
   virtual const Updated& updated() = 0;

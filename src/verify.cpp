@@ -37,7 +37,7 @@ class Verified final : public Shard {
   Moments moments() override { return shard_->moments(); }
   void start_run(std::vector<float> centroids) override { shard_->start_run(std::move(centroids)); }
   void accumulate(const FixedPoint& scale) override { shard_->accumulate(scale); }
-  void update(Reducer& reducer) override { shard_->update(reducer); }
+  void update(const CentroidRule& rule, Reducer& reducer) override { shard_->update(rule, reducer); }
   const Assigned& assigned() override { return shard_->assigned(); }
   const Updated& updated() override { return shard_->updated(); }
   std::vector<float> centroids() override { return shard_->centroids(); }

@@ -52,8 +52,12 @@ struct Params {
   int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
   bool spherical = false;  // rows and centroids of length 1: clusters by angle; inertia of these rows
   InitMethod init_method = InitMethod::random;
-  std::optional<MatrixView> init;  // (k, d) initial centroids instead of rows; nredo is then 1
-  bool labels = true;              // assign all rows once more at the end, to the centroids returned
+  // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
+  std::optional<MatrixView> init;
+  bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
+  bool int_centroids = false;     // centroids are rounded to integers, half to even, from the initial ones on
+  std::optional<std::int64_t> min_points_per_centroid;  // warn about fewer rows than k times this
+  bool labels = true;  // assign all rows once more at the end, to the centroids returned
   // (n) how much each row counts, in host memory; empty: each counts once. Finite, >= 0, some > 0; k <= rows of weight
   // > 0. Integers that add up to 2^40 at most are equal rows; others keep some digits: docs/algorithm.md section 8.
   std::span<const double> weights;

@@ -37,7 +37,7 @@ struct IterationStats {
 
 // Something the caller should know; the result is valid all the same.
 struct Warning {
-  enum class Kind { subsampled, empty_clusters, precision };
+  enum class Kind { subsampled, empty_clusters, precision, few_points };
   Kind kind;
   std::string message;
 };

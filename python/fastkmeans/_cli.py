@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
     )
+    train.add_argument(
+        "--init-centroids", metavar="FILE.npy", help="the first of them: (m, d), m <= K; others are rows"
+    )
+    train.add_argument("--frozen-centroids", action="store_true", help="those of --init-centroids stay where they are")
+    train.add_argument("--int-centroids", action="store_true", help="round centroids to integers")
+    train.add_argument("--min-points-per-centroid", type=int, metavar="N", help="warn about fewer than K times N rows")
     train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
     train.add_argument(
         "--max-points-per-centroid",
@@ -143,10 +149,11 @@ def _leave(number: int, _: object) -> NoReturn:
 
 def _train(options: argparse.Namespace) -> None:
     targets = [path for path in (options.output, options.labels) if path is not None]
-    inputs = [path for path in (options.input, options.weights) if path is not None]
+    inputs = [path for path in (options.input, options.weights, options.init_centroids) if path is not None]
     check_outputs(targets, inputs)
     x = load(options.input)
     weights = None if options.weights is None else load(options.weights, "vector (n)")
+    initial = None if options.init_centroids is None else load(options.init_centroids)
     start = time.perf_counter()
     with _progress(options.quiet) as show:
         total = options.niter * options.nredo
@@ -158,11 +165,14 @@ def _train(options: argparse.Namespace) -> None:
             seed=options.seed,
             nredo=options.nredo,
             init=options.init,
+            frozen_centroids=options.frozen_centroids,
+            int_centroids=options.int_centroids,
+            min_points_per_centroid=options.min_points_per_centroid,
             max_points_per_centroid=options.max_points_per_centroid,
             **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
-        kmeans.train(x, weights)
+        kmeans.train(x, weights, initial)
         arrays = [kmeans.centroids]
         if options.labels is not None:
             arrays.append(_labels(kmeans, x, show))

@@ -43,7 +43,7 @@ class _FitResult(TypedDict):
     converged: bool
     n_used: int
     iterations: list[IterationStats]
-    warnings: list[tuple[str, str]]  # kind ("subsampled", "empty_clusters", "precision"), message
+    warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
 class _CudaDevice(TypedDict):
     number: int
@@ -75,7 +75,10 @@ def fit(
     max_points_per_centroid: int | None,
     nredo: int,
     spherical: bool = False,
-    init_method: str = "random",  # or "k-means++"; where there is no init
+    frozen_centroids: bool = False,
+    int_centroids: bool = False,
+    min_points_per_centroid: int | None = None,
+    init_method: str = "random",  # or "k-means++": what init leaves over
     init: object | None,
     init_dtype: str,
     weights: npt.NDArray[np.float64] | None = None,  # (n,), C order

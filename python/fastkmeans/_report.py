@@ -63,6 +63,10 @@ class SubsampledWarning(UserWarning):
     """More rows were given than max_points_per_centroid lets a fit use."""
 
 
+class FewPointsWarning(UserWarning):
+    """Fewer rows were trained on than min_points_per_centroid asks for."""
+
+
 class EmptyClusterWarning(UserWarning):
     """Clusters ended without a row."""
 
@@ -73,6 +77,7 @@ class PrecisionWarning(UserWarning):
 
 _CATEGORIES = {
     "subsampled": SubsampledWarning,
+    "few_points": FewPointsWarning,
     "empty_clusters": EmptyClusterWarning,
     "precision": PrecisionWarning,
 }

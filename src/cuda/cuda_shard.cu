@@ -115,22 +115,22 @@ class CudaShard final : public Shard {
     }
   }
 
-  void update(Reducer& reducer) override {
+  void update(const CentroidRule& rule, Reducer& reducer) override {
     const auto on = on_.here();
     const bool alone = reducer.size() == 1;
     updated_ = {};
     if (alone) {
       // In the hope that no cluster is empty; else nothing happens, and it is done again below.
       summaries_->count_empty(sums_->view().counts(), k_);
-      move_centroids(sums_->view());
+      move_centroids(sums_->view(), rule);
       fetch(&shifts_);
       updated_.empty = summary_.empty;
     }
     if (!alone || summary_.empty > 0) {
-      relocate_rows(reducer);
+      relocate_rows(rule.frozen, reducer);
       summaries_->forget_update();
       if (!alone) join_sums(reducer);
-      move_centroids(alone ? sums_->view() : total_->view());
+      move_centroids(alone ? sums_->view() : total_->view(), rule);
       fetch(&shifts_);
     }
     updated_.shift = total_shift(shifts_);
@@ -343,21 +343,21 @@ class CudaShard final : public Shard {
   }
 
   // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
-  void move_centroids(const SumsView& sums) {
-    new_centroids(device_, metric_, sums, scale_->view(), centroids_.data(), next_.data(),
+  void move_centroids(const SumsView& sums, const CentroidRule& rule) {
+    new_centroids(device_, metric_, rule, sums, scale_->view(), centroids_.data(), next_.data(),
                   &summaries_->summary()->empty);
     largest_magnitude(device_, next_.data(), next_.size(), &summaries_->summary()->largest_centroid);
     center_shifts(device_, next_.data(), view(), summaries_->shifts());
   }
 
-  void relocate_rows(Reducer& reducer) {
+  void relocate_rows(std::int64_t frozen, Reducer& reducer) {
     std::vector<std::uint64_t> members(static_cast<std::size_t>(k_));
     device_.download(members.data(), sums_->view().counts(), k_ * static_cast<std::int64_t>(sizeof(Integer)));
     reducer.sum(members.data(), k_);
     updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
     if (updated_.empty == 0) return;
     const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), distances_.data(), weights_.data(),
-                                                 members, total_weight_, reducer);
+                                                 members, total_weight_, frozen, reducer);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
     std::vector<std::int64_t> places;
     std::vector<std::int32_t> from, to;

@@ -27,7 +27,7 @@ class HostShard : public Shard {
   void start_run(std::vector<float> centroids) final;
   void assign(bool more) final;
   void accumulate(const FixedPoint& scale) final;
-  void update(Reducer& reducer) final;
+  void update(const CentroidRule& rule, Reducer& reducer) final;
   const Assigned& assigned() final { return assigned_; }
   const Updated& updated() final { return updated_; }
   std::vector<float> centroids() final { return centroids_; }

@@ -221,17 +221,23 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
   return indices;
 }
 
-std::vector<float> initial_centroids(const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
-                                     std::uint32_t redo, Reducer& reducer, Workers& workers) {
+std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
+                                     std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers) {
   const auto key = [=](std::int64_t number) {
     return row_key(seed, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo);
   };
   const std::int64_t n = sum_over_shards(rows.rows(), reducer), d = rows.cols();
   const auto row_length = static_cast<std::size_t>(d), wanted = static_cast<std::size_t>(k);
-  std::vector<float> centroids(wanted * row_length);
+  std::size_t taken = given.size() / row_length;
+  std::vector<float> centroids = std::move(given);
+  centroids.resize(wanted * row_length);
+  if (taken == wanted) return centroids;
   DistinctRows distinct(d);
+  for (std::size_t c = 0; c < taken; ++c) {
+    const float* row = &centroids[c * row_length];
+    distinct.add(row, row_hash(row, d), centroids.data(), c);  // mutant: given_rows_skipped
+  }
   std::vector<Candidate> skipped;
-  std::size_t taken = 0;
   // Rows looked at together: as many as fit.
   const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 16 / (4 * d), 1, 4 * k);
   std::vector<float> some(static_cast<std::size_t>(together) * row_length);

@@ -32,9 +32,10 @@ void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metr
 std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,
                                       Workers& workers);
 
-// k rows of all shards as the metric takes them, in order of (key, number), skipping rows equal by value to one already
-// taken while others are left. (k, d), the same on every shard. k <= rows of weight over all shards.
-std::vector<float> initial_centroids(const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
-                                     std::uint32_t redo, Reducer& reducer, Workers& workers);
+// The given centroids (m, d), then rows of all shards as the metric takes them, in order of (key, number), skipping
+// rows equal by value to one already there while others are left. (k, d), the same on every shard. m <= k <= rows of
+// weight over all shards.
+std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
+                                     std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers);
 
 }  // namespace fastkmeans

@@ -76,6 +76,51 @@ TEST(FitNoOracle, SphericalTakesRowsAtLengthOne) {
   EXPECT_EQ(predict(unit.view(), centroids).labels, got.labels);
 }
 
+// Two blobs, and two given centroids: one among the rows, one far from all.
+TEST(FitNoOracle, FrozenCentroidsStayAndGetNoRow) {
+  const Matrix x(6, 1, {0, 1, 2, 10, 11, 12.5});
+  const Matrix given(2, 1, {3, 1000});
+  Params params = params_of(3, {});
+  params.init = given.view();
+  params.frozen_centroids = true;
+  params.min_points_per_centroid = 3;
+  Result got = fit(x.view(), params);
+  EXPECT_EQ(got.centroids[0], 3);
+  EXPECT_EQ(got.centroids[1], 1000);
+  EXPECT_EQ(got.n_empty, 1);
+  ASSERT_EQ(got.warnings.size(), 2u);
+  EXPECT_EQ(got.warnings[0].message,
+            "training on 6 points for 3 centroids, fewer than min_points_per_centroid = 3 each");
+  EXPECT_EQ(got.warnings[1].message, "1 of 3 clusters ended empty");
+  params.frozen_centroids = false;
+  params.min_points_per_centroid = 2;
+  got = fit(x.view(), params);
+  EXPECT_LT(got.centroids[1], 20);
+  EXPECT_TRUE(got.warnings.empty());
+  params.int_centroids = true;
+  for (const float centroid : fit(x.view(), params).centroids) EXPECT_EQ(centroid, std::rint(centroid));
+  params.k = 1;
+  expect_contains(message_of<std::invalid_argument>([&] { fit(x.view(), params); }),
+                  {"the shape of init is (2, 1); it must be (k, d) = (1, 1), or fewer rows"});
+}
+
+// The rows that are left are other ones than those given, as long as there are any.
+TEST(FitNoOracle, GivenCentroidsAreNotTakenAgain) {
+  const Matrix x(5, 1, {0, 1, 2, 3, 4}), given(3, 1, {4, 0, 2});
+  for (const InitMethod method : {InitMethod::random, InitMethod::kmeans_plus_plus})
+    for (const std::uint64_t seed : {0, 1, 2, 3, 4}) {
+      Params params = params_of(5, {});
+      params.init = given.view();
+      params.init_method = method;
+      params.seed = seed;
+      const Result got = fit(x.view(), params);
+      EXPECT_EQ(got.iterations[0].inertia, 0) << seed;
+      EXPECT_EQ(got.centroids[0], 4);
+      EXPECT_EQ(got.centroids[1], 0);
+      EXPECT_EQ(got.centroids[2], 2);
+    }
+}
+
 TEST(FitNoOracle, NoRowsHaveNoLabels) {
   const Matrix centroids(3, 2);
   PredictParams params;

@@ -122,7 +122,7 @@ TEST(KMeansPlusPlusNoOracle, TakesTheRowsOfTheRule) {
           Workers workers(2, {});
           const Execution execution;
           const auto shard = make_shard(rows, euclidean(), execution, workers);
-          EXPECT_EQ(kmeans_plus_plus(*shard, rows, euclidean(), k, params.seed, 3, reducer, workers), expected)
+          EXPECT_EQ(kmeans_plus_plus({}, *shard, rows, euclidean(), k, params.seed, 3, reducer, workers), expected)
               << most << ' ' << weighted << ' ' << ends.size();
         });
     }
@@ -142,7 +142,7 @@ TEST(KMeansPlusPlusNoOracle, AFitBeginsWithThem) {
     const HostArray rows(x.view());
     NoReducer reducer;
     const auto shard = make_shard(rows, euclidean(), execution, workers);
-    return Matrix(20, 6, kmeans_plus_plus(*shard, rows, euclidean(), 20, 9, redo, reducer, workers));
+    return Matrix(20, 6, kmeans_plus_plus({}, *shard, rows, euclidean(), 20, 9, redo, reducer, workers));
   };
   const Matrix first = start_of(0), second = start_of(1);
   EXPECT_NE(first.values, second.values);

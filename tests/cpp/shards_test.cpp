@@ -87,6 +87,25 @@ TEST(Shards, KMeansPlusPlus) {
   }
 }
 
+TEST(Shards, GivenFrozenAndIntegerCentroids) {
+  Random random(213);
+  for (const Kind kind : {Kind::normal, Kind::integers, Kind::duplicates, Kind::tiny}) {
+    const Matrix x = random_rows(kind, 150, 5, random);
+    const Matrix given = centroids_near(x, 4, random);
+    Params params = params_of(25, 4, 0);
+    params.init = given.view();
+    params.nredo = 2;
+    for (const InitMethod method : {InitMethod::random, InitMethod::kmeans_plus_plus}) {
+      params.init_method = method;
+      params.frozen_centroids = method == InitMethod::random;
+      params.int_centroids = kind != Kind::tiny;
+      compare(x.view(), params);
+    }
+    compare(x.view(), params, spherical());
+    if (::testing::Test::HasFailure()) FAIL() << "kind " << static_cast<int>(kind);
+  }
+}
+
 TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
   Random random(202);
   for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny, Kind::tiny}) {

@@ -155,8 +155,8 @@ def total_shift(new: Array, old: Array) -> float:
 # 4. Empty clusters
 
 
-def relocations(labels: Array, d: Array, weights: Array, k: int) -> list[tuple[int, int]]:
-    """(empty cluster, row that it takes) pairs."""
+def relocations(labels: Array, d: Array, weights: Array, k: int, frozen: int = 0) -> list[tuple[int, int]]:
+    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none."""
     counts = np.bincount(labels[weights > 0], minlength=k)
     s = 63 - int(weights.sum()).bit_length() - math.frexp(d[weights > 0].max())[1]
     donors = []
@@ -166,7 +166,8 @@ def relocations(labels: Array, d: Array, weights: Array, k: int) -> list[tuple[i
         if d[farthest] > 0:
             masses = (int(weights[row]) * math.floor(math.ldexp(d[row], s)) for row in rows)
             donors.append((-sum(masses), c, farthest))
-    return [(int(c), int(row)) for c, (_, _, row) in zip(np.flatnonzero(counts == 0), sorted(donors), strict=False)]
+    empty = frozen + np.flatnonzero(counts[frozen:] == 0)
+    return [(int(c), int(row)) for c, (_, _, row) in zip(empty, sorted(donors), strict=False)]
 
 
 # 5. Random choices
@@ -198,15 +199,16 @@ def sample(weights: Array, m: int | None, seed: int) -> Array:
     return np.sort(rows[np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m]])
 
 
-def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int) -> Array:
-    """The first k distinct rows of weight in key order, then, if there are fewer, the repeated ones."""
+def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int, given: Array | None = None) -> Array:
+    """Given ones, then distinct rows of weight in key order, then, if there are fewer, the repeated ones."""
     x, rows = x[weights > 0], rows[weights > 0]
-    seen, taken, skipped = set(), [], []
+    given = x[:0] if given is None else given
+    seen, taken, skipped = {(row + f32(0)).tobytes() for row in given}, [], []
     for i in np.lexsort((rows, keys(rows, seed, INITIAL, redo))):
         value = (x[i] + f32(0)).tobytes()  # -0 equals 0
         (skipped if value in seen else taken).append(i)
         seen.add(value)
-    return x[(taken + skipped)[:k]]
+    return np.concatenate([given, x[(taken + skipped)[: k - len(given)]]])
 
 
 def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
@@ -215,17 +217,17 @@ def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
     return sum(int(word) << 32 * i for i, word in enumerate(words)) * total >> 128
 
 
-def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int) -> Array:
-    """Greedy k-means++: of 2 + log k rows drawn by mass, the one that leaves the least mass."""
+def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """Given ones; then greedy k-means++: of 2 + log k rows drawn by mass, the one that leaves the least mass."""
 
     def draw(masses: list[int], step: int, trial: int) -> int:
         mass = draw_below(sum(masses), seed, step, trial, redo)
         return next(i for i, end in enumerate(itertools.accumulate(masses)) if end > mass)
 
     w = [int(weight) for weight in weights]
-    taken = [draw(w, 0, 0)]
-    d = distances(x, x[taken])[:, 0]
-    for step in range(1, k):
+    taken = [] if len(given) else [draw(w, 0, 0)]
+    d = distances(x, np.concatenate([given, x[taken]])).min(axis=1)
+    for step in range(max(len(given), 1), k):
         largest = d[weights > 0].max()
         if largest == 0:
             taken.append(draw(w, step, 0))
@@ -241,7 +243,7 @@ def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int) -> Array:
         best = min(range(len(rows)), key=lambda trial: sum(masses(lowered[trial])))
         taken.append(rows[best])
         d = lowered[best]
-    return x[taken]
+    return np.concatenate([given, x[taken]])
 
 
 # 8. Weights
@@ -286,21 +288,31 @@ def direction_of(total: Array, before: Array) -> Array:
 # Lloyd's algorithm
 
 
-def lloyd(x: Array, weights: Array, centroids: Array, niter: int, tol: float, spherical: bool = False) -> Run:
+def lloyd(
+    x: Array,
+    weights: Array,
+    centroids: Array,
+    niter: int,
+    tol: float,
+    spherical: bool = False,
+    frozen: int = 0,
+    integers: bool = False,
+) -> Run:
     k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
     for iteration in range(niter):
         labels, d = assign(x, run.centroids)
         changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
-        moves = relocations(labels, d, weights, k)
+        moves = relocations(labels, d, weights, k, frozen)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
-        for c in np.unique(labels[weights > 0]):
+        for c in set(labels[weights > 0].tolist()) - set(range(frozen)):
             own = np.where(labels == c, weights, 0)
             total = grain.value(own @ hi, own @ lo)
             new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
+            new[c] = np.rint(new[c]) if integers else new[c]
         shift = total_shift(new, run.centroids)
         run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
@@ -327,18 +339,27 @@ def fit(
     init: Array | str = "random",
     weights: Array | None = None,
     spherical: bool = False,
+    given: Array | None = None,
+    frozen: bool = False,
+    integers: bool = False,
 ) -> Fit:
+    """`given`: the first centroids, (m, d) with m < k; `init` says where the others come from."""
     taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
     all_weights, s = (np.ones(len(data), np.int64), 0) if weights is None else integer_weights(weights)
     used = sample(all_weights, None if max_points_per_centroid is None else k * max_points_per_centroid, seed)
     x, w = taken(data[used]), all_weights[used]
+    first = x[:0] if given is None else taken(given)
     if not isinstance(init, str):
         starts = [taken(init)]
+        first = starts[0]
     elif init == "k-means++":
-        starts = [plus_plus(x, w, k, seed, redo) for redo in range(nredo)]
+        starts = [plus_plus(x, w, k, seed, redo, first) for redo in range(nredo)]
     else:
-        starts = [initial(x, used, w, k, seed, redo) for redo in range(nredo)]
-    best = min((lloyd(x, w, start, niter, tol, spherical) for start in starts), key=lambda run: run.stats[-1].inertia)
+        starts = [initial(x, used, w, k, seed, redo, first) for redo in range(nredo)]
+    if integers:
+        starts = [np.rint(start) for start in starts]
+    rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
+    best = min((lloyd(x, w, start, niter, tol, **rule) for start in starts), key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)
     labels, d = assign(taken(data), best.centroids)

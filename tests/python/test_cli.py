@@ -89,6 +89,16 @@ def test_spherical(x: np.ndarray) -> None:
     assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
 
 
+def test_what_faiss_has(x: np.ndarray, capsys: Any) -> None:
+    np.save("first.npy", x[:2])
+    options = "--init-centroids first.npy --frozen-centroids --int-centroids --min-points-per-centroid 100"
+    assert train(*options.split()) == 0
+    assert "fewer than min_points_per_centroid = 100 each" in capsys.readouterr().err
+    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True)
+    expected.train(x, init_centroids=x[:2])
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+
+
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
     assert train("--max-points-per-centroid", "all", "--niter", "2") == 0
     assert capsys.readouterr().err == ""
@@ -112,7 +122,7 @@ def test_bad_rows_of_all_steps_are_counted(x: np.ndarray, capsys: Any, monkeypat
     np.save("spoiled.npy", spoiled)
     said = "NaN in 2 rows, the first is row 150 (column 2)"
     assert said in refused(capsys, "assign", "spoiled.npy", "c.npy", "-o", "out.npy")
-    monkeypatch.setattr(FastKMeans, "train", lambda self, data, weights: setattr(self, "centroids", x[:5]))
+    monkeypatch.setattr(FastKMeans, "train", lambda self, data, *_: setattr(self, "centroids", x[:5]))
     train_both = ["train", "spoiled.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy"]
     assert said in refused(capsys, *train_both)
 

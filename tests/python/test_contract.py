@@ -43,7 +43,7 @@ def test_signature() -> None:
     positional = {p.name: p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert list(positional.items()) == list(POSITIONAL.items())
     rest = {p.name: p.default for p in parameters.values() if p.kind is not p.POSITIONAL_OR_KEYWORD}
-    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None, "spherical": False}
+    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None} | FAISS_OPTIONS
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in rest)
 
 
@@ -280,7 +280,20 @@ def test_version() -> None:
     assert fastkmeans.__version__[0].isdigit()
 
 
-PUBLIC = ["EmptyClusterWarning", "IterationStats", "NotFittedError", "PrecisionWarning", "SubsampledWarning"]
+FAISS_OPTIONS = {
+    "spherical": False,
+    "frozen_centroids": False,
+    "int_centroids": False,
+    "min_points_per_centroid": None,
+}
+PUBLIC = [
+    "EmptyClusterWarning",
+    "FewPointsWarning",
+    "IterationStats",
+    "NotFittedError",
+    "PrecisionWarning",
+    "SubsampledWarning",
+]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
