@@ -15,6 +15,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -89,6 +90,9 @@ class Rows {
   void* stream_ = nullptr;
 };
 
+// One number for each row.
+using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
 // A numpy array that owns the vector's memory.
 template <typename T>
 nb::object to_numpy(std::vector<T>&& values, std::initializer_list<std::size_t> shape) {
@@ -106,11 +110,18 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
   return to_numpy(std::move(values), {n});
 }
 
+fk::InitMethod init_method_from_name(std::string_view name) {
+  if (name == "random") return fk::InitMethod::random;
+  if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
+  throw std::invalid_argument("init_method is '" + std::string(name) + "'; it must be 'random' or 'k-means++'");
+}
+
 const char* kind_name(fk::Warning::Kind kind) {
   switch (kind) {
     case fk::Warning::Kind::subsampled: return "subsampled";
     case fk::Warning::Kind::empty_clusters: return "empty_clusters";
     case fk::Warning::Kind::precision: return "precision";
+    case fk::Warning::Kind::few_points: return "few_points";
   }
   return "";
 }
@@ -190,9 +201,11 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, nb::handle init,
-             std::string_view init_dtype, bool labels, std::string device, std::int64_t memory_limit, int n_threads,
-             std::int64_t chunk_size_data, std::int64_t chunk_size_centroids, nb::handle callback) {
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
+             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method,
+             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
+             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params;
@@ -202,7 +215,13 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
+  params.spherical = spherical;
+  params.frozen_centroids = frozen_centroids;
+  params.int_centroids = int_centroids;
+  params.min_points_per_centroid = min_points_per_centroid;
+  params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
+  if (weights) params.weights = {weights->data(), weights->size()};
   params.labels = labels;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
@@ -241,12 +260,13 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
 }
 
 nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
-                 bool distances, std::string device, std::int64_t memory_limit, int n_threads,
+                 bool distances, bool spherical, std::string device, std::int64_t memory_limit, int n_threads,
                  std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   const Rows x(data, dtype);
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
   params.distances = distances;
+  params.spherical = spherical;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {
@@ -347,10 +367,12 @@ NB_MODULE(_core, m) {
 
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "init"_a.none(), "init_dtype"_a, "labels"_a, "device"_a,
-        "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "frozen_centroids"_a = false,
+        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "init_method"_a = "random",
+        "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
+        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
-        "distances"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
+        "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
         "chunk_size_centroids"_a = defaults.chunk_size_centroids);
   m.def("bfloat16_bits", &bfloat16_bits, "data"_a);

@@ -42,12 +42,15 @@ void require_params(const MatrixView& x, const Params& params) {
   require_at_least("niter", params.niter, 1);
   require_at_least("nredo", params.nredo, 1);
   if (params.max_points_per_centroid) require_at_least("max_points_per_centroid", *params.max_points_per_centroid, 1);
+  if (params.min_points_per_centroid) require_at_least("min_points_per_centroid", *params.min_points_per_centroid, 1);
   if (params.tol != params.tol) refuse("tol", "NaN", "a number");
   require_execution(params.execution);
+  if (const auto weights = static_cast<std::int64_t>(params.weights.size()); weights != 0 && weights != x.rows)
+    refuse("the length of weights", std::to_string(weights), "that of the data, " + std::to_string(x.rows));
   if (params.init) require_shape("init", *params.init);
-  if (params.init && (params.init->rows != params.k || params.init->cols != x.cols))
+  if (params.init && (params.init->rows > params.k || params.init->cols != x.cols))
     refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
-           "(k, d) = " + shape_text(params.k, x.cols));
+           "(k, d) = " + shape_text(params.k, x.cols) + ", or fewer rows");
 }
 
 }  // namespace fastkmeans

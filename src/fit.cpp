@@ -3,18 +3,21 @@
 #include "fit.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
 
 #include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "kmeans_plus_plus.hpp"
 #include "lloyd.hpp"
 #include "make_shard.hpp"
 #include "numeric/distance.hpp"
 #include "numeric/fp_state.hpp"
 #include "runtime/workers.hpp"
 #include "source/sample.hpp"
+#include "source/weights.hpp"
 
 namespace fastkmeans {
 namespace {
@@ -48,6 +51,8 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   return centroids;
 }
 
+const Metric& metric_for(bool is_spherical) { return is_spherical ? spherical() : euclidean(); }
+
 // A sample of the rows, if there are more than are to be used; else null.
 std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Params& params, Reducer& reducer,
                                   Workers& workers) {
@@ -64,13 +69,19 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   return sum_over_shards(own, reducer);
 }
 
-std::vector<float> initial(const Source& used, const Metric& metric, const Params& params, int redo, Reducer& reducer,
-                           Workers& workers) {
-  if (!params.init)
-    return initial_centroids(used, metric, params.k, params.seed, static_cast<std::uint32_t>(redo), reducer, workers);
-  std::vector<float> centroids = given_centroids(*params.init, "init", workers);
-  if (!metric.keeps_rows())  // mutant: init_transformed
-    for (std::int64_t c = 0; c < params.k; ++c) metric.transform(centroids.data() + c * used.cols(), used.cols());
+std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
+                           std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  std::vector<float> centroids;
+  if (params.init) centroids = given_centroids(*params.init, "init", workers);
+  if (params.init && !metric.keeps_rows())  // mutant: init_transformed
+    for (std::int64_t c = 0; c < params.init->rows; ++c)
+      metric.transform(centroids.data() + c * used.cols(), used.cols());
+  centroids =
+      params.init_method == InitMethod::kmeans_plus_plus
+          ? kmeans_plus_plus(std::move(centroids), shard, used, metric, params.k, params.seed, redo, reducer, workers)
+          : initial_centroids(std::move(centroids), used, metric, params.k, params.seed, redo, reducer, workers);
+  if (params.int_centroids)
+    std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
   return centroids;
 }
 
@@ -79,10 +90,12 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
              Reducer& reducer, Workers& workers) {
   Run best;
   std::vector<float> centroids;
+  const bool all_given = params.init && params.init->rows == params.k;
   bool is_last = true, more = true;
   for (int redo = 0; more; ++redo) {
-    Run run = lloyd(shard, initial(used, metric, params, redo, reducer, workers), redo, scale, params, reducer);
-    more = !params.init && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
+    std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
+    Run run = lloyd(shard, std::move(start), redo, scale, params, reducer);
+    more = !all_given && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
     // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;
     if (!is_last) continue;
@@ -103,10 +116,16 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                         " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
                                         std::to_string(*params.max_points_per_centroid) +
                                         "); max_points_per_centroid=None trains on all"});
+  if (params.min_points_per_centroid && result.n_used / params.k < *params.min_points_per_centroid)
+    result.warnings.push_back(
+        {Warning::Kind::few_points, "training on " + std::to_string(result.n_used) + " points for " +
+                                        std::to_string(params.k) + " centroids, fewer than min_points_per_centroid = " +
+                                        std::to_string(*params.min_points_per_centroid) + " each"});
   if (result.n_empty > 0)
-    result.warnings.push_back({Warning::Kind::empty_clusters,
-                               std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
-                                   " clusters ended empty: the data has too few distinct points to fill them"});
+    result.warnings.push_back(
+        {Warning::Kind::empty_clusters,
+         std::to_string(result.n_empty) + " of " + std::to_string(result.k) + " clusters ended empty" +
+             (params.frozen_centroids ? "" : ": the data has too few distinct points to fill them")});
   if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }
@@ -116,8 +135,8 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
   const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
   if (n < params.k)
-    throw std::invalid_argument("Number of training points (" + std::to_string(n) + ") is less than k (" +
-                                std::to_string(params.k) + ").");
+    throw std::invalid_argument("Number of training points" + std::string(rows.weights() ? " of weight > 0" : "") +
+                                " (" + std::to_string(n) + ") is less than k (" + std::to_string(params.k) + ").");
   const std::unique_ptr<Source> sample = sample_of(rows, n, params, reducer, workers);
   const Source& used = sample ? *sample : rows;
   auto shard = make_shard(used, metric, params.execution, workers);
@@ -163,8 +182,22 @@ Result fit(const MatrixView& x, const Params& given) {
   params.callback = as_caller(fp_state, given.callback);
   params.execution.device = device_for(x, params.k, given.execution);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
+  const IntegerWeights weights = integer_weights(params.weights, workers);
+  // The inertia of integer weights, as one of the caller's.
+  const auto restore = [&weights](double& inertia) {
+    inertia = std::ldexp(inertia, -weights.exponent);  // mutant: inertia_of_weights
+  };
+  if (params.callback)
+    params.callback = [restore, callback = params.callback](IterationStats stats) {
+      restore(stats.inertia);
+      return callback(stats);
+    };
   NoReducer reducer;
-  return fit_shard(*make_source(x, params.execution, workers), euclidean(), params, reducer, workers);
+  const auto rows = make_source(x, weights.values.empty() ? nullptr : weights.values.data(), params.execution, workers);
+  Result result = fit_shard(*rows, metric_for(params.spherical), params, reducer, workers);
+  restore(result.inertia);
+  for (IterationStats& stats : result.iterations) restore(stats.inertia);
+  return result;
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
@@ -178,9 +211,9 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   Execution execution = params.execution;
   execution.device = device_for(x, centroids.rows, params.execution);
   Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
-  const auto source = make_source(x, execution, workers);
+  const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
-  const auto shard = make_shard(rows, euclidean(), execution, workers);
+  const auto shard = make_shard(rows, metric_for(params.spherical), execution, workers);
   shard->start_run(given_centroids(centroids, "centroids", workers));
 
   shard->assign(false);

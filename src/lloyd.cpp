@@ -20,13 +20,14 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
 
 Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
           Reducer& reducer) {
+  const CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids};
   Run run;
   shard.start_run(std::move(initial));
   for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
     const auto start = std::chrono::steady_clock::now();
     shard.assign(iteration + 1 < params.niter || params.labels);
     shard.accumulate(scale);
-    shard.update(reducer);
+    shard.update(rule, reducer);
 
     const Assigned& assigned = shard.assigned();
     const Updated& updated = shard.updated();

@@ -72,14 +72,15 @@ std::string device_for(const MatrixView& x, std::int64_t k, const Execution& exe
   return chosen_device(execution.device);
 }
 
-std::unique_ptr<Source> make_source(const MatrixView& x, const Execution& execution, Workers& workers) {
+std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
+                                    Workers& workers) {
 #if FASTKMEANS_CUDA
-  if (x.cuda_device != MatrixView::kHost) return cuda::device_array(x, execution, workers);
+  if (x.cuda_device != MatrixView::kHost) return cuda::device_array(x, weights, execution, workers);
 #else
   static_cast<void>(execution);
   static_cast<void>(workers);
 #endif
-  return std::make_unique<HostArray>(x);
+  return std::make_unique<HostArray>(x, 0, weights);
 }
 
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,

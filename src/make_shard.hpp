@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -17,8 +18,9 @@ class Workers;
 // std::runtime_error: it cannot be had.
 std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution);
 
-// Rows where they lie.
-std::unique_ptr<Source> make_source(const MatrixView& x, const Execution& execution, Workers& workers);
+// Rows where they lie. weights: as those of Source, which must outlive it.
+std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
+                                    Workers& workers);
 
 // A shard of these rows. execution.device: as device_for() says, "" being "cpu"; its instruction set "":
 // FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "fastkmeans/result.hpp"
+#include "numeric/centroid_rule.hpp"
 #include "numeric/centroids_view.hpp"
 #include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
+#include "numeric/random.hpp"
 #include "runtime/reducer.hpp"
 #include "source/statistics.hpp"
 
@@ -43,7 +45,7 @@ struct Updated {
 };
 
 // A sum of weights times distances as integers: below 2^71.
-__extension__ typedef unsigned __int128 Mass;
+using Mass = Uint128;
 
 class Shard {
  public:
@@ -65,7 +67,7 @@ class Shard {
   // accumulation before move from sum to sum.
   virtual void accumulate(const FixedPoint& scale) = 0;
   // Fills empty clusters, one row a donor (docs/algorithm.md section 4), and moves the centroids to their clusters'.
-  virtual void update(Reducer& reducer) = 0;
+  virtual void update(const CentroidRule& rule, Reducer& reducer) = 0;
   // Wait for the above.
   virtual const Assigned& assigned() = 0;
   virtual const Updated& updated() = 0;
@@ -88,6 +90,8 @@ class Shard {
   virtual Mass total_mass(int exponent) = 0;
   // The lowest row of the shard at which the sum exceeds `mass`, which is below total_mass(exponent).
   virtual std::int64_t row_at(int exponent, Mass mass) = 0;
+  // What total_mass(exponent) would be after lower_distances() with each of these alone; no D_i changes.
+  virtual std::vector<Mass> masses_with(CentroidsView candidates, int exponent) = 0;
 };
 
 }  // namespace fastkmeans

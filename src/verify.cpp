@@ -37,7 +37,7 @@ class Verified final : public Shard {
   Moments moments() override { return shard_->moments(); }
   void start_run(std::vector<float> centroids) override { shard_->start_run(std::move(centroids)); }
   void accumulate(const FixedPoint& scale) override { shard_->accumulate(scale); }
-  void update(Reducer& reducer) override { shard_->update(reducer); }
+  void update(const CentroidRule& rule, Reducer& reducer) override { shard_->update(rule, reducer); }
   const Assigned& assigned() override { return shard_->assigned(); }
   const Updated& updated() override { return shard_->updated(); }
   std::vector<float> centroids() override { return shard_->centroids(); }
@@ -51,6 +51,9 @@ class Verified final : public Shard {
   double largest_distance() override { return shard_->largest_distance(); }
   Mass total_mass(int exponent) override { return shard_->total_mass(exponent); }
   std::int64_t row_at(int exponent, Mass mass) override { return shard_->row_at(exponent, mass); }
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
+    return shard_->masses_with(candidates, exponent);
+  }
 
  private:
   void check(const FilterStats& filter) {

@@ -29,7 +29,8 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
   ~Interrupted() override;
 };
 
-// Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels; with the int8 filter
+// Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels, 8 for
+// weights; with the int8 filter
 // K + 16 bytes a row, K being d rounded up to a multiple of 16 (64 with AMX), or 256 at most if they are narrow, and 16
 // MiB for the directions; with lower bounds 4 bytes a row and group of centroids, but at most 4 d, and never more than
 // 1024 bytes a row (or 64 if d is below 16), the last rows counting up to a multiple of 16; 28 bytes an element of the

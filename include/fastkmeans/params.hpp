@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "fastkmeans/matrix_view.hpp"
@@ -35,6 +36,12 @@ struct Execution {
   std::function<bool()> interrupt;
 };
 
+// Which rows a run begins with (docs/algorithm.md section 5).
+enum class InitMethod {
+  random,            // distinct ones
+  kmeans_plus_plus,  // far ones: greedy k-means++, which takes 3 + log k distances a row and centroid
+};
+
 struct Params {
   // what to compute
   std::int64_t k = 0;                                         // clusters, 1 <= k <= n
@@ -42,9 +49,18 @@ struct Params {
   double tol = 1e-8;                                          // stop when the shift is below; <= 0: run all iterations
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;  // runs from different initial centroids; the lowest inertia is kept, ties to the first
-  std::optional<MatrixView> init;  // (k, d) initial centroids instead of random rows; nredo is then 1
-  bool labels = true;              // assign all rows once more at the end, to the centroids returned
+  int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
+  bool spherical = false;  // rows and centroids of length 1: clusters by angle; inertia of these rows
+  InitMethod init_method = InitMethod::random;
+  // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
+  std::optional<MatrixView> init;
+  bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
+  bool int_centroids = false;     // centroids are rounded to integers, half to even, from the initial ones on
+  std::optional<std::int64_t> min_points_per_centroid;  // warn about fewer rows than k times this
+  bool labels = true;  // assign all rows once more at the end, to the centroids returned
+  // (n) how much each row counts, in host memory; empty: each counts once. Finite, >= 0, some > 0; k <= rows of weight
+  // > 0. Integers that add up to 2^40 at most are equal rows; others keep some digits: docs/algorithm.md section 8.
+  std::span<const double> weights;
 
   Execution execution;
 
@@ -55,6 +71,7 @@ struct Params {
 struct PredictParams {
   bool distances = false;  // also return D
   Execution execution;
+  bool spherical = false;  // rows of length 1, as in a fit; centroids as they are
 };
 
 }  // namespace fastkmeans

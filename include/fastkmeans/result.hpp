@@ -26,7 +26,7 @@ struct FilterStats {
 struct IterationStats {
   int redo = 0;                // which run, from 0 (see Params::nredo)
   int iteration = 0;           // from 0
-  double inertia = 0;          // sum of squared distances of the rows used to the centroids the iteration began with
+  double inertia = 0;          // sum of weight times squared distance, rows used, to the centroids it began with
   double shift = 0;            // sum over centroids of the Euclidean distance each moved
   std::int64_t changed = 0;    // rows whose label differs from the iteration before (all rows in the first)
   std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
@@ -37,7 +37,7 @@ struct IterationStats {
 
 // Something the caller should know; the result is valid all the same.
 struct Warning {
-  enum class Kind { subsampled, empty_clusters, precision };
+  enum class Kind { subsampled, empty_clusters, precision, few_points };
   Kind kind;
   std::string message;
 };
@@ -49,7 +49,7 @@ struct Result {
   double inertia = 0;                // with labels: of all rows given, to `centroids`; else that of the last iteration
   int n_iter = 0;                    // iterations of the run kept
   bool converged = false;            // the shift fell below tol, or nothing changed any more
-  std::int64_t n_used = 0;           // rows trained on (fewer than n after subsampling)
+  std::int64_t n_used = 0;           // rows of weight > 0 trained on (fewer than n after subsampling)
   std::int64_t n_empty = 0;          // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;

@@ -41,6 +41,13 @@ def real(name: str, value: Any) -> float:
         raise ValueError(f"{name} must fit a float64, given {_shown(value)}.") from None
 
 
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a bool; only bools are."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, given {value!r} ({type(value).__name__}).")
+    return bool(value)
+
+
 def _shown(number: Any) -> str:
     """The number, unless it is one of hundreds of digits."""
     bits = number.bit_length() if isinstance(number, int) else 0

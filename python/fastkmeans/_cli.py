@@ -52,9 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("-k", type=int, required=True, metavar="K", help="number of clusters")
     train.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the centroids: (K, d) float32")
     train.add_argument("--labels", metavar="FILE", help="for the nearest centroid of each row: (n,) int64")
+    train.add_argument("--weights", metavar="FILE.npy", help="how much each row counts: (n,), >= 0 (each once)")
     train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
     train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
+    train.add_argument(
+        "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
+    )
+    train.add_argument(
+        "--init-centroids", metavar="FILE.npy", help="the first of them: (m, d), m <= K; others are rows"
+    )
+    train.add_argument("--frozen-centroids", action="store_true", help="those of --init-centroids stay where they are")
+    train.add_argument("--int-centroids", action="store_true", help="round centroids to integers")
+    train.add_argument("--min-points-per-centroid", type=int, metavar="N", help="warn about fewer than K times N rows")
     train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
     train.add_argument(
         "--max-points-per-centroid",
@@ -72,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
+        command.add_argument("--spherical", action="store_true", help="rows scaled to length 1: clusters by angle")
         command.add_argument("--device", help="cpu, cuda or cuda:N (a CUDA device if there is one, else the CPU)")
         command.add_argument(
             "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
@@ -138,8 +149,11 @@ def _leave(number: int, _: object) -> NoReturn:
 
 def _train(options: argparse.Namespace) -> None:
     targets = [path for path in (options.output, options.labels) if path is not None]
-    check_outputs(targets, inputs=[options.input])
+    inputs = [path for path in (options.input, options.weights, options.init_centroids) if path is not None]
+    check_outputs(targets, inputs)
     x = load(options.input)
+    weights = None if options.weights is None else load(options.weights, "vector (n)")
+    initial = None if options.init_centroids is None else load(options.init_centroids)
     start = time.perf_counter()
     with _progress(options.quiet) as show:
         total = options.niter * options.nredo
@@ -150,11 +164,15 @@ def _train(options: argparse.Namespace) -> None:
             tol=options.tol,
             seed=options.seed,
             nredo=options.nredo,
+            init=options.init,
+            frozen_centroids=options.frozen_centroids,
+            int_centroids=options.int_centroids,
+            min_points_per_centroid=options.min_points_per_centroid,
             max_points_per_centroid=options.max_points_per_centroid,
-            **_execution(options),
+            **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
-        kmeans.train(x)
+        kmeans.train(x, weights, initial)
         arrays = [kmeans.centroids]
         if options.labels is not None:
             arrays.append(_labels(kmeans, x, show))
@@ -171,7 +189,7 @@ def _assign(options: argparse.Namespace) -> None:
     x = load(options.input)
     centroids = load(options.centroids)
     start = time.perf_counter()
-    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_execution(options))
+    kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_of_both(options))
     kmeans.centroids = centroids
     with _progress(options.quiet) as show:
         labels = _labels(kmeans, x, show)
@@ -205,8 +223,9 @@ def _cuda_info() -> None:
         print(f"CUDA kernels: {', '.join(kernels)}")
 
 
-def _execution(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads")}
+def _of_both(options: argparse.Namespace) -> dict[str, Any]:
+    """What both commands tell a FastKMeans."""
+    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads", "spherical")}
 
 
 def _bytes_or_share(text: str) -> float:

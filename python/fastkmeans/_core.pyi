@@ -43,7 +43,7 @@ class _FitResult(TypedDict):
     converged: bool
     n_used: int
     iterations: list[IterationStats]
-    warnings: list[tuple[str, str]]  # kind ("subsampled", "empty_clusters", "precision"), message
+    warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
 class _CudaDevice(TypedDict):
     number: int
@@ -74,8 +74,14 @@ def fit(
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,
+    spherical: bool = False,
+    frozen_centroids: bool = False,
+    int_centroids: bool = False,
+    min_points_per_centroid: int | None = None,
+    init_method: str = "random",  # or "k-means++": what init leaves over
     init: object | None,
     init_dtype: str,
+    weights: npt.NDArray[np.float64] | None = None,  # (n,), C order
     labels: bool,
     device: str,
     memory_limit: int,
@@ -91,6 +97,7 @@ def predict(
     centroids_dtype: str,
     *,
     distances: bool = False,
+    spherical: bool = False,
     device: str = "cpu",
     memory_limit: int = 0,
     n_threads: int = 0,

@@ -31,8 +31,10 @@ class Failure(Exception):
     """What the user can put right: one line on stderr, exit code 2."""
 
 
-def load(path: str) -> np.ndarray[Any, Any]:
+def load(path: str, content: str = "matrix (n, d)") -> np.ndarray[Any, Any]:
     """The matrix (n, d), n and d at least 1, in the .npy file `path`: mapped into memory, not read.
+
+    content : or "vector (n)".
 
     Raises Failure for a file that cannot be read or holds anything else, TypeError for a dtype that is no real number.
     """
@@ -41,40 +43,42 @@ def load(path: str) -> np.ndarray[Any, Any]:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe"}
-            raise _unexpected(path, kinds.get(stat.S_IFMT(mode), "a device"))
+            raise _unexpected(path, content, kinds.get(stat.S_IFMT(mode), "a device"))
         with open(path, "rb") as file:
-            return _map(file, path)
+            return _map(file, path, content)
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _map(file: io.BufferedReader, path: str) -> np.ndarray[Any, Any]:
+def _map(file: io.BufferedReader, path: str, content: str) -> np.ndarray[Any, Any]:
     # Not np.load: it reads headers and archives of any size, and its words for a damaged file are about its own code.
     head = io.BytesIO(file.read(_HEADER_BYTES))
     beginning = head.getvalue()
     if not beginning:
-        raise _unexpected(path, "an empty file")
+        raise _unexpected(path, content, "an empty file")
     if beginning.startswith(b"PK"):
-        raise _unexpected(path, "an archive (.npz)")
+        raise _unexpected(path, content, "an archive (.npz)")
     if not beginning.startswith(np.lib.format.MAGIC_PREFIX):
-        raise _unexpected(path, "a file of another format")
+        raise _unexpected(path, content, "a file of another format")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a header by Python 2 is as good as any
             shape, fortran_order, dtype = _HEADER_READERS[np.lib.format.read_magic(head)](head)
     except Exception:  # a damaged header may fail anywhere in numpy, tokenize and ast
-        raise _unexpected(path, "a damaged or unfinished header") from None
-    if [type(count) for count in shape] != [int, int] or min(shape) < 1:  # True is an int to numpy
-        raise _unexpected(path, f"shape {shape}")
+        raise _unexpected(path, content, "a damaged or unfinished header") from None
+    if [type(count) for count in shape] != [int] * (1 + content.count(",")) or min(
+        shape
+    ) < 1:  # True is an int to numpy
+        raise _unexpected(path, content, f"shape {shape}")
     _input.read(np.empty((1, 1), dtype), 1, path)  # for the dtype: objects must not be mapped
     size, needed = os.fstat(file.fileno()).st_size, head.tell() + math.prod(shape) * dtype.itemsize
     if size < needed:
-        raise _unexpected(path, f"a file cut short: {size} bytes of the {needed} that its header tells of")
+        raise _unexpected(path, content, f"a file cut short: {size} bytes of the {needed} that its header tells of")
     return np.memmap(path, dtype, "r", offset=head.tell(), shape=shape, order="F" if fortran_order else "C")
 
 
-def _unexpected(path: str, given: str) -> Failure:
-    return Failure(f"{path} must be a .npy file with a non-empty matrix (n, d) of numbers, given {given}")
+def _unexpected(path: str, content: str, given: str) -> Failure:
+    return Failure(f"{path} must be a .npy file with a non-empty {content} of numbers, given {given}")
 
 
 def check_outputs(paths: Sequence[str], inputs: Sequence[str]) -> None:

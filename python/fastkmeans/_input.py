@@ -62,12 +62,27 @@ def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "c
     return rows
 
 
+def read_weights(weights: Any, n: int) -> np.ndarray[Any, Any]:
+    """One number for each of n rows as float64 (n,) on the CPU; copied where it is anything else.
+
+    Raises TypeError and ValueError as `read` does.
+    """
+    given = _convert(weights, "weights", "cpu")
+    if given.array.shape != (n,):
+        raise ValueError(f"weights must have shape ({n},), one for each row, given shape {given.array.shape}.")
+    return np.ascontiguousarray(_numbers(given), dtype=np.float64)
+
+
 def copied(rows: Rows) -> np.ndarray[Any, Any]:
     """The same numbers in memory of their own; bfloat16, which numpy lacks, as float32."""
-    array: np.ndarray[Any, Any] = rows.array.copy()
-    if rows.dtype == "bfloat16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    copy: np.ndarray[Any, Any] = _numbers(rows).copy()
+    return copy
+
+
+def _numbers(rows: Rows) -> np.ndarray[Any, Any]:
+    """Rows on the CPU in a dtype that numpy has: bfloat16 as float32."""
+    array: np.ndarray[Any, Any] = rows.array
+    return (array.astype(np.uint32) << 16).view(np.float32) if rows.dtype == "bfloat16" else array
 
 
 def give_back(array: np.ndarray[Any, Any], home: Any) -> Any:
@@ -103,20 +118,24 @@ def _convert(data: Any, what: str, device: str) -> Rows:
     try:
         array = np.asarray(data)
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{what} must be a matrix, given a {type(data).__name__}: {error}") from None
+        raise ValueError(f"{what} must be {_kind(what)}, given a {type(data).__name__}: {error}") from None
     except (TypeError, RuntimeError) as error:  # numpy and torch about a list of tensors that are no arrays
         raise TypeError(
-            f"{what} must be a matrix, given a {type(data).__name__} whose entries are no arrays for numpy ({error}); "
-            "pass torch.stack(rows) for tensors"
+            f"{what} must be {_kind(what)}, given a {type(data).__name__} whose entries are no arrays for numpy "
+            f"({error}); pass torch.stack(rows) for tensors"
         ) from None
     if array.ndim == 0 and array.dtype.kind in "OSU" and not isinstance(data, np.ndarray):
         given = "None" if data is None else f"a {type(data).__name__}"
-        raise TypeError(
-            f"{what} must be a matrix, an array of numbers with rows and columns, given {given}{_advice(data)}."
-        )
+        long = "" if what == "weights" else ", an array of numbers with rows and columns"
+        raise TypeError(f"{what} must be {_kind(what)}{long}, given {given}{_advice(data)}.")
     if array.dtype == object and hasattr(data, "isna"):
         array = _from_nullable(data, array, what)
     return Rows(*_from_numpy(array, what))
+
+
+def _kind(what: str) -> str:
+    """What an argument must be."""
+    return "an array of one number for each row" if what == "weights" else "a matrix"
 
 
 def _advice(data: Any) -> str:

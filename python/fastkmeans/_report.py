@@ -20,7 +20,7 @@ class IterationStats(NamedTuple):
 
     redo : which run, from 0 (see nredo).
     iteration : from 0.
-    inertia : sum of squared distances of the rows used to the centroids that the iteration began with.
+    inertia : sum of weight times squared distance, of the rows used to the centroids that the iteration began with.
     shift : sum over centroids of the Euclidean distance each moved.
     changed : rows whose label differs from the iteration before (all rows in the first).
     empty : clusters without a row after assignment.
@@ -63,6 +63,10 @@ class SubsampledWarning(UserWarning):
     """More rows were given than max_points_per_centroid lets a fit use."""
 
 
+class FewPointsWarning(UserWarning):
+    """Fewer rows were trained on than min_points_per_centroid asks for."""
+
+
 class EmptyClusterWarning(UserWarning):
     """Clusters ended without a row."""
 
@@ -73,6 +77,7 @@ class PrecisionWarning(UserWarning):
 
 _CATEGORIES = {
     "subsampled": SubsampledWarning,
+    "few_points": FewPointsWarning,
     "empty_clusters": EmptyClusterWarning,
     "precision": PrecisionWarning,
 }

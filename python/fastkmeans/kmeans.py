@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import device_name, integer, limit_in_bytes, memory_limit, real, usable_device
+from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, real, usable_device
 from ._device_input import DeviceMatrix
 from ._report import IterationStats, iteration_stats, log_filter, log_iteration, not_fitted, wants_debug, warn
 
@@ -40,8 +40,9 @@ def _is_bfloat16_supported(device: Any) -> bool:
 class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
-    The result depends on the data, d, k, niter, tol, seed, max_points_per_centroid, nredo and init alone: not on the
-    device, threads, chunk sizes, instruction set or memory layout.
+    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo, init,
+    spherical, frozen_centroids and int_centroids alone: not on the device, threads, chunk sizes, instruction set or
+    memory layout.
 
     Parameters
     ----------
@@ -64,7 +65,13 @@ class FastKMeans:
     nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
-    init : "random" (distinct rows), or the initial centroids, (k, d), which are copied; nredo is then 1.
+    init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
+        + log k distances a row and centroid), or the initial centroids, (k, d), copied; nredo is then 1.
+    spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
+        zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
+    frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
+    int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
+    min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -91,9 +98,10 @@ class FastKMeans:
     centroids_device : the centroids as the kind of array that was trained on, on its device.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
-    inertia_ : sum of squared distances: with labels_, of all rows given to `centroids`; after `train`, the last
-        iteration's, over the rows used.
-    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on.
+    inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
+        last iteration's, over the rows used.
+    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on
+        (those of weight 0 do not count).
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -128,6 +136,10 @@ class FastKMeans:
         init: Any = "random",
         callback: Callable[[IterationStats], object] | None = None,
         memory_limit: float | None = None,
+        spherical: bool = False,
+        frozen_centroids: bool = False,
+        int_centroids: bool = False,
+        min_points_per_centroid: int | None = None,
     ) -> None:
         self.d = d
         self.k = k
@@ -146,6 +158,10 @@ class FastKMeans:
         self.init = init
         self.callback = callback
         self.memory_limit = memory_limit
+        self.spherical = spherical
+        self.frozen_centroids = frozen_centroids
+        self.int_centroids = int_centroids
+        self.min_points_per_centroid = min_points_per_centroid
         self.device = device
         self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
@@ -179,27 +195,53 @@ class FastKMeans:
             return self.centroids
         return _input.give_back(self.centroids, self._home)
 
-    def train(self, data: Any) -> None:
+    def train(self, data: Any, weights: Any = None, init_centroids: Any = None) -> None:
         """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
 
-        Raises ValueError for data of another shape, NaN, infinity or fewer than k rows, TypeError for dtypes that are
-        no real numbers. Whatever goes wrong, Ctrl-C and warnings made errors included, leaves what the object held.
-        """
-        self._train(data, labels=False)
+        weights : how much each row counts, (n,) real numbers >= 0 in any kind of array; None: each once. A row of
+            integer weight w is w equal rows; rows of weight 0 are not trained on, and k others are needed.
+        init_centroids : the first initial centroids, (m, d) with m <= k, in place of those that `init` gives; the
+            others are rows, as `init` says if it is a string. With m = k there is one run.
 
-    def fit(self, data: Any) -> FastKMeans:
+        Raises ValueError for data or weights of another shape, NaN, infinity, weights below 0, or fewer than k rows,
+        TypeError for dtypes that are no real numbers. Whatever goes wrong, Ctrl-C and warnings made errors included,
+        leaves what the object held.
+        """
+        self._train(data, weights, labels=False, init_centroids=init_centroids)
+
+    def fit(self, data: Any, y: Any = None, *, weights: Any = None) -> FastKMeans:
         """`train`, then assign every row given once more: sets `labels_`, and `inertia_` to match. Returns self.
 
-        Where `train` is replaced, nothing else is called: `labels_` is None if that found centroids alone.
+        y is ignored: scikit-learn's pipelines pass it. Where `train` is replaced, nothing else is called, and weights
+        are passed on if there are any: `labels_` is None if that found centroids alone.
         """
         if self._is_ours("train"):
-            self._train(data, labels=True)
+            self._train(data, weights, labels=True)
             return self
         earlier = self.iteration_stats
-        self.train(data)
+        self.train(data, **_if_given(weights))
         if earlier is not None and self.iteration_stats is earlier:  # it wrote into the centroids of an earlier fit
             self._hold(self._centroids, self._home)
         return self
+
+    @property
+    def obj(self) -> npt.NDArray[np.float64] | None:
+        """Like faiss: the inertia of each iteration of the run kept, (n_iter_,) float64; None before training."""
+        stats = self.iteration_stats
+        return None if stats is None else np.array([found.inertia for found in stats])
+
+    def assign(self, data: Any) -> tuple[Any, Any]:
+        """Like faiss, (D, I): D, (n,) float32, of each row to its nearest centroid, and I, the labels of `predict`.
+
+        D is the squared distance, with spherical=True that of the row scaled to length 1. Kinds of array and errors as
+        in `predict`.
+        """
+        found, home = self._predict(data, distances=True)
+        assert found["distances"] is not None
+        return (
+            _input.give_back(found["distances"].astype(np.float32), home),
+            _input.give_back(found["labels"], home),
+        )
 
     def predict(self, data: Any) -> Any:
         """The nearest centroid of each row of `data` (n, d), n >= 0, ties to the lowest index: int64 (n,).
@@ -207,26 +249,39 @@ class FastKMeans:
         numpy for numpy, a tensor on the same device for a tensor. Raises what `train` raises for bad data, and before
         training a RuntimeError that is also scikit-learn's NotFittedError if that is imported.
         """
+        found, home = self._predict(data)
+        return _input.give_back(found["labels"], home)
+
+    def fit_predict(self, data: Any, y: Any = None, *, weights: Any = None) -> Any:
+        """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
+        if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
+            labels, home = self._train(data, weights, labels=True)
+            return _input.give_back(labels.copy(), home)
+        self.fit(data, **_if_given(weights))
+        return self.predict(data)
+
+    def _is_ours(self, *names: str) -> bool:
+        """Whether the methods are those of this file: no subclass, instance or assignment to the class replaced one."""
+        return all(getattr(self, name) == MethodType(_OURS[name], self) for name in names)
+
+    def _predict(self, data: Any, distances: bool = False) -> tuple[Any, Any]:
+        """What the core finds, and the kind of array that `data` is."""
         if self.centroids is None:
             raise not_fitted("Must call train() or fit() before predict().")
         self._check()
         centroids = _input.read(self.centroids, self.d, "centroids")
         device = self._device()
         rows = _input.read(data, self.d, least=0, device=device)
-        found = _core.predict(rows.array, rows.dtype, centroids.array, centroids.dtype, **self._execution(rows, device))
-        return _input.give_back(found["labels"], rows.home)
-
-    def fit_predict(self, data: Any) -> Any:
-        """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
-        if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
-            labels, home = self._train(data, labels=True)
-            return _input.give_back(labels.copy(), home)
-        self.fit(data)
-        return self.predict(data)
-
-    def _is_ours(self, *names: str) -> bool:
-        """Whether the methods are those of this file: no subclass, instance or assignment to the class replaced one."""
-        return all(getattr(self, name) == MethodType(_OURS[name], self) for name in names)
+        found = _core.predict(
+            rows.array,
+            rows.dtype,
+            centroids.array,
+            centroids.dtype,
+            distances=distances,
+            spherical=self.spherical,
+            **self._execution(rows, device),
+        )
+        return found, rows.home
 
     def _hold(self, centroids: Any, home: Any = None, **found: Any) -> None:
         """Keep centroids and what was found with them, in one step: Ctrl-C leaves no mixture of two fits."""
@@ -250,6 +305,11 @@ class FastKMeans:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
         self.memory_limit = memory_limit(self.memory_limit)
+        self.spherical = boolean("spherical", self.spherical)
+        self.frozen_centroids = boolean("frozen_centroids", self.frozen_centroids)
+        self.int_centroids = boolean("int_centroids", self.int_centroids)
+        if self.min_points_per_centroid is not None:
+            self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
         usable_device(self._asked_device, self.gpu)
 
     def _device(self) -> str:
@@ -272,14 +332,23 @@ class FastKMeans:
         }
 
     def _initial(self) -> _input.Rows | None:
-        """The initial centroids, or None for random rows."""
+        """The initial centroids, or None where `init` is the name of a method."""
         if isinstance(self.init, str):
-            if self.init != "random":
-                raise ValueError(f"init must be 'random' or an array of shape (k, d), given {self.init!r}.")
+            if self.init not in ("random", "k-means++"):
+                raise ValueError(
+                    f"init must be 'random', 'k-means++' or an array of shape (k, d), given {self.init!r}."
+                )
             return None
         rows = _input.read(self.init, self.d, "init")
         if len(rows.array) != self.k:
             raise ValueError(f"init must have k = {self.k} rows, given {len(rows.array)}.")
+        return rows
+
+    def _first(self, init_centroids: Any) -> _input.Rows:
+        """init_centroids as the core reads them."""
+        rows = _input.read(init_centroids, self.d, "init_centroids")
+        if len(rows.array) > self.k:
+            raise ValueError(f"init_centroids must have at most k = {self.k} rows, given {len(rows.array)}.")
         return rows
 
     def _each_iteration(self, found: _core.IterationStats) -> object:
@@ -289,7 +358,7 @@ class FastKMeans:
         log_filter(stats)
         return self.callback(stats) if self.callback is not None else False
 
-    def _train(self, data: Any, labels: bool) -> tuple[Any, Any]:
+    def _train(self, data: Any, weights: Any, labels: bool, init_centroids: Any = None) -> tuple[Any, Any]:
         """Train, and hold what is found. Returns the labels, if wanted, and the kind of array that `data` is.
 
         Returned as well, since another thread may use this object at the same time.
@@ -300,7 +369,8 @@ class FastKMeans:
         n = rows.array.shape[0]
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
-        initial = self._initial()
+        given_weights = None if weights is None else _input.read_weights(weights, n)
+        initial = self._initial() if init_centroids is None else self._first(init_centroids)
         result = _core.fit(
             rows.array,
             rows.dtype,
@@ -310,8 +380,14 @@ class FastKMeans:
             seed=self.seed,
             max_points_per_centroid=self.max_points_per_centroid,
             nredo=self.nredo,
+            spherical=self.spherical,
+            frozen_centroids=self.frozen_centroids,
+            int_centroids=self.int_centroids,
+            min_points_per_centroid=self.min_points_per_centroid,
+            init_method=self.init if isinstance(self.init, str) else "random",
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
+            weights=given_weights,
             labels=labels,
             callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
             **self._execution(rows, device),
@@ -329,6 +405,11 @@ class FastKMeans:
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
         return result["labels"], rows.home
+
+
+def _if_given(weights: Any) -> dict[str, Any]:
+    """As an argument for methods that may be replaced, by ones that know no weights."""
+    return {} if weights is None else {"weights": weights}
 
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}

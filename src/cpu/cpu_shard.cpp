@@ -2,11 +2,11 @@
 #include "cpu/cpu_shard.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "cpu/accumulate.hpp"
 #include "cpu/assigner.hpp"
+#include "cpu/lower.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/statistics.hpp"
 #include "host/host_shard.hpp"
@@ -56,36 +56,12 @@ class CpuShard final : public HostShard {
     });
   }
 
-  void lower_rows(CentroidsView added, bool first_of_all, float* distances) override {
-    const std::int64_t ld = padded(added.d), most = tile_rows(added.d);
-    // The centroids, padded; then the same times kTinyScale, where rows may need it.
-    const bool tiny = is_tiny(added, kernels_);
-    std::vector<float> plain(static_cast<std::size_t>(added.k * ld)), scaled(tiny ? plain.size() : 0);
-    for (std::int64_t c = 0; c < added.k; ++c) {
-      write_padded(added.row(c), added.d, 1.0f, plain.data() + c * ld);
-      if (tiny) write_padded(added.row(c), added.d, kTinyScale, scaled.data() + c * ld);
-    }
-    std::vector<RowTile> tiles(static_cast<std::size_t>(workers_.count()), RowTile(context_, most, ld));
-    const auto lower_tile = [&](std::int64_t first, std::int64_t count, int worker) {
-      RowTile& tile = tiles[static_cast<std::size_t>(worker)];
-      tile.load_copy(first, count);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const bool scale = tiny && is_tiny({tile.row(i), 1, added.d}, kernels_);
-        if (scale) tile.scale(i);
-        const float* centroid = scale ? scaled.data() : plain.data();
-        float least = std::numeric_limits<float>::infinity();
-        for (std::int64_t c = 0; c < added.k; ++c, centroid += ld) {
-          if (c % kCentroidsPerTask == 0) workers_.checkpoint(worker);
-          least = std::min(least, kernels_.distance(tile.row(i), centroid, ld));
-        }
-        float& kept = distances[first + i];
-        const float distance = store_distance(least, scale);
-        // mutant: lowered_distance
-        if (first_of_all || true_distance(distance) < true_distance(kept)) kept = distance;
-      }
-    };
-    const double operations = 3.0 * static_cast<double>(x_.rows) * static_cast<double>(added.k * added.d);
-    workers_.for_blocks(x_.rows, most, operations, lower_tile, most * ld * 4);
+  void lower_rows(CentroidsView added, bool first, float* distances) override {
+    cpu::lower_rows(context_, added, first, distances);
+  }
+
+  std::vector<Mass> masses_of(CentroidsView candidates, int exponent, const float* distances) override {
+    return cpu::masses_of(context_, rows_, candidates, exponent, distances);
   }
 
  private:

@@ -115,22 +115,22 @@ class CudaShard final : public Shard {
     }
   }
 
-  void update(Reducer& reducer) override {
+  void update(const CentroidRule& rule, Reducer& reducer) override {
     const auto on = on_.here();
     const bool alone = reducer.size() == 1;
     updated_ = {};
     if (alone) {
       // In the hope that no cluster is empty; else nothing happens, and it is done again below.
       summaries_->count_empty(sums_->view().counts(), k_);
-      move_centroids(sums_->view());
+      move_centroids(sums_->view(), rule);
       fetch(&shifts_);
       updated_.empty = summary_.empty;
     }
     if (!alone || summary_.empty > 0) {
-      relocate_rows(reducer);
+      relocate_rows(rule.frozen, reducer);
       summaries_->forget_update();
       if (!alone) join_sums(reducer);
-      move_centroids(alone ? sums_->view() : total_->view());
+      move_centroids(alone ? sums_->view() : total_->view(), rule);
       fetch(&shifts_);
     }
     updated_.shift = total_shift(shifts_);
@@ -187,22 +187,22 @@ class CudaShard final : public Shard {
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
     distances_.resize(device_, n_);
-    const std::int64_t size = added.k * added.d;
-    DeviceBuffer<float> values(device_, size);
-    device_.upload(values.data(), added.values, values.bytes());
-    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
-                                 are_tiny(values.data(), size)};
-    const std::uint8_t* const states = facts().states();
-    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
-    });
-    device_.wait();
+    lower(added, first, distances_.data());
   }
 
   double largest_distance() override { return Masses(host_distances().data(), rows_, workers_).largest(); }
   Mass total_mass(int exponent) override { return Masses(host_distances().data(), rows_, workers_).total(exponent); }
   std::int64_t row_at(int exponent, Mass mass) override {
     return Masses(host_distances().data(), rows_, workers_).row_at(exponent, mass);
+  }
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
+    std::vector<Mass> masses;
+    const std::vector<float> kept = host_distances();
+    for (std::int64_t c = 0; c < candidates.k; ++c) {
+      const std::vector<float> lowered = lowered_distances({candidates.row(c), 1, candidates.d}, kept);
+      masses.push_back(Masses(lowered.data(), rows_, workers_).total(exponent));
+    }
+    return masses;
   }
 
  private:
@@ -339,21 +339,21 @@ class CudaShard final : public Shard {
   }
 
   // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
-  void move_centroids(const SumsView& sums) {
-    new_centroids(device_, metric_, sums, scale_->view(), centroids_.data(), next_.data(),
+  void move_centroids(const SumsView& sums, const CentroidRule& rule) {
+    new_centroids(device_, metric_, rule, sums, scale_->view(), centroids_.data(), next_.data(),
                   &summaries_->summary()->empty);
     largest_magnitude(device_, next_.data(), next_.size(), &summaries_->summary()->largest_centroid);
     center_shifts(device_, next_.data(), view(), summaries_->shifts());
   }
 
-  void relocate_rows(Reducer& reducer) {
+  void relocate_rows(std::int64_t frozen, Reducer& reducer) {
     std::vector<std::uint64_t> members(static_cast<std::size_t>(k_));
     device_.download(members.data(), sums_->view().counts(), k_ * static_cast<std::int64_t>(sizeof(Integer)));
     reducer.sum(members.data(), k_);
     updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
     if (updated_.empty == 0) return;
     const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), distances_.data(), weights_.data(),
-                                                 members, total_weight_, reducer);
+                                                 members, total_weight_, frozen, reducer);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
     std::vector<std::int64_t> places;
     std::vector<std::int32_t> from, to;
@@ -416,6 +416,30 @@ class CudaShard final : public Shard {
                               put(first + i, some[static_cast<std::size_t>(i)]);
                           });
     }
+  }
+
+  // distances: (n) on the device.
+  void lower(CentroidsView added, bool first, float* distances) {
+    const std::int64_t size = added.k * added.d;
+    DeviceBuffer<float> values(device_, size);
+    device_.upload(values.data(), added.values, values.bytes());
+    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
+                                 are_tiny(values.data(), size)};
+    const std::uint8_t* const states = facts().states();
+    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances + begin);
+    });
+    device_.wait();
+  }
+
+  // What distances (n), on the host, would become.
+  std::vector<float> lowered_distances(CentroidsView added, std::vector<float> distances) {
+    const auto on = on_.here();
+    DeviceBuffer<float> lowered(device_, n_);
+    device_.upload(lowered.data(), distances.data(), lowered.bytes());
+    lower(added, false, lowered.data());
+    device_.download(distances.data(), lowered.data(), lowered.bytes());
+    return distances;
   }
 
   std::vector<float> host_distances() {

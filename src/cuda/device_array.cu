@@ -13,11 +13,17 @@ namespace {
 
 class DeviceArray final : public Source {
  public:
-  DeviceArray(std::shared_ptr<Device> device, const MatrixView& x) : device_(std::move(device)), x_(x) {}
-  // A copy of some rows, whose numbers were these.
+  DeviceArray(std::shared_ptr<Device> device, const MatrixView& x, const std::int64_t* weights)
+      : device_(std::move(device)), x_(x), weights_(weights) {}
+  // A copy of some rows, whose numbers were these, and their weights, if they have any.
   DeviceArray(std::shared_ptr<Device> device, const MatrixView& x, DeviceBuffer<char> owned,
-              std::vector<std::int64_t> numbers)
-      : device_(std::move(device)), x_(x), owned_(std::move(owned)), numbers_(std::move(numbers)) {}
+              std::vector<std::int64_t> numbers, std::vector<std::int64_t> own_weights)
+      : device_(std::move(device)),
+        x_(x),
+        owned_(std::move(owned)),
+        numbers_(std::move(numbers)),
+        own_weights_(std::move(own_weights)),
+        weights_(own_weights_.empty() ? nullptr : own_weights_.data()) {}
   ~DeviceArray() override {
     const OnDevice on(device_->number());
     owned_.reset();
@@ -52,8 +58,13 @@ class DeviceArray final : public Source {
     device_->wait();  // others read it in streams of their own
     MatrixView view(copy.data(), count, x_.cols, x_.dtype);
     view.cuda_device = x_.cuda_device;
+    std::vector<std::int64_t> weights;
+    if (weights_) {
+      weights.resize(rows.size());
+      std::transform(rows.begin(), rows.end(), weights.begin(), [this](std::int64_t row) { return weight(row); });
+    }
     std::transform(rows.begin(), rows.end(), rows.begin(), [this](std::int64_t row) { return number(row); });
-    return std::make_unique<DeviceArray>(device_, view, std::move(copy), std::move(rows));
+    return std::make_unique<DeviceArray>(device_, view, std::move(copy), std::move(rows), std::move(weights));
   }
 
   std::int64_t number(std::int64_t i) const override {
@@ -64,20 +75,23 @@ class DeviceArray final : public Source {
     const auto found = std::lower_bound(numbers_.begin(), numbers_.end(), number);
     return found != numbers_.end() && *found == number ? found - numbers_.begin() : -1;
   }
-  const std::int64_t* weights() const override { return nullptr; }
+  const std::int64_t* weights() const override { return weights_; }
 
  private:
   std::shared_ptr<Device> device_;
   MatrixView x_;
   DeviceBuffer<char> owned_;
   std::vector<std::int64_t> numbers_;  // (rows); empty: row i is number i
+  std::vector<std::int64_t> own_weights_;
+  const std::int64_t* weights_;  // (rows), or null
 };
 
 }  // namespace
 
-std::unique_ptr<Source> device_array(const MatrixView& x, const Execution& execution, Workers& workers) {
+std::unique_ptr<Source> device_array(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
+                                     Workers& workers) {
   const OnDevice on(x.cuda_device);
-  return std::make_unique<DeviceArray>(std::make_shared<Device>(x.cuda_device, execution, workers), x);
+  return std::make_unique<DeviceArray>(std::make_shared<Device>(x.cuda_device, execution, workers), x, weights);
 }
 
 }  // namespace fastkmeans::cuda

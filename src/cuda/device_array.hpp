@@ -10,7 +10,8 @@
 
 namespace fastkmeans::cuda {
 
-// x: x.cuda_device says where it lies.
-std::unique_ptr<Source> device_array(const MatrixView& x, const Execution& execution, Workers& workers);
+// x: x.cuda_device says where it lies. weights: (n) in host memory, or null; they must outlive it.
+std::unique_ptr<Source> device_array(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
+                                     Workers& workers);
 
 }  // namespace fastkmeans::cuda

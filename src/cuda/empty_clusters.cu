@@ -30,7 +30,7 @@ __global__ void find_donors(std::int64_t n, const std::int32_t* labels, const fl
 std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, const std::int32_t* labels,
                                             const float* distances, const std::int64_t* weights,
                                             const std::vector<std::uint64_t>& members, std::int64_t total_weight,
-                                            Reducer& reducer) {
+                                            std::int64_t frozen, Reducer& reducer) {
   const auto k = static_cast<std::int64_t>(members.size());
   const std::int64_t n = rows.rows();
   Donors donors(members.size());
@@ -60,7 +60,7 @@ std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, 
     if (found != Donors::kNoRow) found = static_cast<std::uint64_t>(rows.number(static_cast<std::int64_t>(found)));
   reducer.sum(donors.inertia.data(), k);
   reducer.min(donors.row.data(), k);
-  return choose_relocations(donors, members);
+  return choose_relocations(donors, members, frozen);
 }
 
 }  // namespace fastkmeans::cuda

@@ -52,14 +52,16 @@ struct Spherical {
 };
 
 template <class Kind>
-__global__ void update(const SumsView sums, const ScaleView scale, const float* before, float* out,
-                       const std::int64_t* unless) {
+__global__ void update(const CentroidRule rule, const SumsView sums, const ScaleView scale, const float* before,
+                       float* out, const std::int64_t* unless) {
   if (*unless != 0) return;
   for (std::int64_t c = warp_id(); c < sums.k; c += warp_count()) {
     const float* old = before + c * sums.d;
     float* to = out + c * sums.d;
-    if (sums.weights[c] != 0) {
+    if (sums.weights[c] != 0 && c >= rule.frozen) {
       Kind::update(sums, scale, c, old, to);
+      // Each lane its own.
+      for (int j = lane_id(); rule.integers && j < sums.d; j += kWarp) to[j] = rintf(to[j]);
     } else {
       for (int j = lane_id(); j < sums.d; j += kWarp) to[j] = old[j];
     }
@@ -75,10 +77,11 @@ void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t c
   launched("to_length_one");
 }
 
-void new_centroids(Device& device, const Metric& metric, const SumsView& sums, const ScaleView& scale,
-                   const float* before, float* out, const std::int64_t* unless) {
+void new_centroids(Device& device, const Metric& metric, const CentroidRule& rule, const SumsView& sums,
+                   const ScaleView& scale, const float* before, float* out, const std::int64_t* unless) {
   const auto kernel = metric.keeps_rows() ? update<Euclidean> : update<Spherical>;
-  kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(sums, scale, before, out, unless);
+  kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(rule, sums, scale, before, out,
+                                                                                 unless);
   launched("update");
 }
 

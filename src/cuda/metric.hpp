@@ -6,6 +6,7 @@
 
 #include "cuda/device.hpp"
 #include "cuda/sums.hpp"
+#include "numeric/centroid_rule.hpp"
 #include "numeric/metric.hpp"
 
 namespace fastkmeans::cuda {
@@ -13,9 +14,9 @@ namespace fastkmeans::cuda {
 // rows: (count, d) in place, without gaps; rows that no distance can be taken of stay as they are.
 void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t count, std::int64_t d);
 
-// out: (k, d) the centroids of these sums; clusters without weight stay where they were before. Nothing happens if
-// *unless is not zero.
-void new_centroids(Device& device, const Metric& metric, const SumsView& sums, const ScaleView& scale,
-                   const float* before, float* out, const std::int64_t* unless);
+// out: (k, d) the centroids of these sums; clusters without weight stay where they were before, as those that the
+// rule says. Nothing happens if *unless is not zero.
+void new_centroids(Device& device, const Metric& metric, const CentroidRule& rule, const SumsView& sums,
+                   const ScaleView& scale, const float* before, float* out, const std::int64_t* unless);
 
 }  // namespace fastkmeans::cuda

@@ -54,11 +54,12 @@ double Donors::factor(std::int64_t total_weight) const {
   return std::ldexp(1.0, s);
 }
 
-std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members) {
+std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members,
+                                           std::int64_t frozen) {
   std::vector<std::int64_t> order, empty;
   for (std::int64_t c = 0; c < static_cast<std::int64_t>(members.size()); ++c) {
     const auto at = static_cast<std::size_t>(c);
-    if (members[at] == 0) empty.push_back(c);
+    if (members[at] == 0 && c >= frozen) empty.push_back(c);  // mutant: frozen_get_no_row
     // mutant: donors
     if (members[at] >= 2 && donors.farthest[at] > 0) order.push_back(c);
   }
@@ -76,7 +77,8 @@ std::vector<Relocation> choose_relocations(const Donors& donors, const std::vect
 }
 
 std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
-                                            std::int64_t total_weight, Reducer& reducer, Workers& workers) {
+                                            std::int64_t total_weight, std::int64_t frozen, Reducer& reducer,
+                                            Workers& workers) {
   const std::int64_t n = own.rows.rows();
   const auto count = static_cast<std::int64_t>(members.size());
   Donors donors(members.size());
@@ -112,7 +114,7 @@ std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::
   });
   reducer.sum(donors.inertia.data(), count);  // mutant: inertia_of_all_shards
   reducer.min(donors.row.data(), count);      // mutant: lowest_row_of_all_shards
-  return choose_relocations(donors, members);
+  return choose_relocations(donors, members, frozen);
 }
 
 }  // namespace fastkmeans

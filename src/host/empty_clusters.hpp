@@ -39,12 +39,15 @@ struct Relocation {
   std::int64_t from, to;
 };
 
-// Who gives what to whom, once all of the donors is that of all shards; members as below.
-std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members);
+// Who gives what to whom, once all of the donors is that of all shards; members and frozen as below.
+std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members,
+                                           std::int64_t frozen);
 
-// members: (k) rows of weight in each cluster, over all shards; total_weight: of all shards' rows. Returns the same on
+// members: (k) rows of weight in each cluster, over all shards; total_weight: of all shards' rows. The first `frozen`
+// clusters get no row. Returns the same on
 // every shard.
 std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
-                                            std::int64_t total_weight, Reducer& reducer, Workers& workers);
+                                            std::int64_t total_weight, std::int64_t frozen, Reducer& reducer,
+                                            Workers& workers);
 
 }  // namespace fastkmeans

@@ -76,14 +76,14 @@ void HostShard::accumulate(const FixedPoint& scale) {
   accumulate_rows(assignments_ == 1 ? nullptr : before_.data(), labels_.data(), scale, *sums_);
 }
 
-void HostShard::update(Reducer& reducer) {
+void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
   std::vector<std::uint64_t> members = sums_->members();                   // mutant: members_or_weights
   reducer.sum(members.data(), static_cast<std::int64_t>(members.size()));  // mutant: members_of_all_shards
   updated_ = {};
   updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
   if (updated_.empty > 0) {
     const auto relocations = fill_empty_clusters({rows_, labels_.data(), distances_.data()}, members,
-                                                 scale_->total_weight, reducer, workers_);
+                                                 scale_->total_weight, rule.frozen, reducer, workers_);
     relocate(relocations);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
   }
@@ -96,10 +96,12 @@ void HostShard::update(Reducer& reducer) {
     for (std::int64_t c = first; c < first + count; ++c) {
       const auto weight = static_cast<std::int64_t>(sums.weights[static_cast<std::size_t>(c)]);
       float* out = next_.data() + c * now.d;
-      if (weight > 0)  // mutant: empty_stays
-        metric_.update(*scale_, sums.hi_row(c), sums.lo_row(c), weight, now.row(c), out);
-      else
+      if (weight == 0 || c < rule.frozen) {  // mutant: centroid_stays
         std::copy_n(now.row(c), now.d, out);
+        continue;
+      }
+      metric_.update(*scale_, sums.hi_row(c), sums.lo_row(c), weight, now.row(c), out);
+      if (rule.integers) std::transform(out, out + now.d, out, [](float v) { return std::rint(v); });
     }
   });
   center_shifts(view(next_), now, center_shifts_.data());
@@ -165,6 +167,10 @@ Mass HostShard::total_mass(int exponent) { return Masses(distances_.data(), rows
 
 std::int64_t HostShard::row_at(int exponent, Mass mass) {
   return Masses(distances_.data(), rows_, workers_).row_at(exponent, mass);
+}
+
+std::vector<Mass> HostShard::masses_with(CentroidsView candidates, int exponent) {
+  return masses_of(candidates, exponent, distances_.data());
 }
 
 }  // namespace fastkmeans

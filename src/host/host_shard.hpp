@@ -27,7 +27,7 @@ class HostShard : public Shard {
   void start_run(std::vector<float> centroids) final;
   void assign(bool more) final;
   void accumulate(const FixedPoint& scale) final;
-  void update(Reducer& reducer) final;
+  void update(const CentroidRule& rule, Reducer& reducer) final;
   const Assigned& assigned() final { return assigned_; }
   const Updated& updated() final { return updated_; }
   std::vector<float> centroids() final { return centroids_; }
@@ -39,6 +39,7 @@ class HostShard : public Shard {
   double largest_distance() final;
   Mass total_mass(int exponent) final;
   std::int64_t row_at(int exponent, Mass mass) final;
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent) final;
 
  protected:
   // Nothing of an earlier run may be used any more.
@@ -54,6 +55,8 @@ class HostShard : public Shard {
   virtual void center_shifts(CentroidsView a, CentroidsView b, float* distances) = 0;
   // As Shard::lower_distances.
   virtual void lower_rows(CentroidsView added, bool first, float* distances) = 0;
+  // As Shard::masses_with; distances: (n) D as stored.
+  virtual std::vector<Mass> masses_of(CentroidsView candidates, int exponent, const float* distances) = 0;
 
   const Source& rows_;
   const Metric& metric_;

@@ -33,11 +33,10 @@ double Masses::largest() const {
 }
 
 Mass Masses::mass_of(std::int64_t first, std::int64_t count, double factor) const {
-  Mass mass = 0;
+  Mass sum = 0;
   for (std::int64_t i = first; i < first + count; ++i)
-    // mutant: mass_weights
-    mass += static_cast<Mass>(true_distance(distances_[i]) * factor) * static_cast<Mass>(rows_.weight(i));
-  return mass;
+    sum += mass(true_distance(distances_[i]), factor, rows_.weight(i));
+  return sum;
 }
 
 std::vector<Mass> Masses::parts(double factor) const {

@@ -18,6 +18,12 @@ class Masses {
   Masses(const float* distances, const Source& rows, Workers& workers)
       : distances_(distances), rows_(rows), workers_(workers) {}
 
+  // Of one row: weight floor(D factor), D factor being below 2^63.
+  static Mass mass(double distance, double factor, std::int64_t weight) {
+    // mutant: mass_weights
+    return static_cast<Mass>(static_cast<std::int64_t>(distance * factor)) * static_cast<Mass>(weight);
+  }
+
   // As the verbs of Shard.
   double largest() const;
   Mass total(int exponent) const;

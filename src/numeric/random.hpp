@@ -8,7 +8,13 @@
 
 namespace fastkmeans {
 
-enum class Purpose : std::uint32_t { sample = 0, initial_centroids = 1, rotation = 2, verification = 3 };
+enum class Purpose : std::uint32_t {
+  sample = 0,
+  initial_centroids = 1,
+  rotation = 2,
+  verification = 3,
+  kmeans_plus_plus = 4
+};
 
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
@@ -20,6 +26,18 @@ inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
     key[1] += 0xBB67AE85;
   }
   return counter;
+}
+
+__extension__ typedef unsigned __int128 Uint128;
+
+// floor(u total / 2^128), u being four words, the lowest first; total: below 2^127.
+inline Uint128 draw_below(Uint128 total, std::array<std::uint32_t, 4> u) {
+  const std::uint64_t u0 = u[0] | std::uint64_t{u[1]} << 32, u1 = u[2] | std::uint64_t{u[3]} << 32;
+  const auto low = static_cast<std::uint64_t>(total), high = static_cast<std::uint64_t>(total >> 64);
+  // Digits of 64 bits: none of these sums reaches 2^128.
+  const Uint128 middle = Uint128{u1} * low + (Uint128{u0} * low >> 64);
+  const Uint128 carry = (Uint128{u0} * high + static_cast<std::uint64_t>(middle)) >> 64;
+  return Uint128{u1} * high + (middle >> 64) + carry;  // mutant: draw_carry
 }
 
 // The 64 bits that decide where row i stands in a random order.

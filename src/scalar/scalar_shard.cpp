@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/host_shard.hpp"
+#include "host/masses.hpp"
 #include "runtime/workers.hpp"
 #include "scalar/scalar_distance.hpp"
 #include "source/element.hpp"
@@ -83,6 +84,17 @@ class ScalarShard final : public HostShard {
       const float distance = scalar_nearest(row_.data(), added, tiny, [this] { workers_.checkpoint(0); }).distance;
       if (first || true_distance(distance) < true_distance(distances[i])) distances[i] = distance;
     }
+  }
+
+  std::vector<Mass> masses_of(CentroidsView candidates, int exponent, const float* distances) override {
+    std::vector<Mass> masses;
+    std::vector<float> lowered(static_cast<std::size_t>(x_.rows));
+    for (std::int64_t c = 0; c < candidates.k; ++c) {
+      std::copy_n(distances, x_.rows, lowered.begin());
+      lower_rows({candidates.row(c), 1, candidates.d}, false, lowered.data());
+      masses.push_back(Masses(lowered.data(), rows_, workers_).total(exponent));
+    }
+    return masses;
   }
 
  private:

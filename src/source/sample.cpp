@@ -31,7 +31,7 @@ struct KeyedRow {
 using KeyedRows = std::vector<std::vector<KeyedRow>>;
 
 // (key, number) as one integer.
-__extension__ typedef unsigned __int128 Order;
+using Order = Uint128;
 // mutant: smallest_of_equal_keys
 Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
 
@@ -39,8 +39,7 @@ Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 6
 struct Candidate {
   std::uint64_t key;
   std::int64_t number;  // among the rows of all shards: decides between equal keys
-  std::int64_t index;   // among those of its shard
-  int rank;
+  RowPlace place;
   // mutant: equal_keys
   bool operator<(const Candidate& other) const { return key != other.key ? key < other.key : number < other.number; }
 };
@@ -111,7 +110,7 @@ std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Re
   std::vector<Candidate> order;
   if (reducer.size() == 1) {
     for (const auto& part : own)
-      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), index, 0});
+      for (const auto& [key, index] : part) order.push_back({key, rows.number(index), {index, 0}});
   } else {
     std::vector<std::uint64_t> packed;
     for (const auto& part : own)
@@ -120,41 +119,18 @@ std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Re
                                      static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(reducer.rank())});
     packed = gather_over_shards(packed, reducer);
     for (std::size_t i = 0; i < packed.size(); i += 4)
-      order.push_back({packed[i], static_cast<std::int64_t>(packed[i + 1]), static_cast<std::int64_t>(packed[i + 2]),
-                       static_cast<int>(packed[i + 3])});
+      order.push_back({packed[i],
+                       static_cast<std::int64_t>(packed[i + 1]),
+                       {static_cast<std::int64_t>(packed[i + 2]), static_cast<int>(packed[i + 3])}});
   }
   std::sort(order.begin(), order.end());
   return order;
 }
 
-// The rows of `count` candidates as the metric takes them, (count, d), on every shard.
-void rows_of(const Candidate* candidates, std::int64_t count, const Source& rows, const Metric& metric,
-             Reducer& reducer, Workers& workers, std::vector<float>& out) {
-  const std::int64_t d = rows.cols();
-  const bool alone = reducer.size() == 1;
-  std::vector<std::int64_t> places, indices;
-  for (std::int64_t i = 0; i < count; ++i)
-    if (candidates[i].rank == reducer.rank()) {
-      places.push_back(i);
-      indices.push_back(candidates[i].index);
-    }
-  const auto mine = static_cast<std::int64_t>(indices.size());
-  std::vector<float> own(alone ? 0 : static_cast<std::size_t>(mine * d));
-  float* values = alone ? out.data() : own.data();
-  rows.gather(indices.data(), mine, values, workers);
-  if (!metric.keeps_rows())  // mutant: initial_rows_transformed
-    for (std::int64_t i = 0; i < mine; ++i) metric.transform(values + i * d, d);
-  if (alone) return;
-  // Two floats a number, among zeros.
-  std::vector<std::uint64_t> sum(static_cast<std::size_t>((count * d + 1) / 2));
-  auto* bytes = reinterpret_cast<char*>(sum.data());
-  const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
-  for (std::int64_t i = 0; i < mine; ++i)
-    // mutant: row_places
-    std::memcpy(bytes + static_cast<std::size_t>(places[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
-                row_bytes);
-  reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
-  std::memcpy(out.data(), sum.data(), static_cast<std::size_t>(count) * row_bytes);
+std::vector<RowPlace> places_of(const Candidate* candidates, std::int64_t count) {
+  std::vector<RowPlace> places(static_cast<std::size_t>(count));
+  std::transform(candidates, candidates + count, places.begin(), [](const Candidate& row) { return row.place; });
+  return places;
 }
 
 // Rows taken so far, found again by value.
@@ -183,6 +159,36 @@ class DistinctRows {
 };
 
 }  // namespace
+
+void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metric& metric, Reducer& reducer,
+             Workers& workers, float* out) {
+  const std::int64_t d = rows.cols();
+  const auto count = static_cast<std::int64_t>(places.size());
+  const bool alone = reducer.size() == 1;
+  std::vector<std::int64_t> mine, indices;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const auto [index, rank] = places[static_cast<std::size_t>(i)]; rank == reducer.rank()) {
+      mine.push_back(i);
+      indices.push_back(index);
+    }
+  const auto own_count = static_cast<std::int64_t>(indices.size());
+  std::vector<float> own(alone ? 0 : static_cast<std::size_t>(own_count * d));
+  float* values = alone ? out : own.data();
+  rows.gather(indices.data(), own_count, values, workers);
+  if (!metric.keeps_rows())  // mutant: initial_rows_transformed
+    for (std::int64_t i = 0; i < own_count; ++i) metric.transform(values + i * d, d);
+  if (alone) return;
+  // Two floats a number, among zeros.
+  std::vector<std::uint64_t> sum(static_cast<std::size_t>((count * d + 1) / 2));
+  auto* bytes = reinterpret_cast<char*>(sum.data());
+  const auto row_bytes = static_cast<std::size_t>(d) * sizeof(float);
+  for (std::int64_t i = 0; i < own_count; ++i)
+    // mutant: row_places
+    std::memcpy(bytes + static_cast<std::size_t>(mine[static_cast<std::size_t>(i)]) * row_bytes, values + i * d,
+                row_bytes);
+  reducer.sum(sum.data(), static_cast<std::int64_t>(sum.size()));
+  std::memcpy(out, sum.data(), static_cast<std::size_t>(count) * row_bytes);
+}
 
 std::int64_t rows_of_weight(const Source& rows, Workers& workers) {
   if (!rows.weights()) return rows.rows();
@@ -220,17 +226,23 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
   return indices;
 }
 
-std::vector<float> initial_centroids(const Source& rows, const Metric& metric, std::int64_t k, std::uint64_t seed,
-                                     std::uint32_t redo, Reducer& reducer, Workers& workers) {
+std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
+                                     std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers) {
   const auto key = [=](std::int64_t number) {
     return row_key(seed, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo);
   };
   const std::int64_t n = sum_over_shards(rows.rows(), reducer), d = rows.cols();
   const auto row_length = static_cast<std::size_t>(d), wanted = static_cast<std::size_t>(k);
-  std::vector<float> centroids(wanted * row_length);
+  std::size_t taken = given.size() / row_length;
+  std::vector<float> centroids = std::move(given);
+  centroids.resize(wanted * row_length);
+  if (taken == wanted) return centroids;
   DistinctRows distinct(d, wanted);
+  for (std::size_t c = 0; c < taken; ++c) {
+    const float* row = &centroids[c * row_length];
+    distinct.add(row, row_hash(row, d), centroids.data(), c);  // mutant: given_rows_skipped
+  }
   std::vector<Candidate> skipped;
-  std::size_t taken = 0;
   // Rows looked at together: as many as fit.
   const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 16 / (4 * d), 1, 4 * k);
   std::vector<float> some(static_cast<std::size_t>(together) * row_length);
@@ -238,7 +250,7 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   const auto take = [&](const std::vector<Candidate>& order) {
     for (std::size_t at = 0; at < order.size() && taken < wanted; at += static_cast<std::size_t>(together)) {
       const auto count = std::min(together, static_cast<std::int64_t>(order.size() - at));
-      rows_of(&order[at], count, rows, metric, reducer, workers, some);
+      rows_at(places_of(&order[at], count), rows, metric, reducer, workers, some.data());
       workers.for_blocks(count, kCentroidsPerTask, 4.0 * static_cast<double>(count * d),
                          [&](std::int64_t first, std::int64_t block, int) {
                            for (std::int64_t i = first; i < first + block; ++i)
@@ -269,8 +281,8 @@ std::vector<float> initial_centroids(const Source& rows, const Metric& metric, s
   // Too few distinct rows: equal ones fill up.
   for (std::size_t s = 0; taken < wanted;) {
     const std::size_t count = std::min(static_cast<std::size_t>(together), wanted - taken);
-    rows_of(&skipped[s], static_cast<std::int64_t>(count), rows, metric, reducer, workers, some);
-    std::copy_n(some.begin(), count * row_length, &centroids[taken * row_length]);
+    rows_at(places_of(&skipped[s], static_cast<std::int64_t>(count)), rows, metric, reducer, workers,
+            &centroids[taken * row_length]);
     s += count;
     taken += count;
   }

@@ -31,7 +31,7 @@ struct Clusters {
     NoReducer reducer;
     const HostArray rows(x.view());
     const auto relocations =
-        fill_empty_clusters({rows, labels.data(), distances.data()}, members, x.rows, reducer, workers);
+        fill_empty_clusters({rows, labels.data(), distances.data()}, members, x.rows, 0, reducer, workers);
     for (const auto& [row, from, to] : relocations) {
       EXPECT_EQ(labels[static_cast<std::size_t>(row)], from);
       labels[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(to);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public calls: consistency, invariance, errors.
+#include <cmath>
 #include <limits>
 #include <thread>
 
 #include "numeric/distance.hpp"
+#include "numeric/metric.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -52,6 +54,71 @@ TEST(FitNoOracle, PredictRepeatsTheLabels) {
     EXPECT_NEAR(sum, got.inertia, 1e-12 * got.inertia);
     EXPECT_TRUE(predict(x.view(), {got.centroids.data(), 20, 12}).distances.empty());
   }
+}
+
+TEST(FitNoOracle, SphericalTakesRowsAtLengthOne) {
+  Random random(66);
+  const Matrix x = random_rows(Kind::normal, 200, 12, random);
+  Matrix unit = x;
+  for (std::int64_t i = 0; i < 200; ++i) spherical().transform(unit.row(i), 12);
+  Params params = params_of(20, {});
+  params.spherical = true;
+  const Result got = fit(x.view(), params);
+  for (std::size_t c = 0; c < 20; ++c) {
+    double square = 0;
+    for (std::size_t j = 0; j < 12; ++j) square += std::pow(static_cast<double>(got.centroids[12 * c + j]), 2);
+    EXPECT_NEAR(square, 1, 1e-6);
+  }
+  const MatrixView centroids(got.centroids.data(), 20, 12);
+  PredictParams of_angles;
+  of_angles.spherical = true;
+  EXPECT_EQ(predict(x.view(), centroids, of_angles).labels, got.labels);
+  EXPECT_EQ(predict(unit.view(), centroids).labels, got.labels);
+}
+
+// Two blobs, and two given centroids: one among the rows, one far from all.
+TEST(FitNoOracle, FrozenCentroidsStayAndGetNoRow) {
+  const Matrix x(6, 1, {0, 1, 2, 10, 11, 12.5});
+  const Matrix given(2, 1, {3, 1000});
+  Params params = params_of(3, {});
+  params.init = given.view();
+  params.frozen_centroids = true;
+  params.min_points_per_centroid = 3;
+  Result got = fit(x.view(), params);
+  EXPECT_EQ(got.centroids[0], 3);
+  EXPECT_EQ(got.centroids[1], 1000);
+  EXPECT_EQ(got.n_empty, 1);
+  ASSERT_EQ(got.warnings.size(), 2u);
+  EXPECT_EQ(got.warnings[0].message,
+            "training on 6 points for 3 centroids, fewer than min_points_per_centroid = 3 each");
+  EXPECT_EQ(got.warnings[1].message, "1 of 3 clusters ended empty");
+  params.frozen_centroids = false;
+  params.min_points_per_centroid = 2;
+  got = fit(x.view(), params);
+  EXPECT_LT(got.centroids[1], 20);
+  EXPECT_TRUE(got.warnings.empty());
+  params.int_centroids = true;
+  for (const float centroid : fit(x.view(), params).centroids) EXPECT_EQ(centroid, std::rint(centroid));
+  params.k = 1;
+  expect_contains(message_of<std::invalid_argument>([&] { fit(x.view(), params); }),
+                  {"the shape of init is (2, 1); it must be (k, d) = (1, 1), or fewer rows"});
+}
+
+// The rows that are left are other ones than those given, as long as there are any.
+TEST(FitNoOracle, GivenCentroidsAreNotTakenAgain) {
+  const Matrix x(5, 1, {0, 1, 2, 3, 4}), given(3, 1, {4, 0, 2});
+  for (const InitMethod method : {InitMethod::random, InitMethod::kmeans_plus_plus})
+    for (const std::uint64_t seed : {0, 1, 2, 3, 4}) {
+      Params params = params_of(5, {});
+      params.init = given.view();
+      params.init_method = method;
+      params.seed = seed;
+      const Result got = fit(x.view(), params);
+      EXPECT_EQ(got.iterations[0].inertia, 0) << seed;
+      EXPECT_EQ(got.centroids[0], 4);
+      EXPECT_EQ(got.centroids[1], 0);
+      EXPECT_EQ(got.centroids[2], 2);
+    }
 }
 
 TEST(FitNoOracle, NoRowsHaveNoLabels) {

@@ -80,7 +80,7 @@ std::vector<float> chosen(const std::vector<float>& values, std::int64_t k, std:
   Workers workers(2, {});
   NoReducer reducer;
   const HostArray all({values.data(), static_cast<std::int64_t>(values.size()), 1});
-  return initial_centroids(all, euclidean(), k, seed, redo, reducer, workers);
+  return initial_centroids({}, all, euclidean(), k, seed, redo, reducer, workers);
 }
 
 TEST(InitialCentroidsNoOracle, InKeyOrderForEachSeedAndRedo) {
@@ -116,7 +116,7 @@ std::vector<float> chosen_of(const std::vector<std::int64_t>& rows, std::int64_t
   Workers workers(2, {});
   NoReducer reducer;
   const auto some = HostArray({values.data(), 1000, 1}).subset(rows, workers);
-  return initial_centroids(*some, euclidean(), k, seed, 0, reducer, workers);
+  return initial_centroids({}, *some, euclidean(), k, seed, 0, reducer, workers);
 }
 
 TEST(InitialCentroidsNoOracle, TheKeyIsOfTheCallersRow) {

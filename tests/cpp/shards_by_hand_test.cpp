@@ -55,7 +55,7 @@ TEST(ShardsByHandNoOracle, AnotherRunStartsAfresh) {
       for (int iteration = 0; iteration < 2; ++iteration) {
         shard.assign(true);
         shard.accumulate(scale);
-        shard.update(reducer);
+        shard.update({}, reducer);
         empty += shard.updated().empty;
       }
       return std::pair(shard.centroids(), empty);
@@ -148,7 +148,7 @@ TEST(WeightsByHandNoOracle, OnlyRowsOfWeightAreDrawn) {
   Workers workers(2, {});
   NoReducer reducer;
   EXPECT_EQ(rows_of_weight(rows, workers), 40);
-  for (const float centroid : initial_centroids(rows, euclidean(), 40, 7, 0, reducer, workers))
+  for (const float centroid : initial_centroids({}, rows, euclidean(), 40, 7, 0, reducer, workers))
     EXPECT_EQ(static_cast<int>(centroid) % 10, 3);
   const std::vector<std::int64_t> drawn = sample_rows(rows, 20, 7, reducer, workers);
   const auto sample = rows.subset(drawn, workers);
@@ -196,9 +196,9 @@ TEST(MetricsByHandNoOracle, InitialCentroidsHaveLengthOne) {
   const HostArray rows(x.view());
   Workers workers(2, {});
   NoReducer reducer;
-  std::vector<float> expected = initial_centroids(rows, euclidean(), 9, 3, 0, reducer, workers);
+  std::vector<float> expected = initial_centroids({}, rows, euclidean(), 9, 3, 0, reducer, workers);
   for (std::int64_t c = 0; c < 9; ++c) spherical().transform(expected.data() + 5 * c, 5);
-  EXPECT_TRUE(same_bits(initial_centroids(rows, spherical(), 9, 3, 0, reducer, workers), expected));
+  EXPECT_TRUE(same_bits(initial_centroids({}, rows, spherical(), 9, 3, 0, reducer, workers), expected));
 }
 
 // --- What initialisations need ---

@@ -74,6 +74,38 @@ TEST(Shards, SamplesRunsAndInitialCentroids) {
   compare(x.view(), params);
 }
 
+TEST(Shards, KMeansPlusPlus) {
+  Random random(212);
+  for (const Kind kind : kKinds) {
+    const Matrix x = random_rows(kind, draw(random, 60, 150), draw(random, 1, 40), random);
+    Params params = params_of(draw(random, 1, 30), 3, 0);
+    params.init_method = InitMethod::kmeans_plus_plus;
+    params.nredo = 2;
+    compare(x.view(), params);
+    if (kind == Kind::normal) compare(x.view(), params, spherical());
+    if (::testing::Test::HasFailure()) FAIL() << "kind " << static_cast<int>(kind);
+  }
+}
+
+TEST(Shards, GivenFrozenAndIntegerCentroids) {
+  Random random(213);
+  for (const Kind kind : {Kind::normal, Kind::integers, Kind::duplicates, Kind::tiny}) {
+    const Matrix x = random_rows(kind, 150, 5, random);
+    const Matrix given = centroids_near(x, 4, random);
+    Params params = params_of(25, 4, 0);
+    params.init = given.view();
+    params.nredo = 2;
+    for (const InitMethod method : {InitMethod::random, InitMethod::kmeans_plus_plus}) {
+      params.init_method = method;
+      params.frozen_centroids = method == InitMethod::random;
+      params.int_centroids = kind != Kind::tiny;
+      compare(x.view(), params);
+    }
+    compare(x.view(), params, spherical());
+    if (::testing::Test::HasFailure()) FAIL() << "kind " << static_cast<int>(kind);
+  }
+}
+
 TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
   Random random(202);
   for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny, Kind::tiny}) {
@@ -284,6 +316,17 @@ TEST(Initialisation, DistancesAndMassesEqualPlainLoops) {
         EXPECT_EQ(shard->row_at(exponent, before - 1), i);
       }
       EXPECT_TRUE(shard->total_mass(exponent) == before);
+      const Matrix candidates = centroids_near(x, 6, random);
+      const std::vector<Mass> with = shard->masses_with(candidates.centroids(), exponent);
+      ASSERT_EQ(with.size(), 6u);
+      EXPECT_TRUE(shard->total_mass(exponent) == before) << "nothing was lowered";
+      for (std::int64_t c = 0; c < 6; ++c) {
+        const auto alone = make_shard(rows, euclidean(), execution, workers);
+        alone->lower_distances(first.centroids(), true);
+        alone->lower_distances(more.centroids(), false);
+        alone->lower_distances({candidates.row(c), 1, d}, false);
+        EXPECT_TRUE(with[static_cast<std::size_t>(c)] == alone->total_mass(exponent)) << c;
+      }
     }
   }
 }

@@ -6,8 +6,10 @@ Slow, literal and independent of the C++ oracle (FASTKMEANS_ISA=scalar): where t
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ f32, f64, u64 = np.float32, np.float64, np.uint64
 LANES = 32
 TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
 LIMIT = f32(2.0**56)  # at and above it, D could overflow
-SAMPLE, INITIAL = 0, 1  # what a random key is for
+SAMPLE, INITIAL, PLUS_PLUS = 0, 1, 4  # what a random key is for
 
 
 @dataclass
@@ -113,8 +115,9 @@ def predict(data: Array, centroids: Array) -> Array:
 class Grain:
     """The grid on which the rows of a fit are summed: two int64 limbs, the second where the data is skewed."""
 
-    def __init__(self, x: Array):
-        self.b = min(50, 62 - len(x).bit_length())
+    def __init__(self, x: Array, weights: Array):
+        self.b = min(50, 62 - int(weights.sum()).bit_length())
+        x = x[weights > 0]
         exponent = np.frexp(np.abs(x).max(axis=0).astype(f64))[1]  # |x_j| < 2^exponent
         self.g = np.ldexp(1.0, exponent - self.b)
         largest = np.abs(x).max(axis=1).astype(f64)
@@ -130,7 +133,14 @@ class Grain:
         return hi.astype(f64) * self.g + lo.astype(f64) * self.g * 2.0**-self.b
 
 
-# 3. Shift
+# 3. Inertia and shift
+
+
+def inertia_of(d: Array, weights: Array) -> float:
+    """The sum of weight times D, rounded once."""
+    if (weights == 1).all():
+        return math.fsum(d)
+    return float(sum(Fraction(float(v)) * int(w) for v, w in zip(d, weights, strict=True)))
 
 
 def total_shift(new: Array, old: Array) -> float:
@@ -145,17 +155,19 @@ def total_shift(new: Array, old: Array) -> float:
 # 4. Empty clusters
 
 
-def relocations(labels: Array, d: Array, k: int) -> list[tuple[int, int]]:
-    """(empty cluster, row that it takes) pairs."""
-    counts = np.bincount(labels, minlength=k)
-    s = 63 - len(d).bit_length() - math.frexp(d.max())[1]
+def relocations(labels: Array, d: Array, weights: Array, k: int, frozen: int = 0) -> list[tuple[int, int]]:
+    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none."""
+    counts = np.bincount(labels[weights > 0], minlength=k)
+    s = 63 - int(weights.sum()).bit_length() - math.frexp(d[weights > 0].max())[1]
     donors = []
     for c in np.flatnonzero(counts >= 2):
-        rows = np.flatnonzero(labels == c)
+        rows = np.flatnonzero((labels == c) & (weights > 0))
         farthest = rows[d[rows].argmax()]
         if d[farthest] > 0:
-            donors.append((-sum(math.floor(math.ldexp(v, s)) for v in d[rows]), c, farthest))
-    return [(int(c), int(row)) for c, (_, _, row) in zip(np.flatnonzero(counts == 0), sorted(donors), strict=False)]
+            masses = (int(weights[row]) * math.floor(math.ldexp(d[row], s)) for row in rows)
+            donors.append((-sum(masses), c, farthest))
+    empty = frozen + np.flatnonzero(counts[frozen:] == 0)
+    return [(int(c), int(row)) for c, (_, _, row) in zip(empty, sorted(donors), strict=False)]
 
 
 # 5. Random choices
@@ -179,40 +191,130 @@ def keys(rows: Array, seed: int, purpose: int, redo: int = 0) -> Array:
     return out[0] | out[1] << u64(32)
 
 
-def sample(n: int, m: int, seed: int) -> Array:
-    rows = np.arange(n)
-    return rows if n <= m else np.sort(np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m])
+def sample(weights: Array, m: int | None, seed: int) -> Array:
+    """m rows of weight; all rows, if they are no more, or without m."""
+    rows = np.flatnonzero(weights > 0)
+    if m is None or len(rows) <= m:
+        return np.arange(len(weights))
+    return np.sort(rows[np.lexsort((rows, keys(rows, seed, SAMPLE)))[:m]])
 
 
-def initial(x: Array, rows: Array, k: int, seed: int, redo: int) -> Array:
-    """The first k distinct rows in key order, then, if there are fewer, the repeated ones."""
-    seen, taken, skipped = set(), [], []
+def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int, given: Array | None = None) -> Array:
+    """Given ones, then distinct rows of weight in key order, then, if there are fewer, the repeated ones."""
+    x, rows = x[weights > 0], rows[weights > 0]
+    given = x[:0] if given is None else given
+    seen, taken, skipped = {(row + f32(0)).tobytes() for row in given}, [], []
     for i in np.lexsort((rows, keys(rows, seed, INITIAL, redo))):
         value = (x[i] + f32(0)).tobytes()  # -0 equals 0
         (skipped if value in seen else taken).append(i)
         seen.add(value)
-    return x[(taken + skipped)[:k]]
+    return np.concatenate([given, x[(taken + skipped)[: k - len(given)]]])
+
+
+def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
+    counter = [np.array(word, u64) for word in (step, trial, PLUS_PLUS, redo)]
+    words = philox(counter, [np.array(seed & 0xFFFFFFFF, u64), np.array(seed >> 32, u64)])
+    return sum(int(word) << 32 * i for i, word in enumerate(words)) * total >> 128
+
+
+def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """Given ones; then greedy k-means++: of 2 + log k rows drawn by mass, the one that leaves the least mass."""
+
+    def draw(masses: list[int], step: int, trial: int) -> int:
+        mass = draw_below(sum(masses), seed, step, trial, redo)
+        return next(i for i, end in enumerate(itertools.accumulate(masses)) if end > mass)
+
+    w = [int(weight) for weight in weights]
+    taken = [] if len(given) else [draw(w, 0, 0)]
+    d = distances(x, np.concatenate([given, x[taken]])).min(axis=1)
+    for step in range(max(len(given), 1), k):
+        largest = d[weights > 0].max()
+        if largest == 0:
+            taken.append(draw(w, step, 0))
+            continue
+        s = 31 - math.frexp(largest)[1]
+
+        def masses(of: Array, s: int = s) -> list[int]:
+            return [weight * math.floor(math.ldexp(v, s)) for weight, v in zip(w, of, strict=True)]
+
+        now = masses(d)
+        rows = [draw(now, step, trial) for trial in range(2 + int(math.log(k)))]
+        lowered = [np.minimum(d, distances(x, x[row : row + 1])[:, 0]) for row in rows]
+        best = min(range(len(rows)), key=lambda trial: sum(masses(lowered[trial])))
+        taken.append(rows[best])
+        d = lowered[best]
+    return np.concatenate([given, x[taken]])
+
+
+# 8. Weights
+
+
+def integer_weights(given: Array) -> tuple[Array, int]:
+    """Weights as integers, their sum at most 2^40, and the exponent s: they are the given ones times 2^s, rounded."""
+    exact, most = [Fraction(float(w)) for w in given], 2**40
+    s = 0
+    if any(w.denominator > 1 for w in exact) or sum(exact) > most:
+        e = math.frexp(float(max(given)))[1]
+        total = sum(math.ceil(w * Fraction(2) ** (32 - e)) for w in exact)
+        room = most - sum(w > 0 for w in exact)
+        p = max(p for p in range(-24, 9) if total * Fraction(2) ** p <= room)
+        s = p + 32 - e
+    # round() of a fraction is half to even.
+    return np.array([max(round(w * Fraction(2) ** s), 1) if w > 0 else 0 for w in exact], np.int64), s
+
+
+# 8. Metrics
+
+
+def on_sphere(x: Array) -> Array:
+    """Rows of length 1; zero rows stay."""
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    z = np.ldexp(x.astype(f64), -np.frexp(largest)[1]).astype(f32)
+    length = np.sqrt(lane_distances(z, np.zeros((1, z.shape[1]), f32)))
+    return np.where(largest > 0, z / np.where(largest > 0, length, f32(1)), x).astype(f32)
+
+
+def direction_of(total: Array, before: Array) -> Array:
+    """The sum of a cluster's rows at length 1, the squares added in fp64 as those of D in fp32."""
+    lanes = [0.0] * LANES
+    for j, s in enumerate(total):
+        lanes[j % LANES] = float(Fraction(float(s)) ** 2 + Fraction(lanes[j % LANES]))
+    while len(lanes) > 1:
+        lanes = [a + b for a, b in zip(lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :], strict=True)]
+    length = math.sqrt(lanes[0])
+    return (total / length).astype(f32) if length > 0 else before
 
 
 # Lloyd's algorithm
 
 
-def lloyd(x: Array, centroids: Array, niter: int, tol: float) -> Run:
-    k, grain, run = len(centroids), Grain(x), Run(centroids)
+def lloyd(
+    x: Array,
+    weights: Array,
+    centroids: Array,
+    niter: int,
+    tol: float,
+    spherical: bool = False,
+    frozen: int = 0,
+    integers: bool = False,
+) -> Run:
+    k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
     for iteration in range(niter):
         labels, d = assign(x, run.centroids)
-        changed, empty = int((labels != before).sum()), k - len(np.unique(labels))
-        moves = relocations(labels, d, k)
+        changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
+        moves = relocations(labels, d, weights, k, frozen)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
-        for c in np.unique(labels):
-            mine = labels == c
-            new[c] = (grain.value(hi[mine].sum(axis=0), lo[mine].sum(axis=0)) / mine.sum()).astype(f32)
+        for c in set(labels[weights > 0].tolist()) - set(range(frozen)):
+            own = np.where(labels == c, weights, 0)
+            total = grain.value(own @ hi, own @ lo)
+            new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
+            new[c] = np.rint(new[c]) if integers else new[c]
         shift = total_shift(new, run.centroids)
-        run.stats.append(Stats(math.fsum(d), shift, changed, empty, len(moves)))
+        run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
         if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
             run.converged = True
@@ -234,13 +336,33 @@ def fit(
     seed: int = 0,
     max_points_per_centroid: int | None = 256,
     nredo: int = 1,
-    init: Array | None = None,
+    init: Array | str = "random",
+    weights: Array | None = None,
+    spherical: bool = False,
+    given: Array | None = None,
+    frozen: bool = False,
+    integers: bool = False,
 ) -> Fit:
-    n = len(data)
-    used = sample(n, n if max_points_per_centroid is None else k * max_points_per_centroid, seed)
-    x = rows_of(data[used])
-    starts = [initial(x, used, k, seed, redo) for redo in range(nredo)] if init is None else [rows_of(init)]
-    best = min((lloyd(x, start, niter, tol) for start in starts), key=lambda run: run.stats[-1].inertia)
-    labels, d = assign(rows_of(data), best.centroids)
-    last = best.stats[-1].inertia
-    return Fit(best.centroids, labels, math.fsum(d), last, len(used), best.converged, best.stats)
+    """`given`: the first centroids, (m, d) with m < k; `init` says where the others come from."""
+    taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
+    all_weights, s = (np.ones(len(data), np.int64), 0) if weights is None else integer_weights(weights)
+    used = sample(all_weights, None if max_points_per_centroid is None else k * max_points_per_centroid, seed)
+    x, w = taken(data[used]), all_weights[used]
+    first = x[:0] if given is None else taken(given)
+    if not isinstance(init, str):
+        starts = [taken(init)]
+        first = starts[0]
+    elif init == "k-means++":
+        starts = [plus_plus(x, w, k, seed, redo, first) for redo in range(nredo)]
+    else:
+        starts = [initial(x, used, w, k, seed, redo, first) for redo in range(nredo)]
+    if integers:
+        starts = [np.rint(start) for start in starts]
+    rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
+    best = min((lloyd(x, w, start, niter, tol, **rule) for start in starts), key=lambda run: run.stats[-1].inertia)
+    for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
+        stats.inertia = math.ldexp(stats.inertia, -s)
+    labels, d = assign(taken(data), best.centroids)
+    inertia = math.ldexp(inertia_of(d, all_weights), -s)
+    used_rows = int((w > 0).sum())
+    return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, used_rows, best.converged, best.stats)

@@ -56,12 +56,47 @@ def test_quiet_prints_nothing(option: str, capsys: Any) -> None:
 
 def test_train_with_labels_and_every_option(x: np.ndarray, capsys: Any) -> None:
     options = "--niter 3 --tol -1 --seed 5 --nredo 2 --n-threads 2 --max-points-per-centroid 50 --labels labels.npy"
-    assert train(*options.split()) == 0
+    assert train(*options.split(), "--init", "k-means++") == 0
     assert capsys.readouterr().err.startswith("fastkmeans: warning: ")  # 250 of the 400 rows
     with pytest.warns(UserWarning, match="250"):
-        expected = FastKMeans(7, 5, niter=3, tol=-1, seed=5, nredo=2, max_points_per_centroid=50).fit(x)
+        expected = FastKMeans(7, 5, niter=3, tol=-1, seed=5, nredo=2, max_points_per_centroid=50, init="k-means++").fit(
+            x
+        )
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
     assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
+
+
+def test_weights(x: np.ndarray, capsys: Any) -> None:
+    weights = np.random.default_rng(0).random(400)
+    np.save("w.npy", weights)
+    assert train("--weights", "w.npy") == 0
+    expected = FastKMeans(7, 5).fit(x, weights=weights)
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    capsys.readouterr()
+    line = ("train", "x.npy", "-k", "5", "-o", "out2.npy", "--weights")
+    said = "x.npy must be a .npy file with a non-empty vector (n) of numbers, given shape (400, 7)"
+    assert said in refused(capsys, *line, "x.npy")
+    np.save("w.npy", weights - 0.5)
+    assert f"weights[{np.flatnonzero(weights < 0.5)[0]}] is -0." in refused(capsys, *line, "w.npy")
+    assert "w.npy" in refused(capsys, "train", "x.npy", "-k", "5", "-o", "w.npy", "--weights", "w.npy")
+
+
+def test_spherical(x: np.ndarray) -> None:
+    assert train("--spherical") == 0
+    expected = FastKMeans(7, 5, spherical=True).fit(x)
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    assert run("assign", "x.npy", "out.npy", "-o", "labels.npy", "--spherical") == 0
+    assert np.load("labels.npy").tobytes() == expected.labels_.tobytes()
+
+
+def test_what_faiss_has(x: np.ndarray, capsys: Any) -> None:
+    np.save("first.npy", x[:2])
+    options = "--init-centroids first.npy --frozen-centroids --int-centroids --min-points-per-centroid 100"
+    assert train(*options.split()) == 0
+    assert "fewer than min_points_per_centroid = 100 each" in capsys.readouterr().err
+    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True)
+    expected.train(x, init_centroids=x[:2])
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
 
 
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
@@ -87,7 +122,7 @@ def test_bad_rows_of_all_steps_are_counted(x: np.ndarray, capsys: Any, monkeypat
     np.save("spoiled.npy", spoiled)
     said = "NaN in 2 rows, the first is row 150 (column 2)"
     assert said in refused(capsys, "assign", "spoiled.npy", "c.npy", "-o", "out.npy")
-    monkeypatch.setattr(FastKMeans, "train", lambda self, data: setattr(self, "centroids", x[:5]))
+    monkeypatch.setattr(FastKMeans, "train", lambda self, data, *_: setattr(self, "centroids", x[:5]))
     train_both = ["train", "spoiled.npy", "-k", "5", "-o", "out.npy", "--labels", "labels.npy"]
     assert said in refused(capsys, *train_both)
 

@@ -43,7 +43,7 @@ def test_signature() -> None:
     positional = {p.name: p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert list(positional.items()) == list(POSITIONAL.items())
     rest = {p.name: p.default for p in parameters.values() if p.kind is not p.POSITIONAL_OR_KEYWORD}
-    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None}
+    assert rest == {"n_threads": None, "init": "random", "callback": None, "memory_limit": None} | FAISS_OPTIONS
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in rest)
 
 
@@ -71,7 +71,7 @@ def test_every_parameter_is_kept_as_an_attribute() -> None:
         ("chunk_size_centroids", -1, "at least 1"),
         ("max_points_per_centroid", 0, "at least 1"),
         ("n_threads", 0, "at least 1"),
-        ("init", "kmeans+", "'random' or an array of shape (k, d)"),
+        ("init", "kmeans+", "'random', 'k-means++' or an array of shape (k, d)"),
         ("memory_limit", 0, "at least 1"),
         ("memory_limit", -5, "at least 1"),
         ("memory_limit", 0.0, "(0, 1]"),
@@ -280,7 +280,20 @@ def test_version() -> None:
     assert fastkmeans.__version__[0].isdigit()
 
 
-PUBLIC = ["EmptyClusterWarning", "IterationStats", "NotFittedError", "PrecisionWarning", "SubsampledWarning"]
+FAISS_OPTIONS = {
+    "spherical": False,
+    "frozen_centroids": False,
+    "int_centroids": False,
+    "min_points_per_centroid": None,
+}
+PUBLIC = [
+    "EmptyClusterWarning",
+    "FewPointsWarning",
+    "IterationStats",
+    "NotFittedError",
+    "PrecisionWarning",
+    "SubsampledWarning",
+]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -75,20 +75,20 @@ def test_sums_are_exact() -> None:
     """With both limbs a mean of rows between 2^-30 and 1 is the true one, correctly rounded but for the quotient."""
     rng = np.random.default_rng(2)
     x = np.ldexp(rng.standard_normal((50, 3)), rng.integers(-30, 0, (50, 1))).astype(f32)
-    grain = oracle.Grain(x)
+    grain = oracle.Grain(x, np.ones(50, int))
     assert grain.two.all()
     hi, lo = grain.limbs(x)
     total = grain.value(hi.sum(axis=0), lo.sum(axis=0))
     for j in range(3):
         assert abs(Fraction(total[j]) - sum(Fraction(float(v)) for v in x[:, j])) <= Fraction(2) ** -50 * 16
-    assert not oracle.Grain(np.ones((5, 2), f32)).two.any()
+    assert not oracle.Grain(np.ones((5, 2), f32), np.ones(5, int)).two.any()
 
 
 def test_relocation_by_hand() -> None:
     labels = np.array([0, 0, 0, 2, 2, 4])
     d = np.array([1.0, 4.0, 4.0, 3.0, 3.5, 100.0])  # cluster 4 has one row: no donor
-    assert oracle.relocations(labels, d, 6) == [(1, 1), (3, 4)]
-    assert oracle.relocations(labels, np.zeros(6), 6) == []
+    assert oracle.relocations(labels, d, np.ones(6, int), 6) == [(1, 1), (3, 4)]
+    assert oracle.relocations(labels, np.zeros(6), np.ones(6, int), 6) == []
 
 
 def test_fit_by_hand() -> None:
@@ -103,5 +103,5 @@ def test_fit_by_hand() -> None:
 
 def test_initial_rows_are_distinct_first() -> None:
     x = np.array([[0.0], [-0.0], [0.0], [5.0], [5.0]], f32)
-    start = oracle.initial(x, np.arange(5), 4, seed=3, redo=0)
+    start = oracle.initial(x, np.arange(5), np.ones(5, int), 4, seed=3, redo=0)
     assert sorted(np.abs(start[:2]).ravel().tolist()) == [0, 5]

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/lower.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+
+#include "cpu/centroids.hpp"
+#include "cpu/kernels.hpp"
+#include "host/masses.hpp"
+#include "numeric/distance.hpp"
+#include "runtime/workers.hpp"
+
+namespace fastkmeans::cpu {
+namespace {
+
+// Centroids as the kernel reads them: padded, and once more times kTinyScale where rows may need it.
+class Added {
+ public:
+  Added(const Context& context, CentroidsView centroids)
+      : context_(context), k_(centroids.k), ld_(padded(centroids.d)), plain_(static_cast<std::size_t>(k_ * ld_)) {
+    if (cpu::is_tiny(centroids, context.kernels)) scaled_.resize(plain_.size());
+    for (std::int64_t c = 0; c < k_; ++c) {
+      write_padded(centroids.row(c), centroids.d, 1.0f, plain_.data() + c * ld_);
+      if (is_tiny()) write_padded(centroids.row(c), centroids.d, kTinyScale, scaled_.data() + c * ld_);
+    }
+  }
+
+  bool is_tiny() const { return !scaled_.empty(); }
+
+  // D to the nearest, as stored. row: padded; tiny_row: the same times kTinyScale if it is tiny, else null.
+  float least(const float* row, const float* tiny_row, int worker) const {
+    const bool scale = is_tiny() && tiny_row;
+    const float* centroid = scale ? scaled_.data() : plain_.data();
+    float least = std::numeric_limits<float>::infinity();
+    for (std::int64_t c = 0; c < k_; ++c, centroid += ld_) {
+      if (c % kCentroidsPerTask == 0) context_.workers.checkpoint(worker);
+      least = std::min(least, context_.kernels.distance(scale ? tiny_row : row, centroid, ld_));
+    }
+    return store_distance(least, scale);
+  }
+
+ private:
+  const Context& context_;
+  std::int64_t k_, ld_;
+  std::vector<float> plain_, scaled_;  // (k, ld) each; scaled_ may be empty
+};
+
+// visit(first, count, tile, worker) for tiles of all rows. centroids: to how many of them visit takes distances.
+template <class Visit>
+void for_tiles(const Context& context, std::int64_t centroids, const Visit& visit) {
+  const MatrixView& x = context.x;
+  const std::int64_t ld = padded(x.cols), most = tile_rows(x.cols);
+  std::vector<RowTile> tiles(static_cast<std::size_t>(context.workers.count()), RowTile(context, most, ld));
+  const double operations = 3.0 * static_cast<double>(x.rows) * static_cast<double>(centroids * x.cols);
+  const auto load = [&](std::int64_t first, std::int64_t count, int worker) {
+    RowTile& tile = tiles[static_cast<std::size_t>(worker)];
+    tile.load_copy(first, count);
+    visit(first, count, tile, worker);
+  };
+  context.workers.for_blocks(x.rows, most, operations, load, most * ld * 4);
+}
+
+// Row by row: the same times kTinyScale, where it is tiny and somebody may need it.
+class TinyRow {
+ public:
+  TinyRow(const Context& context, bool needed)
+      : context_(context), scaled_(needed ? static_cast<std::size_t>(padded(context.x.cols)) : 0) {}
+
+  // Null if the row is not tiny; row: padded.
+  const float* of(const float* row) {
+    if (scaled_.empty() || !is_tiny({row, 1, context_.x.cols}, context_.kernels)) return nullptr;
+    write_padded(row, context_.x.cols, kTinyScale, scaled_.data());
+    return scaled_.data();
+  }
+
+ private:
+  const Context& context_;
+  std::vector<float> scaled_;
+};
+
+}  // namespace
+
+void lower_rows(const Context& context, CentroidsView added, bool first_of_all, float* distances) {
+  const Added centroids(context, added);
+  for_tiles(context, added.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
+    TinyRow tiny(context, centroids.is_tiny());
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float distance = centroids.least(tile.row(i), tiny.of(tile.row(i)), worker);
+      float& kept = distances[first + i];
+      // mutant: lowered_distance
+      if (first_of_all || true_distance(distance) < true_distance(kept)) kept = distance;
+    }
+  });
+}
+
+std::vector<Mass> masses_of(const Context& context, const Source& rows, CentroidsView candidates, int exponent,
+                            const float* distances) {
+  std::vector<Added> alone;
+  for (std::int64_t c = 0; c < candidates.k; ++c)
+    alone.emplace_back(context, CentroidsView{candidates.row(c), 1, candidates.d});
+  const bool any_tiny = std::any_of(alone.begin(), alone.end(), [](const Added& added) { return added.is_tiny(); });
+  const double factor = std::ldexp(1.0, exponent);
+  std::vector<Mass> masses(alone.size());
+  std::mutex mutex;
+  for_tiles(context, candidates.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
+    TinyRow tiny(context, any_tiny);
+    std::vector<Mass> own(alone.size());
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float* const tiny_row = tiny.of(tile.row(i));
+      const double kept = true_distance(distances[first + i]);
+      for (std::size_t c = 0; c < alone.size(); ++c) {
+        const double distance = std::min(true_distance(alone[c].least(tile.row(i), tiny_row, worker)), kept);
+        own[c] += Masses::mass(distance, factor, rows.weight(first + i));
+      }
+    }
+    const std::lock_guard lock(mutex);
+    for (std::size_t c = 0; c < alone.size(); ++c) masses[c] += own[c];
+  });
+  return masses;
+}
+
+}  // namespace fastkmeans::cpu

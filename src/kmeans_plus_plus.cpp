@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kmeans_plus_plus.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "numeric/random.hpp"
+#include "runtime/workers.hpp"
+#include "source/sample.hpp"
+
+namespace fastkmeans {
+namespace {
+
+// All shards', by rank: (shards, own.size()).
+std::vector<Mass> of_all_shards(const std::vector<Mass>& own, Reducer& reducer) {
+  std::vector<std::uint64_t> words;
+  for (const Mass mass : own)
+    words.insert(words.end(), {static_cast<std::uint64_t>(mass), static_cast<std::uint64_t>(mass >> 64)});
+  words = gather_over_shards(words, reducer);
+  std::vector<Mass> all(words.size() / 2);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = words[2 * i] | Mass{words[2 * i + 1]} << 64;
+  return all;
+}
+
+double largest_over_shards(double own, Reducer& reducer) {
+  auto bits = std::bit_cast<std::uint64_t>(own);
+  reducer.max(&bits, 1);  // mutant: largest_of_all_shards
+  return std::bit_cast<double>(bits);
+}
+
+// One way in which rows have masses, over all shards.
+class Urn {
+ public:
+  // own: total mass of this shard's rows. row_at: as Shard::row_at.
+  Urn(Mass own, std::function<std::int64_t(Mass)> row_at, Reducer& reducer)
+      : row_at_(std::move(row_at)), rank_(reducer.rank()), ends_(of_all_shards({own}, reducer)) {
+    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
+  }
+
+  Mass total() const { return ends_.back(); }
+
+  // The row at this mass, below the total.
+  RowPlace row_at(Mass mass) const {
+    const auto shard = std::upper_bound(ends_.begin(), ends_.end(), mass);  // mutant: shard_of_mass
+    const auto rank = static_cast<int>(shard - ends_.begin());
+    if (rank != rank_) return {-1, rank};
+    return {row_at_(rank == 0 ? mass : mass - *(shard - 1)), rank};
+  }
+
+ private:
+  std::function<std::int64_t(Mass)> row_at_;
+  int rank_;
+  std::vector<Mass> ends_;  // of each shard's rows among the masses of all
+};
+
+// Every row by its weight.
+Urn urn_of_weights(const Source& rows, Reducer& reducer) {
+  if (!rows.weights())
+    return Urn(
+        static_cast<Mass>(rows.rows()), [](Mass mass) { return static_cast<std::int64_t>(mass); }, reducer);
+  std::vector<std::int64_t> ends(static_cast<std::size_t>(rows.rows()));
+  std::partial_sum(rows.weights(), rows.weights() + rows.rows(), ends.begin());
+  const Mass own = ends.empty() ? 0 : static_cast<Mass>(ends.back());
+  const auto row_at = [ends = std::move(ends)](Mass mass) {
+    return std::upper_bound(ends.begin(), ends.end(), static_cast<std::int64_t>(mass)) - ends.begin();
+  };
+  return Urn(own, row_at, reducer);
+}
+
+class Seeding {
+ public:
+  Seeding(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric, std::int64_t k,
+          std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers)
+      : shard_(shard),
+        rows_(rows),
+        metric_(metric),
+        d_(static_cast<std::size_t>(rows.cols())),
+        // No k is so near a power of e that the rounding of the logarithm could matter.
+        trials_(2 + static_cast<std::size_t>(std::log(static_cast<double>(k)))),
+        seed_(seed),
+        redo_(redo),
+        reducer_(reducer),
+        workers_(workers),
+        given_(given.size() / d_),
+        centroids_(std::move(given)) {
+    centroids_.resize(static_cast<std::size_t>(k) * d_);
+  }
+
+  std::vector<float> run() {
+    const std::size_t k = centroids_.size() / d_;
+    std::size_t known = 0;  // centroids that the distances are to
+    if (given_ == 0) take_by_weight(0, 1);
+    for (std::size_t step = std::max<std::size_t>(given_, 1); step < k; ++step) {
+      workers_.checkpoint(0);
+      shard_.lower_distances(view(&centroids_[known * d_], step - known), known == 0);
+      known = step;
+      const double largest = largest_over_shards(shard_.largest_distance(), reducer_);
+      if (largest == 0) {  // every row of weight equals a centroid
+        take_by_weight(step, k);
+        break;
+      }
+      take_greedily(step, largest);
+    }
+    return std::move(centroids_);
+  }
+
+ private:
+  CentroidsView view(const float* values, std::size_t count) const {
+    return {values, static_cast<std::int64_t>(count), static_cast<std::int64_t>(d_)};
+  }
+
+  void rows_at(const std::vector<RowPlace>& places, float* out) const {
+    fastkmeans::rows_at(places, rows_, metric_, reducer_, workers_, out);
+  }
+
+  Mass draw(std::size_t step, std::size_t trial, Mass total) const {
+    return draw_below(total, philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(trial),
+                                     static_cast<std::uint32_t>(Purpose::kmeans_plus_plus), redo_},
+                                    {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)}));
+  }
+
+  void take_by_weight(std::size_t begin, std::size_t end) {
+    const Urn urn = urn_of_weights(rows_, reducer_);
+    std::vector<RowPlace> places;
+    for (std::size_t step = begin; step < end; ++step) places.push_back(urn.row_at(draw(step, 0, urn.total())));
+    rows_at(places, &centroids_[begin * d_]);
+  }
+
+  // The one of some rows, drawn by mass, that leaves least; ties to the first.
+  void take_greedily(std::size_t step, double largest) {
+    int exponent = 0;
+    std::frexp(largest, &exponent);
+    exponent = 31 - exponent;  // mutant: mass_exponent
+    const Urn urn(
+        shard_.total_mass(exponent), [&](Mass mass) { return shard_.row_at(exponent, mass); }, reducer_);
+    std::vector<RowPlace> places;
+    for (std::size_t trial = 0; trial < trials_; ++trial) places.push_back(urn.row_at(draw(step, trial, urn.total())));
+    std::vector<float> candidates(trials_ * d_);
+    rows_at(places, candidates.data());
+    const std::vector<Mass> all =
+        of_all_shards(shard_.masses_with(view(candidates.data(), trials_), exponent), reducer_);
+    std::vector<Mass> left(trials_);
+    // mutant: masses_of_all_shards
+    for (std::size_t i = 0; i < all.size(); ++i) left[i % trials_] += all[i];
+    const auto best = static_cast<std::size_t>(std::min_element(left.begin(), left.end()) - left.begin());
+    std::copy_n(&candidates[best * d_], d_, &centroids_[step * d_]);
+  }
+
+  Shard& shard_;
+  const Source& rows_;
+  const Metric& metric_;
+  std::size_t d_, trials_;
+  std::uint64_t seed_;
+  std::uint32_t redo_;
+  Reducer& reducer_;
+  Workers& workers_;
+  std::size_t given_;             // how many centroids were there before
+  std::vector<float> centroids_;  // (k, d)
+};
+
+}  // namespace
+
+std::vector<float> kmeans_plus_plus(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric,
+                                    std::int64_t k, std::uint64_t seed, std::uint32_t redo, Reducer& reducer,
+                                    Workers& workers) {
+  return Seeding(std::move(given), shard, rows, metric, k, seed, redo, reducer, workers).run();
+}
+
+}  // namespace fastkmeans
