@@ -12,13 +12,13 @@
 #include "cuda/empty_clusters.hpp"
 #include "cuda/filter.hpp"
 #include "cuda/low_dim.hpp"
+#include "cuda/masses.hpp"
 #include "cuda/metric.hpp"
 #include "cuda/rows.hpp"
 #include "cuda/statistics.hpp"
 #include "cuda/summary.hpp"
 #include "cuda/tuning.hpp"
 #include "host/host_shard.hpp"
-#include "host/masses.hpp"
 #include "numeric/distance.hpp"
 #include "runtime/os.hpp"
 #include "sketch/centre.hpp"
@@ -187,22 +187,33 @@ class CudaShard final : public Shard {
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
     distances_.resize(device_, n_);
-    lower(added, first, distances_.data());
+    const std::int64_t size = added.k * added.d;
+    DeviceBuffer<float> values(device_, size);
+    device_.upload(values.data(), added.values, values.bytes());
+    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
+                                 are_tiny(values.data(), size)};
+    const std::uint8_t* const states = facts().states();
+    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
+    });
+    device_.wait();
   }
 
-  double largest_distance() override { return Masses(host_distances().data(), rows_, workers_).largest(); }
-  Mass total_mass(int exponent) override { return Masses(host_distances().data(), rows_, workers_).total(exponent); }
+  double largest_distance() override {
+    const auto on = on_.here();
+    return masses().largest();
+  }
+  Mass total_mass(int exponent) override {
+    const auto on = on_.here();
+    return masses().total(exponent);
+  }
   std::int64_t row_at(int exponent, Mass mass) override {
-    return Masses(host_distances().data(), rows_, workers_).row_at(exponent, mass);
+    const auto on = on_.here();
+    return masses().row_at(exponent, mass);
   }
   std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
-    std::vector<Mass> masses;
-    const std::vector<float> kept = host_distances();
-    for (std::int64_t c = 0; c < candidates.k; ++c) {
-      const std::vector<float> lowered = lowered_distances({candidates.row(c), 1, candidates.d}, kept);
-      masses.push_back(Masses(lowered.data(), rows_, workers_).total(exponent));
-    }
-    return masses;
+    const auto on = on_.here();
+    return masses().with(candidates, exponent, *store_, rows_at_a_time(), facts().states());
   }
 
  private:
@@ -418,37 +429,7 @@ class CudaShard final : public Shard {
     }
   }
 
-  // distances: (n) on the device.
-  void lower(CentroidsView added, bool first, float* distances) {
-    const std::int64_t size = added.k * added.d;
-    DeviceBuffer<float> values(device_, size);
-    device_.upload(values.data(), added.values, values.bytes());
-    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
-                                 are_tiny(values.data(), size)};
-    const std::uint8_t* const states = facts().states();
-    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances + begin);
-    });
-    device_.wait();
-  }
-
-  // What distances (n), on the host, would become.
-  std::vector<float> lowered_distances(CentroidsView added, std::vector<float> distances) {
-    const auto on = on_.here();
-    DeviceBuffer<float> lowered(device_, n_);
-    device_.upload(lowered.data(), distances.data(), lowered.bytes());
-    lower(added, false, lowered.data());
-    device_.download(distances.data(), lowered.data(), lowered.bytes());
-    return distances;
-  }
-
-  std::vector<float> host_distances() {
-    const auto on = on_.here();
-    finish();
-    std::vector<float> values(static_cast<std::size_t>(n_));
-    device_.download(values.data(), distances_.data(), n_ * static_cast<std::int64_t>(sizeof(float)));
-    return values;
-  }
+  DeviceMasses masses() { return {device_, rows_, weights_.data(), distances_.data()}; }
 
   Number on_;
   const Source& rows_;
