@@ -290,6 +290,7 @@ MUTANTS = [
     Mutant("largest_of_all_shards", "reducer.max(&bits, 1)", "static_cast<void>(reducer)"),
     Mutant("masses_of_all_shards", "i < all.size()", "i < trials_"),
     Mutant("mass_exponent", "31 - exponent", "30 - exponent"),
+    Mutant("lowered_mass", "distance < kept", "true"),
     Mutant("mass_weights", " * static_cast<Mass>(weight)", ""),
     Mutant("mass_of_parts", "row += kRowsPerPass", "++row"),
     Mutant("row_at", "mass < own", "mass <= own"),

@@ -35,7 +35,8 @@ class Added {
     const float* centroid = scale ? scaled_.data() : plain_.data();
     float least = std::numeric_limits<float>::infinity();
     for (std::int64_t c = 0; c < k_; ++c, centroid += ld_) {
-      if (c % kCentroidsPerTask == 0) context_.workers.checkpoint(worker);
+      // Not for one centroid: it asks for the time, which takes as long as a distance.
+      if ((c + 1) % kCentroidsPerTask == 0) context_.workers.checkpoint(worker);
       least = std::min(least, context_.kernels.distance(scale ? tiny_row : row, centroid, ld_));
     }
     return store_distance(least, scale);
@@ -56,7 +57,7 @@ void for_tiles(const Context& context, std::int64_t centroids, const Visit& visi
   const double operations = 3.0 * static_cast<double>(x.rows) * static_cast<double>(centroids * x.cols);
   const auto load = [&](std::int64_t first, std::int64_t count, int worker) {
     RowTile& tile = tiles[static_cast<std::size_t>(worker)];
-    tile.load_copy(first, count);
+    tile.load(first, count);
     visit(first, count, tile, worker);
   };
   context.workers.for_blocks(x.rows, most, operations, load, most * ld * 4);
@@ -110,9 +111,12 @@ std::vector<Mass> masses_of(const Context& context, const Source& rows, Centroid
     for (std::int64_t i = 0; i < count; ++i) {
       const float* const tiny_row = tiny.of(tile.row(i));
       const double kept = true_distance(distances[first + i]);
+      const std::int64_t weight = rows.weight(first + i);
+      const Mass kept_mass = Masses::mass(kept, factor, weight);
       for (std::size_t c = 0; c < alone.size(); ++c) {
-        const double distance = std::min(true_distance(alone[c].least(tile.row(i), tiny_row, worker)), kept);
-        own[c] += Masses::mass(distance, factor, rows.weight(first + i));
+        const double distance = true_distance(alone[c].least(tile.row(i), tiny_row, worker));
+        // mutant: lowered_mass
+        own[c] += distance < kept ? Masses::mass(distance, factor, weight) : kept_mass;
       }
     }
     const std::lock_guard lock(mutex);

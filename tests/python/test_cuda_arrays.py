@@ -63,6 +63,25 @@ def tensor_layouts(torch: Any, t: Any) -> dict[str, Any]:
 # torch
 
 
+@pytest.mark.parametrize("options", [{}, {"init": "k-means++"}, {"spherical": True, "int_centroids": True}])
+@pytest.mark.parametrize("most", [None, 20])
+def test_weights_and_options(most: int | None, options: Any, torch: Any) -> None:
+    x = rows()
+    weights = np.random.default_rng(0).random(len(x)) * (np.arange(len(x)) % 5 > 0)
+    options = {"niter": 4, "max_points_per_centroid": most, **options}
+    expected = FastKMeans(40, 50, gpu=False, **options).fit(x, weights=weights)
+    t = torch.from_numpy(x).to("cuda")
+    for given in (weights, torch.from_numpy(weights).to("cuda")):
+        found = FastKMeans(40, 50, device="cuda", **options).fit(t, weights=given)
+        assert found.iteration_stats[0].isa.startswith("cuda")
+        assert np.array_equal(found.centroids, expected.centroids)
+        assert np.array_equal(found.labels_, expected.labels_)
+        assert found.inertia_ == expected.inertia_
+        distances, labels = found.assign(t)
+        assert distances.device == labels.device == t.device
+        assert np.array_equal(labels.cpu().numpy(), expected.labels_)
+
+
 @pytest.mark.parametrize("dtype", [*FLOATS, *OTHERS])
 def test_tensors_of_every_dtype_and_layout(dtype: str, torch: Any) -> None:
     t = torch.from_numpy(rows()).to("cuda", getattr(torch, dtype))
