@@ -48,7 +48,7 @@ def check(x: Any, k: int, weights: Any = None, on_gpu: Any = None, **params: Any
 def test_drawn_options(
     n: int, d: int, k: int, kind: str, weights: str, init: str, spherical: bool, integers: bool, seed: int
 ) -> None:
-    x = datasets.make(kind, "float32", n, d, seed)
+    x = datasets.make(kind, "f4", n, d, seed)
     w = WEIGHTS[weights](np.random.default_rng(seed), n)
     k = min(k, n if w is None else int((w > 0).sum()))
     if k:
@@ -61,26 +61,32 @@ def test_drawn_options(
 def test_kmeans_plus_plus_of_many_rows(weights: str, redo: int) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(5)
-    x = datasets.make("blobs", "float32", 50_001, 24, 5)
+    x = datasets.make("blobs", "f4", 50_001, 24, 5)
     on_gpu = torch.from_numpy(x).cuda()
     check(x, 60, WEIGHTS[weights](rng, len(x)), on_gpu, init="k-means++", niter=2, nredo=redo)
 
 
 # Rows and candidates of both kinds, the tiny ones scaled: D of each candidate by the rule for it alone.
 def test_kmeans_plus_plus_of_tiny_rows() -> None:
-    x = datasets.make("mixed", "float32", 5000, 40, 3)
+    x = datasets.make("mixed", "f4", 5000, 40, 3)
     check(x, 300, init="k-means++", niter=2)
     check(x * np.float32(2.0**-40), 300, init="k-means++", niter=2)
 
 
 def test_first_centroids_given_and_frozen() -> None:
-    x = datasets.make("normal", "float32", 5000, 70, 3)
-    for init_method in (x[:7], x[:50]):
-        check(x, 50, init=init_method, frozen_centroids=True, niter=4)
+    x = datasets.make("normal", "f4", 5000, 70, 3)
+    check(x, 50, init=x[:50], frozen_centroids=True, niter=4)
+    found = []
+    for where in ({"gpu": False}, {"device": "cuda"}):
+        km = FastKMeans(70, 50, frozen_centroids=True, niter=4, **where)
+        km.train(x, init_centroids=x[:7])
+        found.append(np.asarray(km.centroids))
+    assert np.array_equal(*found)
+    assert np.array_equal(found[1][:7], x[:7])
 
 
 def test_predict_spherical() -> None:
-    x = datasets.make("normal", "float32", 5000, 70, 3)
+    x = datasets.make("normal", "f4", 5000, 70, 3)
     on_cpu = FastKMeans(70, 50, spherical=True, gpu=False).fit(x)
     on_gpu = FastKMeans(70, 50, spherical=True, device="cuda").fit(x)
     assert np.array_equal(on_cpu.predict(x), on_gpu.predict(x))
@@ -89,7 +95,7 @@ def test_predict_spherical() -> None:
 
 def test_weights_on_the_device() -> None:
     torch = pytest.importorskip("torch")
-    x = datasets.make("normal", "float32", 5000, 70, 3)
+    x = datasets.make("normal", "f4", 5000, 70, 3)
     w = np.random.default_rng(0).random(5000)
     with_host = FastKMeans(70, 50, device="cuda").fit(torch.from_numpy(x).cuda(), weights=w)
     with_device = FastKMeans(70, 50, device="cuda").fit(torch.from_numpy(x).cuda(), weights=torch.from_numpy(w).cuda())
