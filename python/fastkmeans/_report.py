@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import operator
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import _core
@@ -84,12 +85,29 @@ _CATEGORIES = {
 
 
 def warn(found: Iterable[tuple[str, str]]) -> None:
-    """Issue the core's warnings, pairs of kind and message, at the line that called into this package."""
+    """Issue the core's warnings, pairs of kind and message."""
+    for kind, message in found:
+        issue(message, _CATEGORIES.get(kind, UserWarning))
+
+
+def issue(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called into this package."""
     stacklevel, frame = 1, sys._getframe()
     while frame.f_globals.get("__package__") == __package__ and frame.f_back is not None:
         stacklevel, frame = stacklevel + 1, frame.f_back
-    for kind, message in found:
-        warnings.warn(message, _CATEGORIES.get(kind, UserWarning), stacklevel=stacklevel)
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def as_call(maker: type, name: str, values: Mapping[str, Any]) -> str:
+    """A call of `maker` with those values that are not its defaults, arrays by their shapes; `name` stands for it."""
+    parameters = inspect.signature(maker).parameters
+    shown = {key: _in_one_line(value) for key, value in values.items()}
+    given = [f"{key}={text}" for key, text in shown.items() if text != repr(parameters[key].default)]
+    return f"{name}({', '.join(given)})"
+
+
+def _in_one_line(value: Any) -> str:
+    return f"<array of shape {tuple(value.shape)}>" if hasattr(value, "shape") else repr(value)
 
 
 def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
