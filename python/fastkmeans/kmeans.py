@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -365,10 +366,10 @@ class FastKMeans:
             raise ValueError(f"init_centroids must have at most k = {self.k} rows, given {len(rows.array)}.")
         return rows
 
-    def _each_iteration(self, found: _core.IterationStats) -> object:
+    def _each_iteration(self, runs: int, found: _core.IterationStats) -> object:
         stats = iteration_stats(found)
         if self.verbose:
-            log_iteration(stats, self.niter, self.nredo if isinstance(self.init, str) else 1)
+            log_iteration(stats, self.niter, runs)
         log_filter(stats)
         return self.callback(stats) if self.callback is not None else False
 
@@ -385,6 +386,8 @@ class FastKMeans:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
         given_weights = None if weights is None else _input.read_weights(weights, n)
         initial = self._initial() if init_centroids is None else self._first(init_centroids)
+        runs = 1 if initial is not None and len(initial.array) == self.k else self.nredo
+        wants_iterations = self.verbose or wants_debug() or self.callback is not None
         result = _core.fit(
             rows.array,
             rows.dtype,
@@ -403,7 +406,7 @@ class FastKMeans:
             init_dtype="float32" if initial is None else initial.dtype,
             weights=given_weights,
             labels=labels,
-            callback=self._each_iteration if self.verbose or wants_debug() or self.callback is not None else None,
+            callback=partial(self._each_iteration, runs) if wants_iterations else None,
             **self._execution(rows, device),
         )
         if result["warnings"]:

@@ -83,6 +83,15 @@ def test_too_few_points() -> None:
         FastKMeans(6, 9, gpu=False).train(data)
 
 
+def test_the_log_counts_the_runs(caplog: pytest.LogCaptureFixture) -> None:
+    data = rows()
+    for given, said in ((data[:9], "Iteration 1/2"), (data[:8], "Run 2/3, iteration 1/2")):
+        with caplog.at_level("INFO", logger="fastkmeans"):
+            FastKMeans(6, 9, niter=2, nredo=3, verbose=True, gpu=False).train(data, init_centroids=given)
+        assert said in caplog.text
+        caplog.clear()
+
+
 def test_obj() -> None:
     kmeans = FastKMeans(6, 9, gpu=False)
     assert kmeans.obj is None
