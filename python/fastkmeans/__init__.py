@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact k-means for embeddings: fast, and the same bits on every machine."""
 
+from typing import Any
+
 from ._report import (
     EmptyClusterWarning,
     FewPointsWarning,
@@ -17,6 +19,7 @@ __all__ = [
     "FastKMeans",
     "FewPointsWarning",
     "IterationStats",
+    "KMeans",
     "NotFittedError",
     "PrecisionWarning",
     "SubsampledWarning",
@@ -33,3 +36,16 @@ for _public in (
     SubsampledWarning,
 ):
     _public.__module__ = __name__
+
+
+def __getattr__(name: str) -> Any:
+    """`KMeans`, when it is first asked for: it imports scikit-learn, which takes a second."""
+    if name == "KMeans":
+        from .estimator import KMeans
+
+        return KMeans
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

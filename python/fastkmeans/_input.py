@@ -62,24 +62,24 @@ def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "c
     return rows
 
 
-def read_weights(weights: Any, n: int) -> np.ndarray[Any, Any]:
+def read_weights(weights: Any, n: int, what: str = "weights") -> np.ndarray[Any, Any]:
     """One number for each of n rows as float64 (n,) on the CPU; copied where it is anything else.
 
     Raises TypeError and ValueError as `read` does.
     """
-    given = _convert(weights, "weights", "cpu")
+    given = _convert(weights, what, "cpu")
     if given.array.shape != (n,):
-        raise ValueError(f"weights must have shape ({n},), one for each row, given shape {given.array.shape}.")
-    return np.ascontiguousarray(_numbers(given), dtype=np.float64)
+        raise ValueError(f"{what} must have shape ({n},), one for each row, given shape {given.array.shape}.")
+    return np.ascontiguousarray(numbers(given), dtype=np.float64)
 
 
 def copied(rows: Rows) -> np.ndarray[Any, Any]:
     """The same numbers in memory of their own; bfloat16, which numpy lacks, as float32."""
-    copy: np.ndarray[Any, Any] = _numbers(rows).copy()
+    copy: np.ndarray[Any, Any] = numbers(rows).copy()
     return copy
 
 
-def _numbers(rows: Rows) -> np.ndarray[Any, Any]:
+def numbers(rows: Rows) -> np.ndarray[Any, Any]:
     """Rows on the CPU in a dtype that numpy has: bfloat16 as float32."""
     array: np.ndarray[Any, Any] = rows.array
     return (array.astype(np.uint32) << 16).view(np.float32) if rows.dtype == "bfloat16" else array
@@ -126,7 +126,7 @@ def _convert(data: Any, what: str, device: str) -> Rows:
         ) from None
     if array.ndim == 0 and array.dtype.kind in "OSU" and not isinstance(data, np.ndarray):
         given = "None" if data is None else f"a {type(data).__name__}"
-        long = "" if what == "weights" else ", an array of numbers with rows and columns"
+        long = "" if "weight" in what else ", an array of numbers with rows and columns"
         raise TypeError(f"{what} must be {_kind(what)}{long}, given {given}{_advice(data)}.")
     if array.dtype == object and hasattr(data, "isna"):
         array = _from_nullable(data, array, what)
@@ -135,7 +135,7 @@ def _convert(data: Any, what: str, device: str) -> Rows:
 
 def _kind(what: str) -> str:
     """What an argument must be."""
-    return "an array of one number for each row" if what == "weights" else "a matrix"
+    return "an array of one number for each row" if "weight" in what else "a matrix"
 
 
 def _advice(data: Any) -> str:

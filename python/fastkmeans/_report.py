@@ -84,12 +84,17 @@ _CATEGORIES = {
 
 
 def warn(found: Iterable[tuple[str, str]]) -> None:
-    """Issue the core's warnings, pairs of kind and message, at the line that called into this package."""
+    """Issue the core's warnings, pairs of kind and message."""
+    for kind, message in found:
+        issue(message, _CATEGORIES.get(kind, UserWarning))
+
+
+def issue(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called into this package."""
     stacklevel, frame = 1, sys._getframe()
     while frame.f_globals.get("__package__") == __package__ and frame.f_back is not None:
         stacklevel, frame = stacklevel + 1, frame.f_back
-    for kind, message in found:
-        warnings.warn(message, _CATEGORIES.get(kind, UserWarning), stacklevel=stacklevel)
+    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
