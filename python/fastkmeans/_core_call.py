@@ -34,11 +34,12 @@ class Core:
         tol: float,
         seed: int = 0,
         nredo: int = 1,
-        init: npt.NDArray[Any] | None = None,
+        init: str | npt.NDArray[Any] = "random",
         weights: npt.NDArray[np.float64] | None = None,
         callback: Callable[[_core.IterationStats], object] | None = None,
     ) -> _core._FitResult:
-        """All rows are used, and get labels; init (k, d): float32 or float64, weights (n,)."""
+        """All rows are used, and get labels; init: how to draw centroids, or (k, d), float32 or float64; weights (n,)."""
+        method, start = (init, None) if isinstance(init, str) else ("random", init)
         return _core.fit(
             rows.array,
             rows.dtype,
@@ -48,8 +49,9 @@ class Core:
             seed=seed,
             max_points_per_centroid=None,
             nredo=nredo,
-            init=init,
-            init_dtype="float32" if init is None else init.dtype.name,
+            init=start,
+            init_dtype="float32" if start is None else start.dtype.name,
+            init_method=method,
             weights=weights,
             labels=True,
             callback=callback,

@@ -226,9 +226,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                     k=self.n_clusters,
                     niter=self.max_iter,
                     tol=tol,
-                    seed=0 if start is not None else int(random.randint(2**32, dtype=np.uint64)),
-                    nredo=1 if start is not None else n_init,
-                    init=None if start is None else _centring.less(start, centre),
+                    seed=int(random.randint(2**32, dtype=np.uint64)) if isinstance(start, str) else 0,
+                    nredo=n_init if isinstance(start, str) else 1,
+                    init=start if isinstance(start, str) else _centring.less(start, centre),
                     weights=weights,
                     callback=report if self.verbose else None,
                 )
@@ -313,9 +313,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return 1
 
     def _starts(self, X: Any, n_init: int, random: np.random.RandomState) -> Iterator[Any]:
-        """The initial centers of each call of the core; None: it draws those of all runs."""
+        """The initial centers of each call of the core, or how it is to draw those of all runs."""
         if isinstance(self.init, str):
-            yield None
+            yield str(self.init)
             return
         for _ in range(n_init):
             given = self.init(X, self.n_clusters, random_state=random) if callable(self.init) else self.init
