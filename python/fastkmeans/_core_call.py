@@ -38,7 +38,7 @@ class Core:
         weights: npt.NDArray[np.float64] | None = None,
         callback: Callable[[_core.IterationStats], object] | None = None,
     ) -> _core._FitResult:
-        """All rows are used, and get labels; init: how to draw centroids, or (k, d), float32 or float64; weights (n,)."""
+        """All rows are used, and get labels; init: a method, or (k, d), float32 or float64; weights (n,)."""
         method, start = (init, None) if isinstance(init, str) else ("random", init)
         return _core.fit(
             rows.array,
