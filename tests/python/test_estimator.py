@@ -351,6 +351,25 @@ def test_tensors_give_tensors(dtype: str, n: int) -> None:
         km.fit(x[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [600, MANY])
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+@datasets.on_gpu[0]
+@datasets.on_gpu[1]
+def test_rows_on_a_gpu(library: str, n: int, dtype: str) -> None:
+    xp = pytest.importorskip(library)
+    x = blobs(n, dtype=dtype) + 1e3
+    there = xp.asarray(x, device="cuda") if library == "torch" else xp.asarray(x)
+    host = KMeans(5, random_state=0, device="cpu").fit(x)
+    km = KMeans(5, random_state=0)
+    for labels in (km.fit_predict(there), km.predict(there)):
+        assert labels.device == there.device
+        assert labels.tolist() == host.labels_.tolist()
+    assert km.cluster_centers_.tobytes() == host.cluster_centers_.tobytes()
+    assert km.inertia_ == host.inertia_ == -km.score(there)
+    assert km.transform(there).tolist() == host.transform(x).tolist()
+
+
 @pytest.mark.parametrize("n", [600, MANY])
 def test_arrays_of_cupy_give_arrays_of_cupy(cupy: Any, n: int) -> None:
     x = blobs(n, dtype=np.float32)
