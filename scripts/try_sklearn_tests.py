@@ -3,8 +3,8 @@
 
     python scripts/try_sklearn_tests.py [more arguments of pytest]
 
-Runs the file that is installed with scikit-learn, which its wheels carry. Each test that does not apply is counted by its
-reason. Exit status: that of pytest. docs/clients.md has what came of it.
+Runs the file that is installed with scikit-learn. Each test that does not apply is counted by its reason. Exit status:
+that of pytest. docs/clients.md has what came of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact k-means for embeddings: fast, and the same bits on every machine."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._report import (
     EmptyClusterWarning,
@@ -13,6 +13,9 @@ from ._report import (
 )
 from ._version import __version__
 from .kmeans import FastKMeans
+
+if TYPE_CHECKING:
+    from .estimator import KMeans
 
 __all__ = [
     "EmptyClusterWarning",
