@@ -195,11 +195,47 @@ def test_integer_weights_are_repeated_rows(dtype: Any) -> None:
         assert weighted.inertia_ == repeated.inertia_
 
 
+def test_rows_of_weight_0_do_not_change_when_a_run_stops() -> None:
+    x = blobs(MANY, k=9, dtype=np.float32)
+    km = KMeans(9, init=x[:9])
+    alone = clone(km).fit(x)
+    with_others = clone(km).fit(np.r_[x, 100 * x], sample_weight=np.repeat([1, 0], MANY))
+    assert with_others.n_iter_ == alone.n_iter_
+    assert with_others.cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+
+
+def test_k_means_plus_plus_starts_better() -> None:
+    x = make_blobs(MANY, 2, centers=20, cluster_std=0.1, random_state=0)[0]
+    inertia = {
+        init: np.median([KMeans(20, init=init, n_init=1, max_iter=1, random_state=i).fit(x).inertia_ for i in range(9)])
+        for init in ("k-means++", "random")
+    }
+    assert inertia["k-means++"] < inertia["random"] / 2
+
+
+def test_the_centre_is_the_median_of_few_rows() -> None:
+    x = blobs(MANY)
+    km = KMeans(5, init=x[:5], tol=0).fit(x)
+    centre = np.median(x[::5], axis=0)  # 1,000 of 5,000
+    same = FastKMeans(4, 5, init=x[:5] - centre, niter=300, max_points_per_centroid=None)
+    assert (centre + same.fit((x - centre).astype(np.float32)).centroids).tobytes() == km.cluster_centers_.tobytes()
+
+
+def test_distances_to_near_centers_keep_their_digits() -> None:
+    x = blobs(60)
+    km = KMeans(5, random_state=0).fit(x)
+    for size in (1e-3, 1e-6, 1e-9):
+        rows = km.cluster_centers_ + size
+        expected = np.sqrt(((rows - km.cluster_centers_) ** 2).sum(1))
+        np.testing.assert_allclose(km.transform(rows).diagonal(), expected, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("init", ["k-means++", "random"])
-def test_order_and_repeats_of_few_rows_do_not_matter(init: str) -> None:
-    x = blobs(300)
+@pytest.mark.parametrize("n", [7, 300])
+def test_order_and_repeats_of_few_rows_do_not_matter(init: str, n: int) -> None:
+    x = blobs(n)
     rng = np.random.RandomState(0)
-    weights = rng.randint(0, 4, len(x))
+    weights = rng.permutation(np.r_[0, 0, 1, 1, 1, 2, 3, rng.randint(0, 4, n - 7)])  # of 7 rows 5 are left, and k is 5
     repeated, order = np.repeat(x, weights, axis=0), rng.permutation(len(x))
     one = KMeans(5, init=init, random_state=0).fit(x, sample_weight=weights)
     two = KMeans(5, init=init, random_state=0).fit(x[order], sample_weight=weights[order])
@@ -349,6 +385,8 @@ def test_tensors_give_tensors(dtype: str, n: int) -> None:
         km.predict(x[:, :3])
     with pytest.raises(ValueError, match="matrix of shape"):
         km.fit(x[0])
+    named = KMeans(5).fit(pd.DataFrame(blobs(), columns=list("abcd"))).fit(x)
+    assert not hasattr(named, "feature_names_in_")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
