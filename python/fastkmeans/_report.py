@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import operator
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import _core
@@ -95,6 +96,18 @@ def issue(message: str, category: type[Warning]) -> None:
     while frame.f_globals.get("__package__") == __package__ and frame.f_back is not None:
         stacklevel, frame = stacklevel + 1, frame.f_back
     warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def as_call(maker: type, name: str, values: Mapping[str, Any]) -> str:
+    """A call of `maker` with those values that are not its defaults, arrays by their shapes; `name` stands for it."""
+    parameters = inspect.signature(maker).parameters
+    shown = {key: _in_one_line(value) for key, value in values.items()}
+    given = [f"{key}={text}" for key, text in shown.items() if text != repr(parameters[key].default)]
+    return f"{name}({', '.join(given)})"
+
+
+def _in_one_line(value: Any) -> str:
+    return f"<array of shape {tuple(value.shape)}>" if hasattr(value, "shape") else repr(value)
 
 
 def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:

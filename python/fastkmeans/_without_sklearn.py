@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _input
 from ._report import EmptyClusterWarning as ConvergenceWarning
+from ._report import as_call
 
 __all__ = [
     "BaseEstimator",
@@ -41,10 +42,7 @@ class BaseEstimator:
         return self
 
     def __repr__(self) -> str:
-        """As a call with what differs from the defaults."""
-        values = {name: (getattr(self, name), of.default) for name, of in self._parameters().items()}
-        changed = [f"{name}={value!r}" for name, (value, usual) in values.items() if repr(value) != repr(usual)]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        return as_call(type(self), type(self).__name__, {name: getattr(self, name) for name in self._parameters()})
 
 
 class TransformerMixin:

@@ -217,7 +217,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         tol = self._core_tol(core, rows, weights)
 
         def report(found: _core.IterationStats) -> None:
-            log_iteration(iteration_stats(found), self.max_iter, n_init)
+            log_iteration(iteration_stats(found), self.max_iter, n_init if isinstance(self.init, str) else 1)
 
         return min(
             (

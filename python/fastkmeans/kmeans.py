@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,16 @@ import numpy.typing as npt
 from . import _core, _input
 from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, real, usable_device
 from ._device_input import DeviceMatrix
-from ._report import IterationStats, iteration_stats, log_filter, log_iteration, not_fitted, wants_debug, warn
+from ._report import (
+    IterationStats,
+    as_call,
+    iteration_stats,
+    log_filter,
+    log_iteration,
+    not_fitted,
+    wants_debug,
+    warn,
+)
 
 # The original asks whether Triton could be imported; here what it stands for, triton_kernels.triton_kmeans, always can.
 HAS_TRITON = True
@@ -169,6 +179,10 @@ class FastKMeans:
         initial = self._initial()
         if initial is not None:
             self.init = _input.copied(initial)
+
+    def __repr__(self) -> str:
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return as_call(FastKMeans, type(self).__name__, {**options, "device": self._asked_device})
 
     @property
     def device(self) -> Any:
@@ -417,3 +431,5 @@ def _if_given(weights: Any) -> dict[str, Any]:
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(("labels_", "inertia_", "n_iter_", "converged_", "n_used_", "iteration_stats"))
+# What a repr shows; use_triton, a hint, is not what was asked for.
+_OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

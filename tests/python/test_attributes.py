@@ -271,3 +271,15 @@ def test_no_rows_of_cupy(x: np.ndarray, cupy: Any) -> None:
     labels = kmeans.predict(cupy.array(x[:0]))
     assert isinstance(labels, cupy.ndarray)
     assert (labels.values.dtype, labels.values.shape) == (np.int64, (0,))
+
+
+def test_repr_is_a_call_with_what_is_not_default() -> None:
+    assert repr(FastKMeans(8, 3)) == "FastKMeans(d=8, k=3)"
+    km = FastKMeans(8, 3, niter=5, device="cpu", init=np.zeros((3, 8)), use_triton=True)
+    assert repr(km) == "FastKMeans(d=8, k=3, niter=5, device='cpu', init=<array of shape (3, 8)>)"
+
+    class Mine(FastKMeans):
+        def __init__(self, k: int) -> None:
+            super().__init__(4, k)
+
+    assert repr(Mine(2)) == "Mine(d=4, k=2)"
