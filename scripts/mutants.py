@@ -241,7 +241,7 @@ MUTANTS = [
     Mutant("given_rows_skipped", "distinct.add(row, row_hash(row, d), centroids.data(), c)", "static_cast<void>(row)"),
     Mutant("centroid_stays", "weight == 0 || ", ""),
     Mutant("centroid_stays", " || c < rule.frozen", ""),
-    Mutant("frozen_get_no_row", " && c >= frozen", ""),
+    Mutant("frozen_get_no_row", "c >= frozen", "c >= 0 * frozen"),
     # Statistics.
     Mutant("zero_rows_have_no_largest", "largest > 0", "true"),
     Mutant("column_max_of_all_workers", "std::max(column_bits[j], found.column_bits[j])", "found.column_bits[j]"),
@@ -286,7 +286,6 @@ MUTANTS = [
     Mutant("lowered_distance", "true_distance(distance) < true_distance(kept)", "distance < kept"),
     Mutant("largest_of_weight", "rows_.weight(i) > 0", "true"),
     Mutant("draw_carry", " + carry", ""),
-    Mutant("shard_of_mass", "upper_bound", "lower_bound"),
     Mutant("largest_of_all_shards", "reducer.max(&bits, 1)", "static_cast<void>(reducer)"),
     Mutant("masses_of_all_shards", "i < all.size()", "i < trials_"),
     Mutant("mass_exponent", "31 - exponent", "30 - exponent"),

@@ -44,7 +44,7 @@ class Urn {
 
   // The row at this mass, below the total.
   RowPlace row_at(Mass mass) const {
-    const auto shard = std::upper_bound(ends_.begin(), ends_.end(), mass);  // mutant: shard_of_mass
+    const auto shard = std::upper_bound(ends_.begin(), ends_.end(), mass);
     const auto rank = static_cast<int>(shard - ends_.begin());
     if (rank != rank_) return {-1, rank};
     return {row_at_(rank == 0 ? mass : mass - *(shard - 1)), rank};

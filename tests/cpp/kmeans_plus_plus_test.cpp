@@ -3,6 +3,7 @@
 #include "kmeans_plus_plus.hpp"
 
 #include <cmath>
+#include <tuple>
 
 #include "numeric/random.hpp"
 #include "shards.hpp"
@@ -126,6 +127,23 @@ TEST(KMeansPlusPlusNoOracle, TakesTheRowsOfTheRule) {
               << most << ' ' << weighted << ' ' << ends.size();
         });
     }
+}
+
+// Few rows: each on a shard of its own; and two whose masses are equal at a scale of 2^31, while one is lost below.
+TEST(KMeansPlusPlusNoOracle, TakesTheRowsOfTheRuleAtItsEdges) {
+  const std::int64_t heavy = std::int64_t{1} << 30;
+  const Matrix few(6, 1, {0, 1, 0, 1, 0, 1}), uneven(3, 1, {0, 1, 32768});
+  const std::vector<std::int64_t> ones(6, 1), weights = {heavy, heavy, 1};
+  for (std::uint64_t seed = 0; seed < 20; ++seed)
+    for (const auto& [x, w, k, ends] :
+         {std::tuple(&few, &ones, 6, Ends{1, 2, 3, 4, 5, 6}), std::tuple(&uneven, &weights, 2, Ends{3})})
+      on_shards(x->view(), w->data(), ends, [&, x = x, w = w, k = k](const Source& rows, Reducer& reducer, int) {
+        Workers workers(1, {});
+        const Execution execution;
+        const auto shard = make_shard(rows, euclidean(), execution, workers);
+        EXPECT_EQ(kmeans_plus_plus({}, *shard, rows, euclidean(), k, seed, 0, reducer, workers),
+                  by_the_rule(x->values, *w, k, seed, 0));
+      });
 }
 
 TEST(KMeansPlusPlusNoOracle, AFitBeginsWithThem) {
