@@ -28,17 +28,13 @@ __device__ void add(MassWords* to, Mass mass) {
   if (const Integer high = static_cast<Integer>(mass >> 64) + carry) atomicAdd(&to->high, high);
 }
 
-__device__ Mass mass_of(double distance, double factor, const std::int64_t* weights, std::int64_t i) {
-  return static_cast<Mass>(static_cast<std::int64_t>(distance * factor)) * static_cast<Mass>(weights ? weights[i] : 1);
-}
-
 // A block for each part.
 __global__ void masses_of_parts(const float* distances, const std::int64_t* weights, std::int64_t n, double factor,
                                 MassWords* out) {
   Mass sum = 0;
   const std::int64_t begin = blockIdx.x * kPart;
   for (std::int64_t i = begin + threadIdx.x; i < min(begin + kPart, n); i += kThreads)
-    sum += mass_of(true_distance(distances[i]), factor, weights, i);
+    sum += Masses::mass(true_distance(distances[i]), factor, weights ? weights[i] : 1);
   add(out + blockIdx.x, sum);
 }
 
@@ -70,7 +66,7 @@ __global__ void masses_with(const Candidates candidates, RowsView rows, std::int
                                            candidates.d, scaled ? kTinyScale : 1.0f);
       if (lane_id() == c) own = min(kept, true_distance(store_distance(distance, scaled)));
     }
-    if (lane_id() < candidates.count) sum += mass_of(own, factor, weights, i);
+    if (lane_id() < candidates.count) sum += Masses::mass(own, factor, weights ? weights[i] : 1);
   }
   if (lane_id() < candidates.count) add(out + lane_id(), sum);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "numeric/both.hpp"
 #include "shard.hpp"
 #include "source/source.hpp"
 
@@ -19,7 +20,7 @@ class Masses {
       : distances_(distances), rows_(rows), workers_(workers) {}
 
   // Of one row: weight floor(D factor), D factor being below 2^63.
-  static Mass mass(double distance, double factor, std::int64_t weight) {
+  FASTKMEANS_BOTH static Mass mass(double distance, double factor, std::int64_t weight) {
     if (weight == 0) return 0;  // its D may be beyond
     // mutant: mass_weights
     return static_cast<Mass>(static_cast<std::int64_t>(distance * factor)) * static_cast<Mass>(weight);
