@@ -52,6 +52,8 @@ MUTANTS = [
     Mutant("sketch_score", "{d, 4, ", "{d, 0, "),
     Mutant("sketch_score", "0x1p-120", "0"),
     Mutant("radius", "static_cast<double>(distance) * distance_rounding_", "0.99 * static_cast<double>(distance)"),
+    Mutant("least_radius", " / distance_rounding_", " * distance_rounding_"),
+    Mutant("least_radius", " - distance_underflow_", ""),
     Mutant("centroid_error_split", " * (1 + 1 / split_)", ""),
     Mutant("row_error", " + static_cast<double>(point.error)", ""),
     Mutant("threshold", "(1 + split_) * ", ""),
@@ -137,6 +139,7 @@ MUTANTS = [
     Mutant("hits_scattered", "return chosen[i]", "return i"),
     Mutant("thresholds_gathered", "threshold(chosen[i])", "threshold(i)"),
     Mutant("none_passes", "quiet_NaN", "infinity"),
+    Mutant("movers_drift", "out.limit", "0.9f * out.limit"),
     # The planner.
     Mutant("int8_takes", " && problem.size <= kLargestSketch", ""),
     Mutant("int8_takes", "problem.size > 0 && ", ""),

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "cuda/rows.hpp"
 #include "cuda/sums.hpp"
@@ -29,15 +30,25 @@ struct Centroids {
   FASTKMEANS_BOTH const float* row(std::int64_t c) const { return values + c * d; }
 };
 
+// Pairs of a row and a centroid (device memory).
+struct Pairs {
+  Integer refined;  // whose D was computed
+  Integer skipped;  // that did not even need a score
+};
+
 class Filter {
  public:
   virtual ~Filter() = default;
   virtual std::string_view name() const = 0;
   // Before the batches of an assignment.
   virtual void prepare(const Centroids& centroids) = 0;
-  // The nearest centroid of each row; bad rows get label 0 and distance 0. refined: grows by the pairs whose D was
-  // computed (device memory).
-  virtual void assign(const Batch& batch, Integer* refined) = 0;
+  // The nearest centroid of each row; bad rows get label 0 and distance 0. pairs: grow.
+  virtual void assign(const Batch& batch, Pairs* pairs) = 0;
+  // The centroids moved since the assignment, once: (k) how far, D as stored, on the host and in device memory, where
+  // it must stay until the next assignment is over.
+  virtual void moved(const std::vector<float>&, const float*) {}
+  // Nothing that is known of rows holds any more.
+  virtual void forget() {}
 };
 
 }  // namespace fastkmeans::cuda

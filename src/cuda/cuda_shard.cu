@@ -91,9 +91,11 @@ class CudaShard final : public Shard {
     if (sums_) sums_->clear(device_);
     assignments_ = 0;
     pending_ = false;
+    if (filter_) filter_->forget();
   }
 
-  void assign(bool) override {
+  void assign(bool more) override {
+    more_ = more;
     // Done with the accumulation, if that follows at once: rows cross the bus but once.
     pending_ = true;
     fetched_ = false;
@@ -135,7 +137,13 @@ class CudaShard final : public Shard {
     }
     updated_.shift = total_shift(shifts_);
     centroids_.swap(next_);
+    const bool were_tiny = tiny_;
     tiny_ = summary_.largest_centroid < magnitude_bits(kTinyBelow);
+    if (!filter_) return;
+    if (were_tiny || tiny_)
+      filter_->forget();
+    else
+      filter_->moved(shifts_, summaries_->shifts());
   }
 
   const Assigned& assigned() override {
@@ -274,7 +282,7 @@ class CudaShard final : public Shard {
   // go back to the host if they must.
   Filter& filter() {
     if (filter_) return *filter_;
-    const Problem problem = {n_, d_, k_, row_bytes(), rows_.dtype() != DType::f32 || !metric_.keeps_rows()};
+    const Problem problem = {n_, d_, k_, row_bytes(), rows_.dtype() != DType::f32 || !metric_.keeps_rows(), more_};
     // Of what the tuning counts, this is here already.
     const std::int64_t held =
         (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
@@ -328,7 +336,7 @@ class CudaShard final : public Shard {
       store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
         used.assign({rows, begin, static_cast<int>(count), states + begin, before_from(begin), labels_.data() + begin,
                      distances_.data() + begin},
-                    &summaries_->summary()->refined);
+                    &summaries_->summary()->pairs);
         summaries_->add(count, before_from(begin), labels_.data() + begin, distances_.data() + begin,
                         weights_from(begin));
         if (accumulating) accumulate_batch(begin, count, rows);
@@ -411,7 +419,8 @@ class CudaShard final : public Shard {
     assigned_.check = facts().statistics().check;
     assigned_.inertia = ExactSum(reinterpret_cast<const std::int64_t*>(summary_.inertia));
     assigned_.changed = static_cast<std::int64_t>(summary_.changed);
-    assigned_.filter = {name_, n_ * k_, static_cast<std::int64_t>(summary_.refined), "cuda", kernel_};
+    assigned_.filter = {name_, n_ * k_ - static_cast<std::int64_t>(summary_.pairs.skipped),
+                        static_cast<std::int64_t>(summary_.pairs.refined), "cuda", kernel_};
   }
 
   template <class T, class Put>
@@ -450,6 +459,7 @@ class CudaShard final : public Shard {
   DeviceBuffer<float> distances_;               // (n) D as stored
   int assignments_ = 0;                         // of this run
   bool pending_ = false;                        // one was asked for, and is not begun
+  bool more_ = false;                           // and others will follow
   std::optional<Scale> scale_;
   std::int64_t total_weight_ = 0;
   std::optional<Sums> sums_, total_;  // of the own rows; of all shards', where there are more

@@ -94,9 +94,9 @@ class AllDistances final : public Filter {
   AllDistances(Device& device, std::int64_t most) : device_(device), nearest_(device, most) {}
   std::string_view name() const override { return "none"; }
   void prepare(const Centroids& centroids) override { centroids_ = centroids; }
-  void assign(const Batch& batch, Integer* refined) override {
+  void assign(const Batch& batch, Pairs* pairs) override {
     unset_nearest(device_, nearest_.data(), batch.count);
-    search_chosen(device_, centroids_, batch, {}, nearest_.data(), refined);
+    search_chosen(device_, centroids_, batch, {}, nearest_.data(), &pairs->refined);
     unpack_nearest(device_, nearest_.data(), batch, centroids_.tiny);
   }
 

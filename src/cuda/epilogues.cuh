@@ -28,19 +28,28 @@ struct Lists {
   int parts, list_rows, listed;
 };
 
-// Keeps the centroids that the bound cannot exclude.
+// How far a row's scan looks, and the row's error, of each row of a batch.
+struct Reach {
+  float* all;          // in: as far as is wanted; out: centroids beyond this, and no others, may be missing in the list
+  const float* least;  // the distance to beat
+};
+
+// Keeps the centroids that the bound cannot exclude. A row that finds many before the end is content with less: what it
+// wants beyond the distance to beat is halved with every kMany.
 template <class Place, int kDigits>
 class Collect {
+  static constexpr int kMany = 16;
+
  public:
   struct Output {
     RowSketches rows;
-    const float* reach;  // of each row of the batch: the distance to beat, and the row's error
+    Reach reach;
     Lists lists;
   };
 
   __device__ Collect(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
                      const BlockTiles& tiles)
-      : centroids_(task.centroids), output_(output), place_(place) {
+      : task_(task), centroids_(task.centroids), output_(output), place_(place) {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
     list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
@@ -50,7 +59,8 @@ class Collect {
     if (first_row + at < rows) {
       const int i = row_at(task, first_row + at);
       const int sketch = kDigits == 1 ? i : first_row + at;
-      row = {output.rows.half_inverse[sketch], output.rows.sq_norms[sketch], output.reach[i], 0};
+      row = {output.rows.half_inverse[sketch], output.rows.sq_norms[sketch], output.reach.all[i], 0};
+      shared().least_reach[at] = output.reach.least[i];
     }
     shared().rows[at] = row;
   }
@@ -109,7 +119,12 @@ class Collect {
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (at < Place::kRows && first_row + at < rows) output_.lists.counts[list_ + at] = shared().rows[at].candidates;
+    if (at >= Place::kRows || first_row + at >= rows) return;
+    const Row row = shared().rows[at];
+    output_.lists.counts[list_ + at] = row.candidates;
+    // The least of all parts; not negative, so bits are ordered as it is.
+    if (row.candidates >= kMany)
+      atomicMin(reinterpret_cast<int*>(output_.reach.all + row_at(task_, first_row + at)), __float_as_int(row.reach));
   }
 
  private:
@@ -120,6 +135,7 @@ class Collect {
   };
   struct Shared {
     Row rows[Place::kRows];
+    float least_reach[Place::kRows];
     int least[Place::kSlots][Place::kRows];  // products, of the rows with the tile at a slot
     OwnSize sizes[Place::kSlots][kTile];
     float inverse_scale[Place::kSlots];
@@ -152,11 +168,17 @@ class Collect {
       const OwnSize own = shared().sizes[slot][column];
       if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
       const int to = atomicAdd(&row.candidates, 1);
+      if (to % kMany == kMany - 1) {
+        const float least_reach = shared().least_reach[place_.row(r, h)];
+        atomicMin(reinterpret_cast<int*>(&row.reach),
+                  __float_as_int(fmaxf(least_reach, least_reach + 0.5f * (row.reach - least_reach))));
+      }
       if (to < output_.lists.listed)
         output_.lists.lists[(list_ + place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
     }
   }
 
+  const ScanTask& task_;
   const CentroidSketches& centroids_;
   const Output& output_;
   const Place& place_;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
 #include "cuda/filter.hpp"
+#include "cuda/neighbours.cuh"
 #include "cuda/scan.cuh"
 #include "cuda/scan_wgmma.cuh"
 #include "cuda/statistics.hpp"
@@ -13,21 +16,9 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTogether = 4;  // candidates whose elements are on their way at once
 // One tile of centroids in so many is scanned for a first guess. Of 131,072 blobs 17 % of the rows' lists ran over with
 // one in 16, 3 % with one in 8, none with one in 4, which takes longer.
 constexpr int kSeedTiles = 8;
-
-// The nearest centroid of each row so far (distances.hpp); errors, reach: of the row.
-struct Found {
-  Integer* nearest;
-  const float* errors;
-  float* reach;
-
-  __device__ void set_reach(int i, float distance, float error, const FilterBound& bound) const {
-    reach[i] = round_up(bound.radius(distance) + static_cast<double>(error));
-  }
-};
 
 __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order, std::int64_t i) {
   return max(0, order[static_cast<std::uint32_t>(seeds[i])]);
@@ -46,7 +37,7 @@ __global__ void upper_bounds(const Batch batch, const Centroids centroids, const
     if (lane_id() != 0) continue;
     found.nearest[i] = packed(best);
     if (bad)
-      found.reach[i] = 0;
+      found.reach[i] = found.least_reach[i] = 0;
     else
       found.set_reach(static_cast<int>(i), best.distance, found.errors[i], bound);
   }
@@ -68,58 +59,25 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   }
 }
 
-// D to all candidates: a warp for each list.
-__global__ __launch_bounds__(kThreads, 4) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
-                                                      const Lists lists, const Found found, Integer* refined) {
-  const int rows = rows_of(task), lane = lane_id();
-  Integer pairs = 0;
-  for (std::int64_t item = warp_id(); item < static_cast<std::int64_t>(rows) * lists.parts; item += warp_count()) {
-    const int part = static_cast<int>(item / rows), place = static_cast<int>(item - std::int64_t{part} * rows);
-    const std::int64_t list = static_cast<std::int64_t>(part) * lists.list_rows + place;
-    const int count = min(lists.counts[list], lists.listed);
-    if (count == 0) continue;
-    const int i = row_at(task, place);
-    const float* row = batch.rows.row(i);
-    const Best known = unpacked(found.nearest[i]);
-    Best best = known;
-    for (int begin = 0; begin < count; begin += kWarp) {
-      std::int32_t mine = known.label;
-      if (begin + lane < count) {
-        const std::int32_t c = task.centroids.order[lists.lists[list * lists.listed + begin + lane]];
-        if (c >= 0) mine = c;
-      }
-      unsigned others = __ballot_sync(kAll, mine != known.label);
-      pairs += static_cast<Integer>(__popc(others));
-      while (others) {
-        const float* some[kTogether];
-        std::int32_t who[kTogether];
-        float distance[kTogether];
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u) {
-          const int from = others ? __ffs(static_cast<int>(others)) - 1 : -1;
-          others &= others - 1;
-          who[u] = from < 0 ? known.label : __shfl_sync(kAll, mine, from);
-          some[u] = centroids.row(who[u]);
-        }
-        warp_distances(row, some, centroids.d, 1.0f, distance);
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u) best.take(distance[u], who[u]);
-      }
-    }
-    if (lane == 0 && best.label != known.label) atomicMin(found.nearest + i, packed(best));
-  }
-  if (lane == 0 && pairs) atomicAdd(refined, pairs);
+// A scan need look no farther than the nearest centroid so far.
+__global__ void narrow_reach(const ScanTask task, const Found found, const FilterBound bound) {
+  const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (place >= rows_of(task)) return;
+  const int i = row_at(task, place);
+  found.set_reach(i, unpacked(found.nearest[i]).distance, found.errors[i], bound);
 }
 
 // Rows whose lists ran over.
-__global__ void find_left_over(const ScanTask task, const Lists lists, std::int32_t* left_over,
-                               std::int32_t* left_over_count) {
+struct LeftOver {
+  std::int32_t *rows, *count;  // of the batch
+};
+__global__ void find_left_over(const ScanTask task, const Lists lists, const LeftOver out) {
   const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (place >= rows_of(task)) return;
   bool ran_over = false;
   for (int part = 0; part < lists.parts; ++part)
     ran_over |= lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + place] > lists.listed;
-  if (ran_over) left_over[atomicAdd(left_over_count, 1)] = row_at(task, place);
+  if (ran_over) out.rows[atomicAdd(out.count, 1)] = row_at(task, place);
 }
 
 class Int8Filter final : public Filter {
@@ -136,31 +94,57 @@ class Int8Filter final : public Filter {
         sq_norms_(device, kept_),
         errors_(device, kept_),
         tiles_(device, k, sketcher_.size()),
-        reach_(device, tuning.batch),
+        reach_(device, 2 * tuning.batch),
         nearest_(device, tuning.batch),
         seeds_(device, tuning.batch),
-        lists_(device, tuning.parts * tuning.batch * tuning.listed),
-        counts_(device, tuning.parts * tuning.batch),
+        lists_(device, list_parts(tuning) * tuning.batch * tuning.listed),
+        counts_(device, list_parts(tuning) * tuning.batch),
         finer_q_(device, 2 * tuning.second_batch * sketcher_.size()),
         finer_(device, 3 * tuning.second_batch),
         second_lists_(device, tuning.second_parts * tuning.second_batch * tuning.second_listed),
         second_counts_(device, tuning.second_parts * tuning.second_batch),
-        left_over_(device, 2 * tuning.batch),
-        left_over_counts_(device, 2) {
+        left_over_(device, 3 * tuning.batch),
+        left_over_counts_(device, 3),
+        neighbours_(device, tuning.keep_neighbours ? n * kNeighbours : 0),
+        neighbour_counts_(device, tuning.keep_neighbours ? n : 0),
+        bounds_(device, tuning.keep_neighbours ? n : 0),
+        wanted_(device, tuning.keep_neighbours ? n : 0),
+        least_(device, tuning.keep_neighbours ? n * kNeighbours : 0),
+        lengths_(device, tuning.keep_neighbours ? k : 0),
+        settled_(device, tuning.keep_neighbours ? tuning.batch : 0),
+        split_(device, tuning.keep_neighbours ? 2 * tuning.batch : 0),
+        split_counts_(device, 2),
+        slack_(device, kBuckets) {
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
     if (tuning.wgmma) allow_shared_memory(device, scan_wgmma<OnHopper>);
   }
 
-  std::string_view name() const override { return "int8"; }
+  std::string_view name() const override { return tuning_.keep_neighbours ? kInt8Lists : "int8"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
-    tiles_.prepare(sketcher_, centroids.values);
+    carried_ = has_lists_ && movers_;
+    if (!carried_) {
+      movers_.reset();
+      drift_ = 0;
+    } else {
+      drift_ = round_up(static_cast<double>(drift_) + movers_->drift);
+    }
+    has_lists_ = tuning_.keep_neighbours;
+    if (carried_) {
+      tiles_.prepare(sketcher_, centroids.values, shifts_, movers_->limit, movers_->count);
+      move_lengths<<<blocks_for(centroids.k, kThreads), kThreads, 0, device_.stream()>>>(shifts_, centroids.k, bound_,
+                                                                                         lengths_.data());
+      launched("move_lengths");
+    } else {
+      tiles_.prepare(sketcher_, centroids.values);
+    }
+    if (has_lists_) device_.clear(slack_.data(), slack_.bytes());
   }
 
-  void assign(const Batch& batch, Integer* refined) override {
+  void assign(const Batch& batch, Pairs* pairs) override {
     const RowSketches rows = sketches_of(batch);
     ScanTask task = {.rows = rows.q,
                      .chosen = nullptr,
@@ -174,34 +158,57 @@ class Int8Filter final : public Filter {
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
-    if (!batch.previous) {
-      device_.clear(seeds_.data(), seeds_.bytes());
-      seed(task, rows, kSeedTiles);
-    }
-    const Found found = {nearest_.data(), rows.errors, reach_.data()};
-    upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(batch, centroids_, seeds_.data(),
-                                                                                  task.centroids.order, found, bound_);
-    launched("upper_bounds");
+    const Found found = {nearest_.data(), rows.errors, reach_.data(), reach_.data() + tuning_.batch};
+    const Neighbours kept = kept_of(batch);
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
-    const Lists lists = {lists_.data(), counts_.data(), tuning_.parts, static_cast<int>(tuning_.batch), tuning_.listed};
-    if (tuning_.wgmma)
-      launch<kWgmmaRows, kWgmmaThreads>(scan_wgmma<OnHopper>, task, OnHopper::Output{rows, found.reach, lists},
-                                        lists.parts, wgmma_shared_bytes(task.size));
-    else
-      launch_scan<First>(task, {rows, found.reach, lists}, lists.parts);
-    std::int32_t* const counts = left_over_counts_.data();
-    take(task, batch, lists, found, left_over_.data(), counts, refined);
-    // Rows whose lists ran over: again, with both digits, against the best score of all centroids. How many there are
-    // the host never learns: launches that find none end at once.
-    task.chosen = left_over_.data();
-    task.count = counts;
-    std::int32_t* const last = left_over_.data() + tuning_.batch;
+    if (carried_ && batch.previous) {
+      revisit_rows(task, rows, batch, kept, found, pairs);
+    } else {
+      if (!batch.previous) {
+        device_.clear(seeds_.data(), seeds_.bytes());
+        seed(task, rows, kSeedTiles);
+      }
+      upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
+          batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
+      launched("upper_bounds");
+      scan_first(task, rows, batch, tuning_.parts, {kept, false, false}, found, left_over(0), pairs);
+    }
+    // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
+    // both digits, against the best score of all centroids. How many there are the host never learns: launches that
+    // find none end at once.
+    const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
+    task.chosen = first.rows;
+    task.count = first.count;
+    narrow_reach<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
+    launched("narrow_reach");
+    scan_first(task, rows, batch, list_parts(tuning_), {kept, false, false}, found, second, pairs);
+    task.chosen = second.rows;
+    task.count = second.count;
     task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
     device_.clear(seeds_.data(), seeds_.bytes());
     for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
-      scan_again(task, rows, batch, found, last, counts + 1, refined);
-    search_chosen(device_, centroids_, batch, {last, counts + 1}, nearest_.data(), refined);
+      scan_again(task, rows, batch, found, last, pairs);
+    search_chosen(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &pairs->refined);
     unpack_nearest(device_, nearest_.data(), batch);
+    if (!kept.ids) return;
+    measure_slack<<<blocks_for(batch.count, kThreads * kSampled), kThreads, 0, device_.stream()>>>(
+        batch, kept, nearest_.data(), bound_, drift_, slack_.data());
+    launched("measure_slack");
+  }
+
+  void moved(const std::vector<float>& shifts, const float* on_device) override {
+    if (!has_lists_) return;
+    if (movers_ && !carried_) return forget();  // twice without an assignment between
+    std::vector<std::uint32_t> slack(kBuckets);
+    device_.download(slack.data(), slack_.data(), slack_.bytes());
+    movers_ = choose_movers(shifts, slack, bound_);
+    carried_ = false;
+    shifts_ = on_device;
+  }
+
+  void forget() override {
+    has_lists_ = carried_ = false;
+    movers_.reset();
   }
 
  private:
@@ -219,6 +226,35 @@ class Int8Filter final : public Filter {
       sketched_ = batch.first + batch.count;
     }
     return rows;
+  }
+
+  Neighbours kept_of(const Batch& batch) const {
+    if (!tuning_.keep_neighbours) return {};
+    const std::int64_t first = batch.first, entry = first * kNeighbours;
+    return {neighbours_.data() + entry, least_.data() + entry, neighbour_counts_.data() + first, bounds_.data() + first,
+            wanted_.data() + first};
+  }
+
+  // Whose lists decide, and what must be scanned: some rows whole, the others against the movers.
+  void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Neighbours& kept,
+                    const Found& found, Pairs* pairs) {
+    revisit<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
+        batch, centroids_, kept, Moves{lengths_.data(), drift_, movers_->drift}, found, bound_, settled_.data(),
+        &pairs->refined);
+    launched("revisit");
+    device_.clear(split_counts_.data(), split_counts_.bytes());
+    split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
+        settled_.data(), batch.count, static_cast<int>(tuning_.batch), static_cast<Integer>(centroids_.k),
+        static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), pairs);
+    launched("split_rows");
+    task.chosen = split_.data();
+    task.count = split_counts_.data();
+    scan_first(task, rows, batch, list_parts(tuning_), {kept, true, false}, found, left_over(0), pairs);
+    if (tiles_.mover_tiles() == 0) return;
+    task.chosen += tuning_.batch;
+    ++task.count;
+    task.tiles = tiles_.mover_tiles();
+    scan_first(task, rows, batch, 1, {kept, true, true}, found, left_over(0), pairs);
   }
 
   template <class Epilogue>
@@ -242,8 +278,29 @@ class Int8Filter final : public Filter {
     launch_scan<Seed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
   }
 
-  void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found,
-                  std::int32_t* left_over, std::int32_t* left_over_count, Integer* refined) {
+  // After the first scan, the second, and that with both digits.
+  LeftOver left_over(int scan) { return {left_over_.data() + scan * tuning_.batch, left_over_counts_.data() + scan}; }
+
+  // What refine() is to know of lists.
+  struct Known {
+    Neighbours kept;
+    bool carried, settled;
+  };
+
+  // By the first digit.
+  void scan_first(const ScanTask& task, const RowSketches& rows, const Batch& batch, int parts, const Known& known,
+                  const Found& found, const LeftOver& out, Pairs* pairs) {
+    const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), tuning_.listed};
+    if (tuning_.wgmma)
+      launch<kWgmmaRows, kWgmmaThreads>(scan_wgmma<OnHopper>, task, OnHopper::Output{rows, found.reaches(), lists},
+                                        lists.parts, wgmma_shared_bytes(task.size));
+    else
+      launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
+    take(task, batch, lists, known, found, out, pairs);
+  }
+
+  void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, const LeftOver& out,
+                  Pairs* pairs) {
     const std::int64_t most = tuning_.second_batch;
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
@@ -256,19 +313,19 @@ class Int8Filter final : public Filter {
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          tuning_.second_listed};
-    launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reach, lists}, lists.parts,
-                                scan_shared_bytes(task.size, task.together, false));
-    take(task, batch, lists, found, left_over, left_over_count, refined);
+    launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists},
+                                lists.parts, scan_shared_bytes(task.size, task.together, false));
+    take(task, batch, lists, {}, found, out, pairs);
   }
 
   // D to what the scan has left; and which of the rows have more than their lists hold.
-  void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Found& found, std::int32_t* left_over,
-            std::int32_t* left_over_count, Integer* refined) {
-    refine<<<blocks_of_warps(std::int64_t{task.most} * lists.parts), kThreads, 0, device_.stream()>>>(
-        task, batch, centroids_, lists, found, refined);
+  void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
+            const LeftOver& out, Pairs* pairs) {
+    refine<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found,
+                                                                          known.kept, known.carried, known.settled,
+                                                                          drift_, bound_, &pairs->refined);
     launched("refine");
-    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, left_over,
-                                                                                       left_over_count);
+    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, out);
     launched("find_left_over");
   }
 
@@ -290,8 +347,22 @@ class Int8Filter final : public Filter {
   DeviceBuffer<std::int8_t> finer_q_;  // of the rows that are scanned again
   DeviceBuffer<float> finer_;          // their half_inverse, sq_norms, errors
   DeviceBuffer<std::int32_t> second_lists_, second_counts_;
-  DeviceBuffer<std::int32_t> left_over_, left_over_counts_;  // after the first, and after the second scan
+  DeviceBuffer<std::int32_t> left_over_, left_over_counts_;
   Centroids centroids_ = {};
+
+  // Lists of neighbours, where they are kept.
+  DeviceBuffer<std::int32_t> neighbours_;
+  DeviceBuffer<std::uint8_t> neighbour_counts_;
+  DeviceBuffer<float> bounds_, wanted_;
+  DeviceBuffer<float> least_, lengths_;
+  DeviceBuffer<std::uint8_t> settled_;               // (batch) as revisit() says
+  DeviceBuffer<std::int32_t> split_, split_counts_;  // rows to be scanned whole, and those settled
+  DeviceBuffer<std::uint32_t> slack_;                // of this assignment
+  bool has_lists_ = false;                           // of the last assignment
+  bool carried_ = false;                             // this assignment has those of the one before
+  std::optional<Movers> movers_;                     // since then
+  const float* shifts_ = nullptr;                    // of the movers and all others, device memory
+  float drift_ = 0;                                  // sum of all drifts since lists were made anew
 };
 
 }  // namespace

@@ -248,21 +248,31 @@ __global__ void measure(const float* centroids, int k, int d, const float* centr
   }
 }
 
-// By their lengths, nearly: one block sorts the centroids into kBuckets. The order decides how tight the bounds of a
-// tile are, and nothing else.
-constexpr int kSorters = 1024, kBuckets = 4096;
-__global__ void order_by_length(const float* sq_lengths, int k, int places, std::int32_t* order) {
+// The movers, or the others; without shifts there are no movers.
+struct Chosen {
+  const float* shifts;
+  float limit;
+  bool movers;
+  __device__ bool has(int c) const { return (shifts && shifts[c] > limit) == movers; }
+};
+
+// By their lengths, nearly: one block sorts the chosen centroids into kSortBuckets. The order decides how tight the
+// bounds of a tile are, and nothing else.
+constexpr int kSorters = 1024, kSortBuckets = 4096;
+__global__ void order_by_length(const float* sq_lengths, int k, const Chosen chosen, int number, int places,
+                                std::int32_t* order) {
   __shared__ std::uint32_t least, most;
-  __shared__ int starts[kBuckets];
+  __shared__ int starts[kSortBuckets];
   const int t = static_cast<int>(threadIdx.x);
   if (t == 0) {
     least = 0xffffffffu;
     most = 0;
   }
-  for (int b = t; b < kBuckets; b += kSorters) starts[b] = 0;
+  for (int b = t; b < kSortBuckets; b += kSorters) starts[b] = 0;
   __syncthreads();
   std::uint32_t low = 0xffffffffu, high = 0;
   for (int c = t; c < k; c += kSorters) {
+    if (!chosen.has(c)) continue;
     low = min(low, __float_as_uint(sq_lengths[c]));
     high = max(high, __float_as_uint(sq_lengths[c]));
   }
@@ -271,12 +281,13 @@ __global__ void order_by_length(const float* sq_lengths, int k, int places, std:
   __syncthreads();
   const std::uint64_t range = most - least + std::uint64_t{1};
   const auto bucket = [&](int c) {
-    return static_cast<int>((__float_as_uint(sq_lengths[c]) - least) * std::uint64_t{kBuckets} / range);
+    return static_cast<int>((__float_as_uint(sq_lengths[c]) - least) * std::uint64_t{kSortBuckets} / range);
   };
-  for (int c = t; c < k; c += kSorters) atomicAdd(&starts[bucket(c)], 1);
+  for (int c = t; c < k; c += kSorters)
+    if (chosen.has(c)) atomicAdd(&starts[bucket(c)], 1);
   __syncthreads();
   if (t < kWarp) {  // sums of what comes before, a stretch for each lane
-    constexpr int kStretch = kBuckets / kWarp;
+    constexpr int kStretch = kSortBuckets / kWarp;
     int own = 0;
     for (int b = 0; b < kStretch; ++b) own += starts[t * kStretch + b];
     int before = own;
@@ -292,8 +303,9 @@ __global__ void order_by_length(const float* sq_lengths, int k, int places, std:
     }
   }
   __syncthreads();
-  for (int c = t; c < k; c += kSorters) order[atomicAdd(&starts[bucket(c)], 1)] = c;
-  for (int place = k + t; place < places; place += kSorters) order[place] = -1;
+  for (int c = t; c < k; c += kSorters)
+    if (chosen.has(c)) order[atomicAdd(&starts[bucket(c)], 1)] = c;
+  for (int place = number + t; place < places; place += kSorters) order[place] = -1;
 }
 
 // A block a tile: one scale, that of the largest magnitude among its centroids.
@@ -424,7 +436,7 @@ void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSket
 CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
     : device_(device),
       k_(static_cast<int>(k)),
-      tiles_(static_cast<int>((k + kTile - 1) / kTile)),
+      tiles_(static_cast<int>((k + kTile - 1) / kTile) + 1),  // at most: movers have their own
       q_(device, std::int64_t{2} * tiles_ * kTile * size),
       order_(device, std::int64_t{tiles_} * kTile),
       sq_lengths_(device, k),
@@ -434,8 +446,12 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       info_(device, tiles_),
       finer_info_(device, tiles_) {}
 
-void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
-  const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile;
+void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const float* shifts, float limit,
+                            std::int64_t movers) {
+  const int count = static_cast<int>(movers), others = k_ - count;
+  mover_tiles_ = (count + kTile - 1) / kTile;
+  tiles_ = mover_tiles_ + (others + kTile - 1) / kTile;
+  const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile, first = mover_tiles_ * kTile;
   const RotationView rotation = sketcher.view();
   const cudaStream_t stream = device_.stream();
   const auto launch = [&](auto measure_kernel, auto sketch_kernel, int groups, int bytes) {
@@ -444,7 +460,13 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids) {
     measure_kernel<<<blocks_for(k_, groups), kBlock, bytes, stream>>>(centroids, k_, d, sketcher.centre_.data(),
                                                                       rotation, sq_lengths_.data(), largest_.data());
     launched("measure");
-    order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, places, order_.data());
+    if (count > 0) {
+      order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, {shifts, limit, true}, count, first,
+                                                  order_.data());
+      launched("order_by_length");
+    }
+    order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, {count > 0 ? shifts : nullptr, limit, false},
+                                                others, places - first, order_.data() + first);
     launched("order_by_length");
     tile_scales<<<static_cast<unsigned>(tiles_), kTile, 0, stream>>>(order_.data(), largest_.data(), info_.data(),
                                                                      finer_info_.data());

@@ -42,7 +42,8 @@ struct RowsAgain {
 // eight sketches at the same piece lie in different banks of shared memory.
 __device__ inline int place_in_step(int i, int piece) { return i * kGranule + ((piece ^ ((i >> 1) & 3)) << 4); }
 
-// Centroids in the order of their lengths, tile by tile. All of a tile have one scale.
+// Centroids in the order of their lengths, tile by tile; movers before the others, in tiles of their own. All of a tile
+// have one scale.
 struct CentroidSketches {
   const std::int8_t* q;         // (tiles, 2, size / kGranule, kStepBytes): both digits, as they stand in shared memory
   const std::int32_t* order;    // (tiles * kTile) the centroid at each place, or -1
@@ -86,14 +87,17 @@ class Sketcher {
 class CentroidTiles {
  public:
   CentroidTiles(Device& device, std::int64_t k, std::int64_t size);
-  // centroids: (k, d) device memory, all valid.
-  void prepare(const Sketcher& sketcher, const float* centroids);
+  // centroids: (k, d) device memory, all valid. The first tiles are the movers', `movers` of them: those with shifts[c]
+  // > limit; shifts: (k) device memory.
+  void prepare(const Sketcher& sketcher, const float* centroids, const float* shifts = nullptr, float limit = 0,
+               std::int64_t movers = 0);
   CentroidSketches view() const;
   CentroidSketches finer() const;  // what both digits say
+  int mover_tiles() const { return mover_tiles_; }
 
  private:
   Device& device_;
-  int k_, tiles_;
+  int k_, tiles_, mover_tiles_ = 0;
   DeviceBuffer<std::int8_t> q_;
   DeviceBuffer<std::int32_t> order_;
   DeviceBuffer<float> sq_lengths_, largest_;

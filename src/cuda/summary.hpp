@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/batch.hpp"
 #include "cuda/sums.hpp"
 #include "numeric/exact_sum.hpp"
 
@@ -13,9 +14,9 @@ namespace fastkmeans::cuda {
 struct Summary {
   Integer inertia[2 * ExactSum::kBins];  // ExactSum's bins
   Integer changed;                       // rows whose label is another than before
-  Integer refined;                       // pairs whose D was computed
-  std::int64_t empty;                    // clusters without a row of weight
-  std::uint32_t largest_centroid;        // magnitude, as bits
+  Pairs pairs;
+  std::int64_t empty;              // clusters without a row of weight
+  std::uint32_t largest_centroid;  // magnitude, as bits
 };
 
 // The summary, and behind it (k) how far each centroid moved: D as stored.

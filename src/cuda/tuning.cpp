@@ -19,17 +19,28 @@ constexpr std::int64_t kBlocksPerProcessor = 8;
 constexpr int kListed = 64, kSecondListed = 128;
 constexpr int kSecondParts = 8;  // few rows are left: blocks share the centroids
 constexpr std::int64_t kLeastSecondBatch = 4096;
+// With fewer centroids a scan costs little more than to look at lists of neighbours. Fits of 10 iterations with lists
+// take this share of the time without (H200, d = 128, 100 points a centroid): blobs 0.50 at k = 131,072, 0.68 at
+// 32,768, 0.92 at 8,192; tokens 1.03 at 26,112, 1.36 at 4,096.
+constexpr std::int64_t kLeastForLists = 16384;
+// Of some rows, nobody knows how many, few blocks may be left: they share the centroids, but not fewer than so many
+// tiles.
+constexpr std::int64_t kTilesOfPart = 64;
+constexpr int kSomeParts = 4;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
+constexpr std::int64_t kNeighbourBytes = 8 * kNeighbours + 4 + 4 + 1;  // of a row
+
 // Bytes a row of a batch.
 std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
-  std::int64_t bytes = 4 + 8 + 8 + 8;  // reach, nearest, seed, places in the lists of those left over
+  std::int64_t bytes = 8 + 8 + 8 + 12;  // reach, nearest, seed, places in the lists of those left over
   if (problem.converts) bytes += 4 * problem.d;
   if (!tuning.resident) bytes += 2 * problem.row_bytes;
   if (tuning.kind != Kind::int8) return bytes;
   if (!tuning.keep_sketches) bytes += sketch_size(problem.d) + 12;
-  return bytes + tuning.parts * (4 * tuning.listed + 4);
+  if (tuning.keep_neighbours) bytes += 8 + 1;
+  return bytes + list_parts(tuning) * (4 * tuning.listed + 4);
 }
 
 std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
@@ -65,6 +76,7 @@ void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& li
   tuning.parts = static_cast<int>(std::clamp<std::int64_t>(kBlocksPerProcessor * limits.processors / row_tiles, 1,
                                                            std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
+  tuning.some_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfPart, 1, kSomeParts));
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / 4, 1, kSecondParts));
 }
 
@@ -88,6 +100,10 @@ std::int64_t wgmma_shared_bytes(std::int64_t size) {
   return kAlignment + kWgmmaRows * size + kWgmmaStages * kStepBytes;
 }
 
+int list_parts(const Tuning& tuning) {
+  return tuning.keep_neighbours ? std::max(tuning.parts, tuning.some_parts) : tuning.parts;
+}
+
 std::string_view scan_of(const Tuning& tuning) {
   if (tuning.kind != Kind::int8) return "";
   return kScans[tuning.wgmma ? 0 : tuning.rows_in_shared ? 1 : 2];
@@ -97,6 +113,7 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
   if (tuning.resident) bytes += problem.n * problem.row_bytes;
   if (tuning.keep_sketches) bytes += problem.n * (sketch_size(problem.d) + 12);
+  if (tuning.keep_neighbours) bytes += problem.n * kNeighbourBytes;
   return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning, problem);
 }
 
@@ -105,13 +122,13 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   const std::int64_t size = sketch_size(problem.d);
   if (forced == "none")
     tuning.kind = Kind::none;
-  else if (forced == "int8")
+  else if (forced == "int8" || forced == kInt8Lists)
     tuning.kind = Kind::int8;
   else if (forced == "low_dim" || forced.empty())
     tuning.kind = problem.d <= kMostLowDim ? Kind::low_dim : Kind::int8;
   else
     throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + forced +
-                             "'; with CUDA it must be one of none, low_dim, int8");
+                             "'; with CUDA it must be one of none, low_dim, int8, int8_lists");
   if (tuning.kind == Kind::int8 && size > kLongestSketch) tuning.kind = Kind::none;
   if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
     throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " + std::string(kScans[0]) +
@@ -127,6 +144,8 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   tuning.resident = problem.row_bytes > 0;
   if (tuning.kind == Kind::int8) {
     tuning.keep_sketches = true;
+    tuning.keep_neighbours =
+        forced == kInt8Lists || (forced.empty() && problem.iterates && problem.k >= kLeastForLists);
     tuning.listed = kListed;
     tuning.second_listed = kSecondListed;
     choose_scan(tuning, size, limits, kernel);
@@ -143,7 +162,9 @@ bool shrink(Tuning& tuning) {
   // (H200). So large ones once more wherever something else is given up.
   const bool idle = tuning.batch <= tuning.few_rows;
   if (idle && (tuning.resident || tuning.keep_sketches)) {
-    (tuning.resident ? tuning.resident : tuning.keep_sketches) = false;
+    (tuning.resident          ? tuning.resident
+     : tuning.keep_neighbours ? tuning.keep_neighbours
+                              : tuning.keep_sketches) = false;
     set_batch(tuning, tuning.most_batch);
     return true;
   }

@@ -17,6 +17,7 @@ inline constexpr int kWgmmaRows = 256;               // of a block of the scan o
 inline constexpr int kWgmmaStages = 8;               // steps in shared memory or on their way
 inline constexpr int kWgmmaStaticShared = 24 << 10;  // as kStaticShared
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
+inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
 
 struct DeviceLimits {
@@ -30,7 +31,10 @@ struct Problem {
   std::int64_t n, d, k;
   std::int64_t row_bytes;  // of a row that would stay on the device; 0: it is there already
   bool converts;           // rows are made fp32 as they are read
+  bool iterates = false;   // further assignments of the same rows will follow
 };
+
+inline constexpr std::string_view kInt8Lists = "int8_lists";  // int8 with lists of neighbours
 
 enum class Kind { int8, low_dim, none };
 
@@ -38,6 +42,7 @@ struct Tuning {
   Kind kind;
   bool resident = true;                // rows from the host stay on the device
   bool keep_sketches = false;          // of all rows
+  bool keep_neighbours = false;        // of all rows (neighbours.hpp)
   bool wgmma = false;                  // the scan of all centroids is Hopper's
   bool rows_in_shared = false;         // the other scans keep 128 rows' sketches in shared memory
   int together = 2;                    // steps of the scan between two barriers, and as many on their way
@@ -45,13 +50,14 @@ struct Tuning {
   std::int64_t most_batch;             // what it would be if memory were no matter
   std::int64_t few_rows = 64 * kTile;  // pieces of no more rows leave processors idle
   int parts = 1;                       // of the centroids, scanned by blocks of their own
+  int some_parts = 1;                  // the same where some of the rows are scanned, nobody knows how many
   int listed = 0;                      // candidates of a row and part that are kept
   std::int64_t second_batch = 0;       // rows with more of them, scanned again
   int second_parts = 1, second_listed = 0;
 };
 
-// forced: a filter's name (int8, low_dim, none: all distances), or ""; std::runtime_error if unknown. kernel: the scan
-// (one of kScans), or "".
+// forced: a filter's name (int8, int8_lists, low_dim, none: all distances), or ""; std::runtime_error if unknown.
+// kernel: the scan (one of kScans), or "".
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
 
 // Less memory: what a failed allocation leads to. False: there is nothing left to give up.
@@ -59,6 +65,9 @@ bool shrink(Tuning& tuning);
 
 // Bytes that the tuning takes beside the centroids, their sums and the caller's data.
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem);
+
+// Parts of the centroids that a row has lists of candidates for, at most.
+int list_parts(const Tuning& tuning);
 
 // Elements of a sketch, d rounded up.
 std::int64_t sketch_size(std::int64_t d);

@@ -102,6 +102,13 @@ class FilterBound {
     return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);  // mutant: radius
   }
 
+  // |x - c| is at least this if D(x, c) >= `distance`.
+  FASTKMEANS_BOTH double least_radius(float distance) const {
+    // mutant: least_radius
+    const double square = static_cast<double>(distance) / distance_rounding_ - distance_underflow_;
+    return square > 0 ? (1 - kFp64Slack) * std::sqrt(square) : 0;
+  }
+
   // The least score that a centroid with |x - c| <= radius can have.
   float threshold(const Point& point, double radius) const {
     // mutant: row_error

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How CUDA assignments are cut into pieces: a pure function, tested without a device.
+#include "cuda/movers.hpp"
 #include "cuda/tuning.hpp"
 #include "testing.hpp"
 
@@ -48,9 +49,50 @@ TEST(CudaTuningNoOracle, FewRowsShareTheCentroidsAmongBlocks) {
   EXPECT_EQ(cuda::tune(problem(1000, 128, 200), kH100, "", "").parts, 1);
 }
 
-// First rows of a piece, then rows from the host, then sketches: each step takes less, and what is left fits.
+TEST(CudaTuningNoOracle, ListsOfNeighboursWhereTheyPay) {
+  cuda::Problem large = problem(1 << 20, 128, 1 << 17), small = problem(1 << 20, 128, 1000);
+  for (cuda::Problem* problem : {&large, &small}) {
+    EXPECT_FALSE(cuda::tune(*problem, kH100, "", "").keep_neighbours) << "one assignment needs none";
+    problem->iterates = true;
+    EXPECT_EQ(cuda::tune(*problem, kH100, "", "").keep_neighbours, problem == &large);
+    EXPECT_FALSE(cuda::tune(*problem, kH100, "int8", "").keep_neighbours);
+    EXPECT_TRUE(cuda::tune(*problem, kH100, "int8_lists", "").keep_neighbours);
+  }
+}
+
+// Against all choices there are: limits between two centroids, each with the rows that it opens.
+TEST(CudaTuningNoOracle, MoversMakeTheLeastWork) {
+  Random random(311);
+  const FilterBound bound = FilterBound::of_sketches(128, 1);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<float> shifts(static_cast<std::size_t>(draw(random, 1, 300)));
+    for (float& shift : shifts) shift = std::ldexp(static_cast<float>(draw(random, 0, 99)), draw(random, -30, 3));
+    std::vector<float> slack(static_cast<std::size_t>(draw(random, 0, 200)));
+    for (float& left : slack) left = std::ldexp(static_cast<float>(draw(random, 0, 99)), draw(random, -15, 2));
+    std::vector<std::uint32_t> histogram(cuda::kBuckets);
+    for (const float left : slack) ++histogram[static_cast<std::size_t>(cuda::bucket_of(left * left))];
+    const cuda::Movers movers = cuda::choose_movers(shifts, histogram, bound);
+
+    EXPECT_EQ(movers.count, std::count_if(shifts.begin(), shifts.end(), [&](float s) { return s > movers.limit; }));
+    for (const float shift : shifts)
+      EXPECT_TRUE(shift > movers.limit || bound.radius(shift) <= static_cast<double>(movers.drift)) << shift;
+    // A bucket's width more or less: at least as good as every choice whose drift is a bucket larger.
+    const auto cost = [&](float limit, double drift) {
+      const auto open = std::count_if(slack.begin(), slack.end(), [&](float left) { return left < drift; });
+      const auto many = std::count_if(shifts.begin(), shifts.end(), [&](float s) { return s > limit; });
+      return static_cast<double>(open) / static_cast<double>(std::max<std::size_t>(slack.size(), 1)) +
+             static_cast<double>(many) / static_cast<double>(shifts.size());
+    };
+    for (const float limit : shifts)
+      EXPECT_LE(cost(movers.limit, movers.drift), cost(limit, 1.3 * bound.radius(limit)) + 1e-12) << limit;
+  }
+}
+
+// First rows of a piece, then rows from the host, lists of neighbours, sketches: each step takes less, and what is left
+// fits.
 TEST(CudaTuningNoOracle, LessMemoryTakesLess) {
-  const cuda::Problem colbert = problem(26'214'400, 128, 262'144);
+  cuda::Problem colbert = problem(26'214'400, 128, 262'144);
+  colbert.iterates = true;
   std::int64_t before = std::numeric_limits<std::int64_t>::max();
   for (const double gigabytes : {70.0, 17.0, 10.0, 5.0, 4.5, 1.0, 0.6}) {
     cuda::DeviceLimits limits = kH100;
@@ -61,6 +103,7 @@ TEST(CudaTuningNoOracle, LessMemoryTakesLess) {
     EXPECT_LE(bytes, before);
     before = bytes;
     EXPECT_EQ(tuning.resident, gigabytes > 20) << gigabytes;
+    EXPECT_EQ(tuning.keep_neighbours, gigabytes > 8) << gigabytes;
     EXPECT_EQ(tuning.keep_sketches, gigabytes > 4.2) << gigabytes;
     EXPECT_GE(tuning.batch, 132 * 256 / 2) << gigabytes << ": processors would idle";
   }

@@ -3,6 +3,7 @@
 
 #include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 square_add is the emulation
 #include "scalar/scalar_distance.hpp"
+#include "sketch/bound.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -49,6 +50,29 @@ TEST(DistanceNoOracle, DifferencesFirst) {
   expect_distance({0x1p-75f}, {0.0f}, 0.0f);  // half the least denormal: to even
   expect_distance({0x1.8p-75f}, {0.0f}, 0x1p-149f);
   expect_distance({-0.0f}, {0.0f}, 0.0f);
+}
+
+// What a stored D says of the true distance, from above and from below.
+TEST(DistanceNoOracle, RadiiHoldTheTruth) {
+  Random random(12);
+  for (const std::int64_t d : {1, 2, 31, 33, 100})
+    for (int exponent = -80; exponent <= 40; exponent += 2) {
+      const FilterBound bound = FilterBound::of_rows(d);
+      Matrix pair(2, d);
+      long double square = 0;
+      for (std::int64_t j = 0; j < d; ++j) {
+        // Near 2^-74.7, whose square is rounded up to the least denormal.
+        pair.row(0)[j] = std::ldexp(static_cast<float>(draw(random, 80, 160)), exponent - 7);
+        const auto t = static_cast<long double>(pair.row(0)[j]) - static_cast<long double>(pair.row(1)[j]);
+        square += t * t;
+      }
+      const float stored = scalar_distance(pair.row(0), pair.row(1), d, 1.0f);
+      EXPECT_LE(std::sqrt(square), static_cast<long double>(bound.radius(stored))) << d << " " << exponent;
+      EXPECT_GE(std::sqrt(square), static_cast<long double>(bound.least_radius(stored))) << d << " " << exponent;
+      if (exponent > -60) {
+        EXPECT_GE(bound.least_radius(stored), 0.9999 * bound.radius(stored));
+      }
+    }
 }
 
 TEST(DistanceNoOracle, StoredDistances) {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
-FILTERS = ["", "none", "low_dim", "int8"]
+FILTERS = ["", "none", "low_dim", "int8", "int8_lists"]
 # On both sides of what a block of rows, columns or centroids may be.
 EDGES = sorted({2**e + i for e in range(4, 9) for i in (-1, 0, 1)})
 SEEDS = st.integers(0, 2**32 - 1)
@@ -140,8 +140,9 @@ def test_large_fits(case: tuple[str, int, int, int]) -> None:
         assert on_gpu(x, k, search, **params) == truth, search
 
 
-@pytest.mark.parametrize(("search", "d"), [("int8", 16), ("int8", 100), ("int8", 1000), ("low_dim", 1), ("low_dim", 3),
-                                           ("low_dim", 17), ("none", 2), ("none", 100)])  # fmt: skip
+@pytest.mark.parametrize(("search", "d"), [("int8", 16), ("int8", 100), ("int8", 1000), ("int8_lists", 90),
+                                           ("low_dim", 1), ("low_dim", 3), ("low_dim", 17),
+                                           ("none", 2), ("none", 100)])  # fmt: skip
 def test_the_filter_that_is_forced_runs(search: str, d: int) -> None:
     x = datasets.make("normal", "f4", 20_003, d, 1)
     with datasets.forced("", search):
@@ -149,6 +150,22 @@ def test_the_filter_that_is_forced_runs(search: str, d: int) -> None:
     assert {stats.filter for stats in km.iteration_stats} == {search}
     assert all(stats.isa.startswith("cuda") for stats in km.iteration_stats)
     assert all(0 < stats.scored <= len(x) * 70 for stats in km.iteration_stats[1:])
+
+
+def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are many centroids they are the default, and the scalar oracle agrees with every assignment."""
+    monkeypatch.setenv("FASTKMEANS_VERIFY", "1")
+    n, k = 40_000, 16_384
+    x = datasets.make("blobs", "f4", n, 65, 3)
+    km = FastKMeans(65, k, device="cuda", niter=6, tol=-1, max_points_per_centroid=None).fit(x)
+    stats = km.iteration_stats
+    assert {s.filter for s in stats} == {"int8_lists"}
+    assert stats[0].scored == n * k
+    assert stats[-1].scored < n * k / 2
+    monkeypatch.setenv("FASTKMEANS_FILTER", "int8")
+    other = FastKMeans(65, k, device="cuda", niter=6, tol=-1, max_points_per_centroid=None).fit(x)
+    assert np.array_equal(km.centroids, other.centroids)
+    assert all(s.scored == n * k for s in other.iteration_stats)
 
 
 @pytest.mark.parametrize("kernel", _core.cuda_kernels())
