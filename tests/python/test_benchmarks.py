@@ -206,27 +206,23 @@ def test_report_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     assert cli.main(["report", *map(str, paths), "--output", str(tmp_path / "out")]) == 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    drawn = {f"a-{what}.{kind}" for what in ("time", "ratio", "inertia") for kind in ("png", "svg")}
+    drawn = {f"a-{what}.svg" for what in ("time", "ratio", "inertia")}
     assert written == drawn | {"report.md"}  # b has neither two sizes nor anyone to compare
 
 
-def test_docs_rewrites_between_its_markers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
-    (tmp_path / "results").mkdir()
-    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), tmp_path / "results" / "a.json")
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+def test_docs_have_results_of_clean_commits_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    for preset, changed in (("clusters", False), ("blobs", True)):
+        found = made_up(preset, [16, 64], {"ours": [1, 2], "faiss": [3, 4]})
+        results.save(found | {"changed": changed}, tmp_path / f"{preset}.json")
+    page = tmp_path / "README.md"
     assert cli.main(["docs", "--output", str(page)]) == 0
     text = page.read_text()
-    assert text.startswith(f"before\n{report.BEGIN}\n")
-    assert text.endswith(f"{report.END}\nafter\n")
-    assert "clusters on cpu" in text
-    assert "old" not in text
-    assert (tmp_path / "plots" / "a-time.svg").exists()
+    assert text.index("## clusters on cpu") < text.index(report.DIRTY) < text.index("### blobs on cpu")
+    assert text.count("![") == 2  # the first plot of each
+    assert (tmp_path / "plots" / "clusters-time.svg").exists()
     assert cli.main(["docs", "--output", str(page)]) == 0
     assert page.read_text() == text
-    page.write_text("no markers")
-    assert cli.main(["docs", "--output", str(page)]) == 2
 
 
 def test_evaluation_is_brute_force(rng: np.random.Generator) -> None:
