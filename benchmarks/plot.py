@@ -246,7 +246,7 @@ def save(fig: Any, path: Path) -> None:
 def draw(result: Result, folder: Path, stem: str, most: int = 3) -> list[Path]:
     """Writes an SVG of each of the first `most` plots there is data for; gives their paths."""
     timed = [row for row in result["rows"] if row["seconds"]]
-    paths = []
+    paths: list[Path] = []
     for what, make in [("time", time_against_k), ("ratio", ratios), ("inertia", inertia_against_time)]:
         if len(paths) < most and (fig := make(result, timed)) is not None:
             paths.append(folder / f"{stem}-{what}.svg")

@@ -30,7 +30,7 @@ constexpr std::int64_t kFewestForNarrow = 256;
 // Nanoseconds of a multiply-add in fp64 by plain loops; measured with the basis of 255 directions in 768 dimensions.
 constexpr double kFp64Element = 0.5;
 // With no label known, the threshold is still rising: so many times the survivors of the last threshold are refined, as
-// measured on token embeddings and low rank (2 to 5, docs/performance.md).
+// measured on token embeddings and low rank (2 to 5, docs/performance-cpu.md).
 constexpr double kOnTheWay = 4;
 // A limit on distances for narrow sketches: beyond what is expected, since a survey of a few rows may be off so far.
 constexpr double kSurveyError = 2;
