@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Each target does its own set-up (scripts/setup.py) and needs only python3 with venv, its headers, make and g++.
 #
-#   make demo       cluster real data, with times beside scikit-learn; pictures in build/demo
+#   make demo       cluster embeddings and real data, with times beside scikit-learn; pictures in build/demo
+#                   (ARGS="--tokens FILE.npy" for embeddings of your own)
 #   make test       C++ tests (for every instruction set a machine must have), then Python tests
 #   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
 #   make fuzz       random fits in hostile memory beside the oracle, for SECONDS=60; FUZZ_SEED and FUZZ_CASE repeat one
@@ -41,7 +42,7 @@ export CMAKE_ARGS
 
 demo:
 	@$(SETUP) --package --extras demo,cli
-	$(BIN)/python examples/demo.py --output build/demo
+	$(BIN)/python examples/demo.py --output build/demo $(ARGS)
 
 test: cpp-test python-test
 

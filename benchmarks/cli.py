@@ -112,8 +112,8 @@ def parser() -> argparse.ArgumentParser:
     reporting.add_argument("files", nargs="*", type=Path, help="(all of benchmarks/results)")
     reporting.add_argument("--output", type=Path, help="folder for report.md and the plots (tables to stdout)")
 
-    docs = command("docs", "write the results into docs/performance.md")
-    docs.add_argument("--output", type=Path, default=report.PAGE, help="(docs/performance.md)")
+    docs = command("docs", "write the page and the plots of the committed results")
+    docs.add_argument("--output", type=Path, default=report.PAGE, help="(benchmarks/results/README.md)")
 
     good = command("quality", "NMI and inertia over 10 seeds, and a verdict")
     mnist_option(good)

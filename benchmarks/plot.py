@@ -158,14 +158,13 @@ def ratios(result: Result, timed: list[Row]) -> Any:
         plain_log(ax.xaxis)
         ax.set_yticks(range(len(bars)), [text for _, text in bars])
         for i, value in enumerate(values):
-            side = 1 if value >= 1 else -1
+            # Right of the bar and of the line at 1, also where the bar goes left: the axis has its labels there.
             ax.annotate(
                 f"{value:.3g}x",
-                (value, i),
-                xytext=(3 * side, 0),
+                (max(value, 1), i),
+                xytext=(3, 0),
                 textcoords="offset points",
                 va="center",
-                ha="left" if side > 0 else "right",
                 color=INK,
             )
         ax.axvline(1, color=INK, linewidth=1)
@@ -205,19 +204,51 @@ def inertia_against_time(result: Result, timed: list[Row]) -> Any:
     return fig
 
 
-def draw(result: Result, folder: Path, stem: str) -> list[Path]:
-    """Writes PNG and SVG of every plot there is data for; gives the PNGs."""
+# What the chart of README.md shows: a preset's case and device, and what it is in words.
+HEADLINE = [
+    ("tok768", "cpu", "token embeddings, 262,144 x 768\ninto 2,621 clusters"),
+    ("colbert-131072", "cuda", "blobs, 13,107,200 x 128\ninto 131,072 clusters"),
+]
+
+
+def headline(found: Sequence[Result]) -> Any:
+    """Seconds of a fit, ours and the peers', on a CPU and on a GPU; None where no clean result has all of it."""
+    panels = []
+    for case, device, words in HEADLINE:
+        for result in found:
+            rows = [r for r in result["rows"] if r["case"] == case and r["seconds"] and r["peer"] != "ours-avx2"]
+            if rows and result["device"] == device and not result["changed"]:
+                where = result["machine"]["gpu"] or f"{result['settings']['threads']} cores, {result['machine']['cpu']}"
+                panels.append((f"{where}\n{words}", rows))
+    if len(panels) != len(HEADLINE):
+        return None
+    fig, axes = figure(len(panels), 4.4, 2.3)
+    for ax, (title, rows) in zip(axes, panels, strict=True):
+        bars = sorted(((row["seconds"]["median"], name(row)) for row in rows), reverse=True)
+        colours = [OURS if text == "ours" else COLOURS[0] for _, text in bars]
+        ax.barh([text for _, text in bars], [value for value, _ in bars], color=colours, height=0.6)
+        for i, (value, _) in enumerate(bars):
+            ax.annotate(f"{value:.3g} s", (value, i), xytext=(3, 0), textcoords="offset points", va="center", color=INK)
+        ax.set_xlim(0, 1.2 * bars[0][0])
+        ax.grid(False, axis="y")
+        ax.set_title(title, color=INK, fontsize=9)
+        ax.set_xlabel("seconds of a fit of 10 iterations", color=INK)
+    return fig
+
+
+def save(fig: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
 
+    fig.savefig(path, facecolor=PAPER, metadata={"Date": None}, bbox_inches="tight")
+    plt.close(fig)
+
+
+def draw(result: Result, folder: Path, stem: str, most: int = 3) -> list[Path]:
+    """Writes an SVG of each of the first `most` plots there is data for; gives their paths."""
     timed = [row for row in result["rows"] if row["seconds"]]
-    paths = []
+    paths: list[Path] = []
     for what, make in [("time", time_against_k), ("ratio", ratios), ("inertia", inertia_against_time)]:
-        fig = make(result, timed)
-        if fig is None:
-            continue
-        path = folder / f"{stem}-{what}.png"
-        fig.savefig(path, dpi=150, facecolor=PAPER, bbox_inches="tight")
-        fig.savefig(path.with_suffix(".svg"), facecolor=PAPER, metadata={"Date": None}, bbox_inches="tight")
-        plt.close(fig)
-        paths.append(path)
+        if len(paths) < most and (fig := make(result, timed)) is not None:
+            paths.append(folder / f"{stem}-{what}.svg")
+            save(fig, paths[-1])
     return paths

@@ -155,7 +155,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "colbert": ("the original's five sizes: 8192 to 131072 clusters of 100 points, d = 128", colbert),
     "tokens": ("token embeddings of 384 and 128 dimensions (--text or --tokens)", tokens),
     "highdim": ("tokens of 768 and 1152 dimensions, low rank of 1024 (--text; or --tokens with --cases)", high_dim),
-    "readme": ("the rows of README.md: tokens and mnist (--text or --tokens, and --mnist)", readme),
+    "readme": ("tokens and mnist (--text or --tokens, and --mnist)", readme),
     "mnist": ("10,000 x 784, k = 100, 25 iterations (--mnist)", lambda o: [_mnist("mnist", 100, 25, o)]),
     "sift-like": ("integers of large norm, d = 128", lambda o: [_sift("sift-like", 102_400, 1024, 10, o)]),
     "dims": ("d = 2 to 1536 at the same 2nkd", dims),

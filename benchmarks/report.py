@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown tables and plots of result files, and the generated part of docs/performance.md.
+"""Markdown tables and plots of result files, and the page benchmarks/results/README.md.
 
 Compares only rows that are in a file: what has not been measured is not spoken of.
 """
@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import UsageError, plot, quality, results
-from .contestant import ROOT
 from .results import Result, Row, mean, name
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = results.FOLDER / "README.md"
 PLOTS = "plots"  # beside the page
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -90,11 +88,9 @@ def where(result: Result) -> str:
 
 
 def tables(result: Result) -> Iterator[str]:
-    """Markdown of one result file."""
+    """Markdown of one result file: where and how it was measured, then its rows."""
     commit = f"{(result['commit'] or 'unknown')[:12]}{' with changes' if result['changed'] else ''}"
-    yield f"### {result['preset']} on {result['device']}, {result['date']}"
-    yield ""
-    yield f"{where(result)}. Commit {commit}, {result['settings']['threads']} threads:"
+    yield f"{result['date']}, {where(result)}. Commit {commit}, {result['settings']['threads']} threads:"
     yield ""
     yield f"    {result['command']}"
     yield ""
@@ -125,9 +121,13 @@ initial centroids, else all had the same. Memory is the peak beyond the loaded d
 measured; libraries without a row are not compared."""
 
 
-def plots(result: Result, folder: Path, stem: str) -> list[Path]:
-    """PNG and SVG of each plot that the result has data for; the paths of the PNGs."""
-    return plot.draw(result, folder, stem) if result["preset"] != "quality" else []
+def title(result: Result) -> str:
+    return f"{result['preset']} on {result['device']}"
+
+
+def plots(result: Result, folder: Path, stem: str, most: int = 3) -> list[Path]:
+    """The SVG of each plot that the result has data for, of the first `most`."""
+    return plot.draw(result, folder, stem, most) if result["preset"] != "quality" else []
 
 
 def report(files: list[Path], output: Path | None) -> int:
@@ -142,9 +142,9 @@ def report(files: list[Path], output: Path | None) -> int:
         except OSError as error:
             raise UsageError(f"cannot write to {output}: {error.strerror}") from None
     for path, result in zip(files, found, strict=True):
-        lines += tables(result)
+        lines += [f"### {title(result)}", "", *tables(result)]
         if output is not None:
-            lines += pictures(result, output, path.stem, "")
+            lines += pictures(plots(result, output, path.stem), "")
     if output is None:
         print("\n".join(lines))
     else:
@@ -153,26 +153,43 @@ def report(files: list[Path], output: Path | None) -> int:
     return 0
 
 
-def pictures(result: Result, folder: Path, stem: str, prefix: str) -> Iterator[str]:
-    for path in plots(result, folder, stem):
-        yield f"![{path.stem}]({prefix}{path.with_suffix('.svg').name})"
+def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
+    for path in paths:
+        yield f"![{path.stem}]({prefix}{path.name})"
         yield ""
 
 
+INTRODUCTION = """# Results
+
+`python -m benchmarks docs` writes this page from the result files beside it: for each preset the newest, with the
+command, the machine and the commit."""
+
+DIRTY = """## Measured with changes that were not committed
+
+Nobody can check out what these measured. They stand here until they are run again, and no other page quotes them."""
+
+
 def docs(page: Path) -> int:
-    """Rewrites what stands between the markers of the page from the committed results."""
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise UsageError(f"cannot read {page}: {error.strerror}") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"{page} must have {BEGIN} and then {END}, once each")
+    """Writes the page of the committed results, those of clean commits first, and the plots beside it."""
     folder = page.parent / PLOTS
-    folder.mkdir(exist_ok=True)
-    lines = [LEGEND, ""]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     files = results.committed()
-    for path, result in zip(files, results.load(files), strict=True):
-        lines += [*tables(result), *pictures(result, folder, path.stem, f"{PLOTS}/")]
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(before + "\n".join([BEGIN, *lines]) + END + after)
+    found = sorted(zip(files, results.load(files), strict=True), key=lambda each: title(each[1]))
+    lines = [INTRODUCTION, "", LEGEND, ""]
+    for changed in (False, True):
+        part = [each for each in found if each[1]["changed"] == changed]
+        if changed and part:
+            lines += [DIRTY, ""]
+        headings = []
+        for path, result in part:
+            if title(result) not in headings:  # a preset's cases may come from several files
+                headings.append(title(result))
+                lines += [f"{'###' if changed else '##'} {headings[-1]}", ""]
+            lines += [*tables(result), *pictures(plots(result, folder, path.stem, 1), f"{PLOTS}/")]
+    page.write_text("\n".join(lines))
+    if chart := plot.headline([result for _, result in found]):
+        plot.save(chart, folder / "headline.svg")
     return 0

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters two real data sets that ship inside scikit-learn, and draws what it found.
+"""Clusters embeddings, and two real data sets that ship inside scikit-learn, and draws what it found in these.
 
-    python examples/demo.py --output build/demo
+    python examples/demo.py --output build/demo --tokens tokens.npy
 
-The digits: 1,797 images of 8 x 8 pixels, k = 10. The photograph china.jpg: 273,280 pixels, k = 64 colours.
-scikit-learn's KMeans does the same work in the same process: the same float32 rows, initial centroids and most
-iterations, no tolerance, and labels for every row at the end. Both may use all CPUs.
+Embeddings: 100,000 rows of 128, k = 1,000; made up in the shape of embeddings, or the first rows of the file given, of
+its own dimensions. The digits: 1,797 images of 8 x 8 pixels, k = 10. The photograph china.jpg: 273,280 pixels, k = 64
+colours. scikit-learn's KMeans does the same work in the same process: the same float32 rows, initial centroids and most
+iterations, no tolerance, and labels for every row at the end. Both may use all CPUs; ours is timed on the CPU alone
+as well where it would take a GPU for the embeddings.
 """
 
 from __future__ import annotations
@@ -43,16 +45,20 @@ class Outcome(NamedTuple):
 Cluster = Callable[[Array, Array, int], Outcome]
 
 
-def ours(x: Array, initial: Array, niter: int) -> Outcome:
+def ours(x: Array, initial: Array, niter: int, gpu: bool = True) -> Outcome:
     """FastKMeans on x (n, d) from the centroids `initial` (k, d)."""
     k, d = initial.shape
-    kmeans = FastKMeans(d, k, niter=niter, init=initial, max_points_per_centroid=None).fit(x)
+    kmeans = FastKMeans(d, k, niter=niter, gpu=gpu, init=initial, max_points_per_centroid=None).fit(x)
     assert kmeans.labels_ is not None
     assert kmeans.n_iter_ is not None
     assert kmeans.iteration_stats is not None
     isa = kmeans.iteration_stats[-1].isa  # small work stays on the CPU where there is a GPU
     ran_on = kmeans.device if isa.startswith("cuda") else "the CPU"
     return Outcome(kmeans.centroids, kmeans.labels_, kmeans.n_iter_, f"{ran_on} ({isa})")
+
+
+def ours_on_the_cpu(x: Array, initial: Array, niter: int) -> Outcome:
+    return ours(x, initial, niter, gpu=False)
 
 
 def theirs(x: Array, initial: Array, niter: int) -> Outcome:
@@ -75,11 +81,12 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def measure(x: Array, initials: Sequence[Array], niter: int, repetitions: int) -> tuple[Measured, Measured]:
-    """Ours and theirs, one run from each of `initials`; the two take turns, so that both meet the same machine."""
-    contestants: tuple[Cluster, Cluster] = (ours, theirs)
-    outcomes: list[list[Outcome]] = [[], []]
-    seconds: list[list[float]] = [[], []]
+def measure(
+    x: Array, initials: Sequence[Array], niter: int, repetitions: int, contestants: Sequence[Cluster] = (ours, theirs)
+) -> list[Measured]:
+    """Each contestant, one run from each of `initials`; they take turns, so that all meet the same machine."""
+    outcomes: list[list[Outcome]] = [[] for _ in contestants]
+    seconds: list[list[float]] = [[] for _ in contestants]
     for repetition in range(-1, repetitions):  # the first is not counted: threads start, code is loaded
         for i, cluster in enumerate(contestants):
             start = time.perf_counter()
@@ -92,7 +99,7 @@ def measure(x: Array, initials: Sequence[Array], niter: int, repetitions: int) -
         best = int(np.argmin(inertias))
         iterations = sum(run.iterations for run in runs)
         measured.append(Measured(runs[best], inertias[best], iterations, statistics.median(times)))
-    return measured[0], measured[1]
+    return measured
 
 
 def show(title: str, x: Array, mine: Measured, other: Measured, *more: tuple[str, float, float]) -> None:
@@ -159,6 +166,27 @@ def draw_photograph(path: Path, photograph: Array, found: Outcome) -> None:
     plt.close(figure)
 
 
+def embeddings(tokens: Path | None, n: int = 100_000, d: int = 128) -> Array:
+    """The first n rows of the file as float32; without one, n of length 1 that vary along few directions, and noise."""
+    if tokens is not None:
+        return np.asarray(np.load(tokens, mmap_mode="r")[:n], dtype=np.float32)
+    rng = np.random.default_rng(0)
+    topics = rng.standard_normal((500, 32))[rng.integers(500, size=n)] + 0.5 * rng.standard_normal((n, 32))
+    x = topics @ rng.standard_normal((32, d)) / 32**0.5 + 0.2 * rng.standard_normal((n, d))
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), dtype=np.float32)
+
+
+def cluster_embeddings(tokens: Path | None) -> None:
+    x = embeddings(tokens)
+    k = 1_000
+    initial = x[np.random.default_rng(1).choice(len(x), k, replace=False)]
+    on_gpu = FastKMeans(x.shape[1], k).device != "cpu"
+    measured = measure(x, [initial], 10, 3, [*([ours] if on_gpu else []), ours_on_the_cpu, theirs])
+    what = "token embeddings" if tokens else "made-up embeddings"
+    for mine in measured[:-1]:
+        show(f"{len(x):,} {what} of {x.shape[1]} dimensions, k = {k:,}, 10 iterations", x, mine, measured[-1])
+
+
 def cluster_digits(folder: Path) -> Path:
     x, digits = load_digits(return_X_y=True)
     x = x.astype(np.float32)
@@ -186,10 +214,13 @@ def cluster_photograph(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Cluster digits and the colours of a photograph, beside scikit-learn.")
+    parser = argparse.ArgumentParser(description="Cluster embeddings, digits and a photograph, beside scikit-learn.")
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder for the pictures (%(default)s)")
-    folder: Path = parser.parse_args().output
+    parser.add_argument("--tokens", type=Path, metavar="FILE.npy", help="embeddings, (n, d) (made-up ones)")
+    options = parser.parse_args()
+    folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
+    cluster_embeddings(options.tokens)
     paths = [cluster_digits(folder), cluster_photograph(folder)]
     print("\nPictures:")
     for path in paths:

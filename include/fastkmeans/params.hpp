@@ -26,7 +26,7 @@ struct Execution {
   int n_threads = 0;
   std::string isa;  // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
   // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, low_dim, int8, narrow,
-  // fp32_bounds, int8_bounds, narrow_bounds (docs/algorithm.md section 6); with rows that it cannot take (too wide, too
+  // fp32_bounds, int8_bounds, narrow_bounds (docs/filter.md section 6); with rows that it cannot take (too wide, too
   // tiny), fp32 all the same.
   // With CUDA: none, low_dim, int8; and none, or int8 where rows are too wide for low_dim, all the same.
   std::string filter;

@@ -56,7 +56,7 @@ struct Kernels {
   void (*thresholds)(const float* distances, const float* sq_norms, std::int64_t n, const FilterBound::LowDim& bound,
                      float* out);
 
-  // Of lower bounds (docs/algorithm.md section 6.5), n rows; the arrays hold n rounded up to kPadding.
+  // Of lower bounds (docs/filter.md section 6.5), n rows; the arrays hold n rounded up to kPadding.
   // Those rows whose bound lower - drift does not exceed their radius; returns how many.
   std::int64_t (*choose)(const float* lower, float drift, const float* radii, std::int64_t n, std::int32_t* rows);
   // lower = drift + sqrt((sq_norm - 2 best - underflow) factor) - error, rounded down: see FilterBound.

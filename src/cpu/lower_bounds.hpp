@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an assignment learned about the next: lower bounds on the distances of each row to each group of centroids, good
 // until the centroids have drifted too far. Yinyang k-means (Ding et al., ICML 2015), with the groups' best scores in
-// place of distances (docs/algorithm.md section 6.5).
+// place of distances (docs/filter.md section 6.5).
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,7 @@ class Rotated {
   Rotated& operator=(const Rotated&) = delete;
 
   const RotationView& view() const { return view_; }
-  // What of an error the rotation and the kernels' own arithmetic add (docs/algorithm.md section 6.3).
+  // What of an error the rotation and the kernels' own arithmetic add (docs/filter.md section 6.3).
   double rounding() const { return rounding_; }
 
  private:

@@ -15,7 +15,7 @@ inline constexpr int kBeyond = 1 << 30;  // beyond all products, and no differen
 // with s and s' the scales, |s q - s' q'| <= reach + error, so 2 s s' <q, q'> >= S - l^2, where S = |s q|^2 + |s' q'|^2
 // and l = reach + error. For many centroids at once: the least norm, the largest error. inverse: 1 / (2 s s').
 // fp32: all roundings together are below 9 u (S + l^2), and 16 u of it are taken away: of S where the norms are made
-// (kNormSlack), of l^2 here (docs/algorithm.md section 6.7).
+// (kNormSlack), of l^2 here (docs/filter.md section 6.7).
 __device__ inline int least_product(float row_sq_norm, float sq_norm, float reach, float error, float inverse) {
   const float length = __fadd_ru(reach, error);
   return __float2int_rd(fmaf(length * length, -(1 + 0x1p-20f), row_sq_norm + sq_norm) * inverse);  // NaN becomes 0

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter for rows of few dimensions (docs/algorithm.md section 6.6): a row stands in the registers of a thread, and
+// The filter for rows of few dimensions (docs/filter.md section 6.6): a row stands in the registers of a thread, and
 // all centroids pass by.
 #pragma once
 

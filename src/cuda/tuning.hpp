@@ -16,7 +16,7 @@ inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most t
 inline constexpr int kWgmmaRows = 256;               // of a block of the scan on Hopper
 inline constexpr int kWgmmaStages = 8;               // steps in shared memory or on their way
 inline constexpr int kWgmmaStaticShared = 24 << 10;  // as kStaticShared
-inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/algorithm.md section 6.3)
+inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/filter.md section 6.3)
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
 

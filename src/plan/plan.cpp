@@ -14,7 +14,7 @@ constexpr double kWorthwhile = 0.9;
 // Distances a row that a filter may cost over those of the fp32 filter, as a share of what it saves.
 constexpr double kShareForRefining = 0.8;
 // The proof of the sketch's bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
-// (algorithm.md).
+// (docs/filter.md section 6.4).
 constexpr std::int64_t kLargestSketch = 16384;
 constexpr double kFewestGroups = 4;
 // Assignments that share the cost of the rows' sketches, if more than one will follow.
@@ -30,7 +30,7 @@ constexpr std::int64_t kFewestForNarrow = 256;
 // Nanoseconds of a multiply-add in fp64 by plain loops; measured with the basis of 255 directions in 768 dimensions.
 constexpr double kFp64Element = 0.5;
 // With no label known, the threshold is still rising: so many times the survivors of the last threshold are refined, as
-// measured on token embeddings and low rank (2 to 5, docs/performance.md).
+// measured on token embeddings and low rank (2 to 5, docs/performance-cpu.md).
 constexpr double kOnTheWay = 4;
 // A limit on distances for narrow sketches: beyond what is expected, since a survey of a few rows may be off so far.
 constexpr double kSurveyError = 2;

@@ -16,7 +16,7 @@ namespace fastkmeans {
 
 // Rows that narrow sketches are learned from, at most, and others that they are tried on; elements of such a sketch, at
 // most: the cost of learning grows with its square, and with 256 token embeddings leave 2 to 8 centroids a row
-// (docs/performance.md).
+// (docs/performance-cpu.md).
 inline constexpr std::int64_t kLearnedFrom = 1024, kTriedOn = 128, kMostNarrow = 256;
 
 // Narrow sketches, as a survey of a few rows found them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few directions in which rows differ most: the head of a narrow sketch (docs/algorithm.md section 6.8).
+// Few directions in which rows differ most: the head of a narrow sketch (docs/filter.md section 6.8).
 #pragma once
 
 #include <cstdint>

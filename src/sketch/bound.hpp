@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter's bound (docs/algorithm.md section 6 has the proof).
+// The filter's bound (docs/filter.md section 6 has the proof).
 //
 // A row x and a centroid c have sketches v and w, vectors with | |v - w| - |x - c| | <= error of x + error of c. The
 // filter scores S = start_c + <v, w> in few fp32 operations, start_c = -|w|^2 / 2 raised by the centroid's share of all
@@ -46,7 +46,7 @@ struct SketchSize {
 inline constexpr double kSketchRounding = 3 * kUnitRoundoff;
 
 // What a sketch of `size` elements says of its row. rounding: what the rotation and the arithmetic of the kernels add
-// to the error, a share of the row's length (docs/algorithm.md section 6.3).
+// to the error, a share of the row's length (docs/filter.md section 6.3).
 FASTKMEANS_BOTH inline SketchSize size_of(const RowSketch& row, std::int64_t size, double rounding) {
   // fp32 sums of `size` squares: each passes at most size + 8 roundings, and denormals take less than 2^-130.
   const double sums = 1 + (static_cast<double>(size) + 8) * kUnitRoundoff;

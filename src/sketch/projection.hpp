@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a narrow sketch keeps of a row: its coordinates along a few directions, and the length of all the rest
-// (docs/algorithm.md section 6.8 has the proof).
+// (docs/filter.md section 6.8 has the proof).
 //
 // f(a) = (W^T a, sqrt(|a|^2 - |W^T a|^2)) does not lengthen differences if |W| <= 1: with T = (I - W W^T)^(1/2) the map
 // a -> (W^T a, T a) keeps lengths, and the last element is |T a|.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cases built so that the filter drops the nearest centroid when a term of its bound, or a tie rule, is missing
-// (scripts/mutation_check.py). Random data does not find such a fault. docs/algorithm.md section 6 names the terms.
+// (scripts/mutation_check.py). Random data does not find such a fault. docs/filter.md section 6 names the terms.
 #include <limits>
 
 #include "numeric/distance.hpp"

@@ -77,7 +77,7 @@ inline std::vector<Path> fit_paths(bool bounded = false) {
 
 // The filter that must run on this path, as FilterStats names it. fp32 takes over where rows are too long for a sketch
 // (16384 elements) or for low_dim (64), and where all centroids are tiny, so that rows are multiplied by 2^64
-// (docs/algorithm.md section 6).
+// (docs/filter.md section 6).
 inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny) {
   if (path.isa == "scalar") return "none";
   if (path.isa == "cuda") {

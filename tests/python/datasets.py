@@ -155,7 +155,7 @@ def filter_that_runs(search: str, d: int, all_tiny: bool) -> str:
     """The filter that must run where `search` is forced, as `iteration_stats` names it.
 
     fp32 takes over where rows are too long for a sketch or for low_dim, and where all centroids are tiny, so that rows
-    are multiplied by 2^64 (docs/algorithm.md section 6).
+    are multiplied by 2^64 (docs/filter.md section 6).
     """
     scores = search.removesuffix("_bounds")
     return "fp32" if all_tiny or (scores == "int8" and d > 16384) or (scores == "low_dim" and d > 64) else scores

@@ -28,10 +28,8 @@ from benchmarks import (  # noqa: E402
     machine,
     memory,
     peers,
-    plot,
     presets,
     quality,
-    report,
     results,
 )
 from benchmarks.peers import PEERS, Distribution, Peer  # noqa: E402
@@ -174,59 +172,6 @@ def test_unwritable_output_fails_before_the_work(
     (tmp_path / "file").write_text("")
     assert cli.main(["--output", str(tmp_path / "file" / "below")]) == 2
     assert "cannot write" in capsys.readouterr().err
-
-
-def made_up(preset: str, ks: list[int], times: dict[str, list[float]]) -> results.Result:
-    """A result as if measured: the times of each peer, one for each k; None leaves the row without."""
-    cases = [presets.Case(f"{preset}-{k}", 10 * k, 8, k, 10, "made up", lambda rng: iter([])) for k in ks]
-    rows = []
-    library = {"file": "lib/__init__.py", "version": "1.0", "torch": None, "python": "3", "numpy": "2"}
-    for i, case in enumerate(cases):
-        for peer, seconds in times.items():
-            row = {"case": case.name, "peer": peer, "mode": "host", "status": "ok", "interleaved": True}
-            row |= dict.fromkeys(results.MEASURED)
-            row |= {"library": library, "inertia_per_point": [1.0 + seconds[i]]}
-            row["seconds"] = results.seconds(2 * seconds[i], [seconds[i]])
-            rows.append(row)
-    results.add_ratios(rows)
-    settings = Settings("cpu", Path(), Path(), threads=1)
-    return result(preset, cases, rows, settings, ["run", "--preset", preset])
-
-
-def test_report_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = [tmp_path / "a.json", tmp_path / "b.json"]
-    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), paths[0])
-    results.save(made_up("dims", [16], {"sklearn-lloyd": [5]}), paths[1])
-    assert cli.main(["report", *map(str, paths)]) == 0
-    text = capsys.readouterr().out
-    assert "clusters on cpu" in text
-    assert "dims on cpu" in text
-    assert "3x" in text  # faiss over ours at k = 16
-    assert "cuvs" not in text  # what has no row is not spoken of
-
-    assert cli.main(["report", *map(str, paths), "--output", str(tmp_path / "out")]) == 0
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    drawn = {f"a-{what}.{kind}" for what in ("time", "ratio", "inertia") for kind in ("png", "svg")}
-    assert written == drawn | {"report.md"}  # b has neither two sizes nor anyone to compare
-
-
-def test_docs_rewrites_between_its_markers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
-    (tmp_path / "results").mkdir()
-    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), tmp_path / "results" / "a.json")
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    assert cli.main(["docs", "--output", str(page)]) == 0
-    text = page.read_text()
-    assert text.startswith(f"before\n{report.BEGIN}\n")
-    assert text.endswith(f"{report.END}\nafter\n")
-    assert "clusters on cpu" in text
-    assert "old" not in text
-    assert (tmp_path / "plots" / "a-time.svg").exists()
-    assert cli.main(["docs", "--output", str(page)]) == 0
-    assert page.read_text() == text
-    page.write_text("no markers")
-    assert cli.main(["docs", "--output", str(page)]) == 2
 
 
 def test_evaluation_is_brute_force(rng: np.random.Generator) -> None:
@@ -468,14 +413,6 @@ def test_a_limit_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_without_git_is_told_its_commit(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTKMEANS_COMMIT", told)
     assert machine.commit() == {"commit": told[:40], "changed": told.endswith("dirty")}
-
-
-def test_labels_of_plots_do_not_overlap() -> None:
-    moved = plot.spread([5, 5, 5, 90, 99.5], 10, 0, 100)
-    assert np.diff(sorted(moved)).min() >= 10 - 1e-9
-    assert min(moved) >= 0
-    assert max(moved) <= 100
-    assert plot.spread([10, 50], 10, 0, 100) == [10, 50]
 
 
 def test_low_rank_and_noise_are_as_the_preset_says() -> None:

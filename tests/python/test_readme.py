@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -63,9 +62,3 @@ def test_the_cmake_lines_are_those_of_the_example() -> None:
     example = (ROOT / "examples" / "cpp" / "CMakeLists.txt").read_text(encoding="utf-8")
     for line in blocks("cmake")[0].splitlines():
         assert line in example
-
-
-def test_the_files_linked_to_exist() -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert targets
-    assert [target for target in targets if not os.path.exists(ROOT / target)] == []
