@@ -116,6 +116,14 @@ fk::InitMethod init_method_from_name(std::string_view name) {
   throw std::invalid_argument("init_method is '" + std::string(name) + "'; it must be 'random' or 'k-means++'");
 }
 
+fk::EmptyClusters empty_clusters_from_name(std::string_view name) {
+  if (name == "farthest") return fk::EmptyClusters::farthest;
+  if (name == "split") return fk::EmptyClusters::split;
+  if (name == "random") return fk::EmptyClusters::random;
+  throw std::invalid_argument("empty_clusters is '" + std::string(name) +
+                              "'; it must be 'farthest', 'split' or 'random'");
+}
+
 const char* kind_name(fk::Warning::Kind kind) {
   switch (kind) {
     case fk::Warning::Kind::subsampled: return "subsampled";
@@ -202,9 +210,9 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
-             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method,
-             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
-             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
+             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
+             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
@@ -219,6 +227,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.frozen_centroids = frozen_centroids;
   params.int_centroids = int_centroids;
   params.min_points_per_centroid = min_points_per_centroid;
+  params.empty_clusters = empty_clusters_from_name(empty_clusters);
   params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
@@ -368,9 +377,10 @@ NB_MODULE(_core, m) {
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
         "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "frozen_centroids"_a = false,
-        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "init_method"_a = "random",
-        "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
-        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest",
+        "init_method"_a = "random", "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a,
+        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a,
+        "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

@@ -123,9 +123,11 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                         std::to_string(*params.min_points_per_centroid) + " each"});
   if (result.n_empty > 0)
     result.warnings.push_back(
-        {Warning::Kind::empty_clusters,
-         std::to_string(result.n_empty) + " of " + std::to_string(result.k) + " clusters ended empty" +
-             (params.frozen_centroids ? "" : ": the data has too few distinct points to fill them")});
+        {Warning::Kind::empty_clusters, std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
+                                            " clusters ended empty" +
+                                            (params.frozen_centroids || params.empty_clusters == EmptyClusters::split
+                                                 ? ""
+                                                 : ": the data has too few distinct points to fill them")});
   if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }

@@ -20,13 +20,15 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
 
 Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
           Reducer& reducer) {
-  const CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids};
+  CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
+                       params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
   Run run;
   shard.start_run(std::move(initial));
   for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
     const auto start = std::chrono::steady_clock::now();
     shard.assign(iteration + 1 < params.niter || params.labels);
     shard.accumulate(scale);
+    rule.iteration = static_cast<std::uint32_t>(iteration);  // mutant: random_rows_of_iterations
     shard.update(rule, reducer);
 
     const Assigned& assigned = shard.assigned();
@@ -42,7 +44,9 @@ Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& 
     stats.filter = assigned.filter;
     stats.filter.scored = sum_over_shards(assigned.filter.scored, reducer);
     stats.filter.refined = sum_over_shards(assigned.filter.refined, reducer);
-    run.n_empty = stats.empty - stats.relocated;
+    // Where a split cluster's new centroid gets rows, the next assignment will show.
+    // mutant: split_is_not_filled
+    run.n_empty = stats.empty - (params.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
     // mutant: settled
     run.settled = stats.changed == 0 && stats.relocated == 0;
     // mutant: below_tol

@@ -42,6 +42,13 @@ enum class InitMethod {
   kmeans_plus_plus,  // far ones: greedy k-means++, which takes 3 + log k distances a row and centroid
 };
 
+// What becomes of a cluster without rows (docs/algorithm.md section 4).
+enum class EmptyClusters {
+  farthest,  // it gets the farthest row of the cluster of largest inertia
+  split,     // the largest cluster is split, as in faiss: both centroids lie near that of the whole
+  random,    // it gets a row drawn at random
+};
+
 struct Params {
   // what to compute
   std::int64_t k = 0;                                         // clusters, 1 <= k <= n
@@ -54,6 +61,7 @@ struct Params {
   InitMethod init_method = InitMethod::random;
   // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
+  EmptyClusters empty_clusters = EmptyClusters::farthest;
   bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
   bool int_centroids = false;     // centroids are rounded to integers, half to even, from the initial ones on
   std::optional<std::int64_t> min_points_per_centroid;  // warn about fewer rows than k times this

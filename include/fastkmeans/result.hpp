@@ -30,7 +30,7 @@ struct IterationStats {
   double shift = 0;            // sum over centroids of the Euclidean distance each moved
   std::int64_t changed = 0;    // rows whose label differs from the iteration before (all rows in the first)
   std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
-  std::int64_t relocated = 0;  // of these, how many were given a row
+  std::int64_t relocated = 0;  // of these, how many were given a row, or a part of a cluster that was split
   double seconds = 0;          // wall time
   FilterStats filter;
 };

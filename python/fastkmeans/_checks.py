@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,16 @@ def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, given {value!r} ({type(value).__name__}).")
     return bool(value)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """`value`, which must be one of these strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, given {value!r} ({type(value).__name__}).")
+    if value not in allowed:
+        names = ", ".join(repr(known) for known in allowed[:-1])
+        raise ValueError(f"{name} must be {names} or {allowed[-1]!r}, given {value!r}.")
+    return value
 
 
 def _shown(number: Any) -> str:

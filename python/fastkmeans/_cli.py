@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--frozen-centroids", action="store_true", help="those of --init-centroids stay where they are")
     train.add_argument("--int-centroids", action="store_true", help="round centroids to integers")
     train.add_argument("--min-points-per-centroid", type=int, metavar="N", help="warn about fewer than K times N rows")
+    train.add_argument(
+        "--empty-clusters",
+        choices=["farthest", "split", "random"],
+        default="farthest",
+        help="get the farthest row, half of the largest cluster, or a random row (%(default)s)",
+    )
     train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
     train.add_argument(
         "--max-points-per-centroid",
@@ -168,6 +174,7 @@ def _train(options: argparse.Namespace) -> None:
             frozen_centroids=options.frozen_centroids,
             int_centroids=options.int_centroids,
             min_points_per_centroid=options.min_points_per_centroid,
+            empty_clusters=options.empty_clusters,
             max_points_per_centroid=options.max_points_per_centroid,
             **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),

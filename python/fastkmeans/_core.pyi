@@ -78,6 +78,7 @@ def fit(
     frozen_centroids: bool = False,
     int_centroids: bool = False,
     min_points_per_centroid: int | None = None,
+    empty_clusters: str = "farthest",  # or "split", "random"
     init_method: str = "random",  # or "k-means++": what init leaves over
     init: object | None,
     init_dtype: str,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, real, usable_device
+from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, one_of, real, usable_device
 from ._device_input import DeviceMatrix
 from ._report import (
     IterationStats,
@@ -52,8 +52,8 @@ class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
     The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo, init,
-    spherical, frozen_centroids and int_centroids alone: not on the device, threads, chunk sizes, instruction set or
-    memory layout.
+    spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the device, threads, chunk sizes,
+    instruction set or memory layout.
 
     Parameters
     ----------
@@ -83,6 +83,9 @@ class FastKMeans:
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
     min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
+    empty_clusters : what becomes of clusters without rows: "farthest" gives each the farthest row of the cluster of
+        largest inertia, "random" a random row that lies off its centroid, "split" half of the largest cluster, as faiss
+        does: the two centroids lie 2**-10 of its centroid's elements to either side.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -151,6 +154,7 @@ class FastKMeans:
         frozen_centroids: bool = False,
         int_centroids: bool = False,
         min_points_per_centroid: int | None = None,
+        empty_clusters: str = "farthest",
     ) -> None:
         self.d = d
         self.k = k
@@ -173,6 +177,7 @@ class FastKMeans:
         self.frozen_centroids = frozen_centroids
         self.int_centroids = int_centroids
         self.min_points_per_centroid = min_points_per_centroid
+        self.empty_clusters = empty_clusters
         self.device = device
         self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
@@ -325,6 +330,7 @@ class FastKMeans:
         self.int_centroids = boolean("int_centroids", self.int_centroids)
         if self.min_points_per_centroid is not None:
             self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
+        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, ("farthest", "split", "random"))
         usable_device(self._asked_device, self.gpu)
 
     def _device(self) -> str:
@@ -401,6 +407,7 @@ class FastKMeans:
             frozen_centroids=self.frozen_centroids,
             int_centroids=self.int_centroids,
             min_points_per_centroid=self.min_points_per_centroid,
+            empty_clusters=self.empty_clusters,
             init_method=self.init if isinstance(self.init, str) else "random",
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,

@@ -106,7 +106,7 @@ TEST(Shards, GivenFrozenAndIntegerCentroids) {
   }
 }
 
-TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
+TEST(Shards, EmptyClustersByEachRule) {
   Random random(202);
   for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny, Kind::tiny}) {
     const Matrix x = random_rows(kind, 200, 8, random);
@@ -114,6 +114,12 @@ TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
     for (std::int64_t c = 0; c < 50; ++c) std::copy_n(x.row(draw(random, 0, 19)), 8, start.row(c));
     Params params = params_of(50, 8, -1);
     params.init = start.view();
+    compare(x.view(), params);
+    if (kind != Kind::normal) continue;
+    params.niter = 3;
+    params.empty_clusters = EmptyClusters::split;
+    compare(x.view(), params, spherical());
+    params.empty_clusters = EmptyClusters::random;
     compare(x.view(), params);
   }
 }

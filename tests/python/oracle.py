@@ -21,7 +21,7 @@ f32, f64, u64 = np.float32, np.float64, np.uint64
 LANES = 32
 TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
 LIMIT = f32(2.0**56)  # at and above it, D could overflow
-SAMPLE, INITIAL, PLUS_PLUS = 0, 1, 4  # what a random key is for
+SAMPLE, INITIAL, PLUS_PLUS, EMPTY = 0, 1, 4, 5  # what a random key is for
 
 
 @dataclass
@@ -155,19 +155,44 @@ def total_shift(new: Array, old: Array) -> float:
 # 4. Empty clusters
 
 
-def relocations(labels: Array, d: Array, weights: Array, k: int, frozen: int = 0) -> list[tuple[int, int]]:
-    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none."""
+def relocations(
+    labels: Array, d: Array, weights: Array, k: int, frozen: int = 0, draws: Array | None = None
+) -> list[tuple[int, int]]:
+    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none.
+
+    draws: the rows' random numbers, if these decide.
+    """
     counts = np.bincount(labels[weights > 0], minlength=k)
     s = 63 - int(weights.sum()).bit_length() - math.frexp(d[weights > 0].max())[1]
     donors = []
     for c in np.flatnonzero(counts >= 2):
         rows = np.flatnonzero((labels == c) & (weights > 0))
-        farthest = rows[d[rows].argmax()]
-        if d[farthest] > 0:
+        worth = d if draws is None else np.where(d > 0, draws, 0)
+        farthest = rows[worth[rows].argmax()]
+        if worth[farthest] > 0 and draws is not None:
+            donors.append((-int(worth[farthest]), c, farthest))
+        elif worth[farthest] > 0:
             masses = (int(weights[row]) * math.floor(math.ldexp(d[row], s)) for row in rows)
             donors.append((-sum(masses), c, farthest))
     empty = frozen + np.flatnonzero(counts[frozen:] == 0)
     return [(int(c), int(row)) for c, (_, _, row) in zip(empty, sorted(donors), strict=False)]
+
+
+def split(centroids: Array, sizes: Array, frozen: int) -> tuple[Array, list[int]]:
+    """Each empty cluster takes half of the then largest; and which centroids moved."""
+    centroids, sizes, moved = centroids.copy(), [int(size) for size in sizes], []
+    near = f32(2.0**-10) * np.where(np.arange(centroids.shape[1]) % 2 == 0, f32(1), f32(-1))
+    for c in range(frozen, len(sizes)):
+        if sizes[c] == 0 and max(sizes[frozen:]) >= 2:
+            whole = max(range(frozen, len(sizes)), key=lambda i: (sizes[i], -i))
+            sizes[c] = sizes[whole] // 2
+            sizes[whole] -= sizes[c]
+            old = centroids[whole].copy()
+            for part, factor in ((c, f32(1) + near), (whole, f32(1) - near)):
+                new = old * factor
+                centroids[part] = np.where(np.abs(new) < LIMIT, new, old)
+            moved += [c, whole]
+    return centroids, moved
 
 
 # 5. Random choices
@@ -184,9 +209,10 @@ def philox(counter: list[Array], key: list[Array]) -> list[Array]:
     return c
 
 
-def keys(rows: Array, seed: int, purpose: int, redo: int = 0) -> Array:
-    i, s, mask = rows.astype(u64), np.array(seed, u64), u64(0xFFFFFFFF)
-    counter = [i & mask, i >> u64(32), np.array(purpose, u64), np.array(redo, u64)]
+def keys(rows: Array, seed: int, purpose: int, redo: int = 0, second: int = 0) -> Array:
+    """Rows are below 2^32; second: the second word of the counter."""
+    s, mask = np.array(seed, u64), u64(0xFFFFFFFF)
+    counter = [rows.astype(u64), *(np.array(word, u64) for word in (second, purpose, redo))]
     out = philox(counter, [s & mask, s >> u64(32)])
     return out[0] | out[1] << u64(32)
 
@@ -297,14 +323,22 @@ def lloyd(
     spherical: bool = False,
     frozen: int = 0,
     integers: bool = False,
+    empty_clusters: str = "farthest",
+    numbers: Array | None = None,
+    seed: int = 0,
+    redo: int = 0,
 ) -> Run:
+    """numbers: of the rows among all, for random rows."""
     k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
     for iteration in range(niter):
         labels, d = assign(x, run.centroids)
         changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
-        moves = relocations(labels, d, weights, k, frozen)
+        moves: list[Any] = []
+        if empty_clusters != "split":
+            draws = None if numbers is None else keys(numbers, seed, EMPTY, redo, iteration) | u64(1)
+            moves = relocations(labels, d, weights, k, frozen, draws)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
@@ -313,6 +347,13 @@ def lloyd(
             total = grain.value(own @ hi, own @ lo)
             new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
             new[c] = np.rint(new[c]) if integers else new[c]
+        if empty_clusters == "split":
+            sizes = np.array([weights[labels == c].sum() for c in range(k)])
+            new, moved = split(new, sizes, frozen)
+            moves = moved[::2]
+            for c in set(moved):
+                new[c] = on_sphere(new[c : c + 1])[0] if spherical else new[c]
+                new[c] = np.rint(new[c]) if integers else new[c]
         shift = total_shift(new, run.centroids)
         run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
@@ -342,6 +383,7 @@ def fit(
     given: Array | None = None,
     frozen: bool = False,
     integers: bool = False,
+    empty_clusters: str = "farthest",
 ) -> Fit:
     """`given`: the first centroids, (m, d) with m < k; `init` says where the others come from."""
     taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
@@ -359,7 +401,9 @@ def fit(
     if integers:
         starts = [np.rint(start) for start in starts]
     rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
-    best = min((lloyd(x, w, start, niter, tol, **rule) for start in starts), key=lambda run: run.stats[-1].inertia)
+    rule |= {"empty_clusters": empty_clusters, "seed": seed, "numbers": used if empty_clusters == "random" else None}
+    runs = (lloyd(x, w, start, niter, tol, redo=redo, **rule) for redo, start in enumerate(starts))
+    best = min(runs, key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)
     labels, d = assign(taken(data), best.centroids)

@@ -92,9 +92,10 @@ def test_spherical(x: np.ndarray) -> None:
 def test_what_faiss_has(x: np.ndarray, capsys: Any) -> None:
     np.save("first.npy", x[:2])
     options = "--init-centroids first.npy --frozen-centroids --int-centroids --min-points-per-centroid 100"
+    options += " --empty-clusters split"
     assert train(*options.split()) == 0
     assert "fewer than min_points_per_centroid = 100 each" in capsys.readouterr().err
-    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True)
+    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True, empty_clusters="split")
     expected.train(x, init_centroids=x[:2])
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
 

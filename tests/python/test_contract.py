@@ -285,6 +285,7 @@ FAISS_OPTIONS = {
     "frozen_centroids": False,
     "int_centroids": False,
     "min_points_per_centroid": None,
+    "empty_clusters": "farthest",
 }
 PUBLIC = [
     "EmptyClusterWarning",
