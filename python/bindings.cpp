@@ -208,7 +208,8 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
   return execution;
 }
 
-nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
+nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, double inertia_tol,
+             double changed_tol, double max_runtime_secs, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
              bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
              std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
@@ -220,6 +221,9 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.k = k;
   params.niter = niter;
   params.tol = tol;
+  params.inertia_tol = inertia_tol;
+  params.changed_tol = changed_tol;
+  params.max_runtime_secs = max_runtime_secs;
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
@@ -262,6 +266,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   out["inertia"] = result.inertia;
   out["n_iter"] = result.n_iter;
   out["converged"] = result.converged;
+  out["timed_out"] = result.timed_out;
   out["n_used"] = result.n_used;
   out["iterations"] = std::move(iterations);
   out["warnings"] = std::move(warnings);
@@ -375,12 +380,12 @@ NB_MODULE(_core, m) {
       .def_prop_ro("isa", [](const Stats& s) { return s.filter.isa; });
 
   const fk::Execution defaults;
-  m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "frozen_centroids"_a = false,
-        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest",
-        "init_method"_a = "random", "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a,
-        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a,
-        "callback"_a.none());
+  m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "inertia_tol"_a = 0.0,
+        "changed_tol"_a = 0.0, "max_runtime_secs"_a = 0.0, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
+        "spherical"_a = false, "frozen_centroids"_a = false, "int_centroids"_a = false,
+        "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest", "init_method"_a = "random",
+        "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
+        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

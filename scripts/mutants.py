@@ -276,6 +276,17 @@ MUTANTS = [
     Mutant("no_rows", "x_.rows == 0", "false"),
     Mutant("best_run_tie", "run.inertia < best.inertia", "run.inertia <= best.inertia"),
     Mutant("stopped_runs", "!run.stopped", "true"),
+    Mutant("changed_tol", "< params.changed_tol", "<= params.changed_tol"),
+    Mutant("inertia_tol", "inertia - stats.inertia <", "inertia - stats.inertia <="),
+    Mutant("inertia_tol", "params.inertia_tol * inertia", "params.inertia_tol"),
+    Mutant("any_tolerance", " || params.inertia_tol > 0", ""),
+    Mutant("any_tolerance", " || params.changed_tol > 0", ""),
+    Mutant(
+        "deadline_of_all_shards", "sum_over_shards(taken.count() >= seconds_, reducer)", "(taken.count() >= seconds_)"
+    ),
+    Mutant("no_time_for_more", "iteration + 1 < params.niter && ", ""),
+    Mutant("no_time_for_more_runs", "more && !timed_out", "more && !run.timed_out"),
+    Mutant("any_run_timed_out", "best.timed_out = timed_out", "static_cast<void>(0)"),
     Mutant("best_run_assigned", "best.settled = false", "static_cast<void>(0)"),
     Mutant("minus_zero", " + 0.0f", ""),
     Mutant("distinct_rows", "taken))", "taken) || true)"),

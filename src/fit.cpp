@@ -87,15 +87,17 @@ std::vector<float> initial(Shard& shard, const Source& used, const Metric& metri
 
 // The run of lowest inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
 Run best_run(Shard& shard, const Source& used, const Metric& metric, const FixedPoint& scale, const Params& params,
-             Reducer& reducer, Workers& workers) {
+             const Deadline& deadline, Reducer& reducer, Workers& workers) {
   Run best;
   std::vector<float> centroids;
   const bool all_given = params.init && params.init->rows == params.k;
-  bool is_last = true, more = true;
+  bool is_last = true, more = true, timed_out = false;
   for (int redo = 0; more; ++redo) {
     std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
-    Run run = lloyd(shard, std::move(start), redo, scale, params, reducer);
+    Run run = lloyd(shard, std::move(start), redo, scale, params, deadline, reducer);
     more = !all_given && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
+    timed_out = run.timed_out || (more && deadline.is_over(reducer));
+    more = more && !timed_out;  // mutant: no_time_for_more_runs
     // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;
     if (!is_last) continue;
@@ -106,6 +108,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
     shard.start_run(std::move(centroids));
     best.settled = false;  // mutant: best_run_assigned
   }
+  best.timed_out = timed_out;  // mutant: any_run_timed_out
   return best;
 }
 
@@ -135,6 +138,7 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
 }  // namespace
 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
+  const Deadline deadline(params.max_runtime_secs);
   const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
   if (n < params.k)
     throw std::invalid_argument("Number of training points" + std::string(rows.weights() ? " of weight > 0" : "") +
@@ -147,7 +151,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   statistics.merge_over_shards(reducer);
   const FixedPoint scale(statistics.column_max, statistics.least_row_max, total_weight(used, reducer));
 
-  Run run = best_run(*shard, used, metric, scale, params, reducer, workers);
+  Run run = best_run(*shard, used, metric, scale, params, deadline, reducer, workers);
 
   Result result;
   result.k = params.k;
@@ -155,6 +159,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   result.inertia = run.inertia;
   result.n_iter = static_cast<int>(run.iterations.size());
   result.converged = run.converged;
+  result.timed_out = run.timed_out;
   result.n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
   result.n_empty = run.n_empty;
   result.iterations = std::move(run.iterations);

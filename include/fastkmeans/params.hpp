@@ -51,9 +51,13 @@ enum class EmptyClusters {
 
 struct Params {
   // what to compute
-  std::int64_t k = 0;                                         // clusters, 1 <= k <= n
-  int niter = 25;                                             // most iterations, >= 1
-  double tol = 1e-8;                                          // stop when the shift is below; <= 0: run all iterations
+  std::int64_t k = 0;      // clusters, 1 <= k <= n
+  int niter = 25;          // most iterations, >= 1
+  double tol = 1e-8;       // stop when the shift is below; <= 0: do not
+  double inertia_tol = 0;  // > 0: stop when inertia falls by less than this share of it, as cuVS's tol; at most 1
+  double changed_tol = 0;  // > 0: stop when less than this share of the rows used changed labels; at most 1
+  // > 0: begin no iteration after so many seconds of the fit. What is stopped so depends on the machine's speed.
+  double max_runtime_secs = 0;
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
   int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first

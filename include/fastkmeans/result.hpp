@@ -48,9 +48,10 @@ struct Result {
   std::vector<std::int64_t> labels;  // (n): nearest of `centroids` for every row given; empty unless Params::labels
   double inertia = 0;                // with labels: of all rows given, to `centroids`; else that of the last iteration
   int n_iter = 0;                    // iterations of the run kept
-  bool converged = false;            // the shift fell below tol, or nothing changed any more
-  std::int64_t n_used = 0;           // rows of weight > 0 trained on (fewer than n after subsampling)
-  std::int64_t n_empty = 0;          // clusters of the run kept that ended without a row
+  bool converged = false;            // a tolerance ended the run kept, or nothing changed any more
+  bool timed_out = false;    // max_runtime_secs cut the fit short: the one case that is not the same bits everywhere
+  std::int64_t n_used = 0;   // rows of weight > 0 trained on (fewer than n after subsampling)
+  std::int64_t n_empty = 0;  // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;
 };

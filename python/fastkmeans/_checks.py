@@ -42,6 +42,22 @@ def real(name: str, value: Any) -> float:
         raise ValueError(f"{name} must fit a float64, given {_shown(value)}.") from None
 
 
+def share(name: str, value: Any) -> float:
+    """`value` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, given {number}.")
+    return number
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """None, or `value` as a float above 0."""
+    number = None if value is None else real(name, value)
+    if number is not None and not number > 0:
+        raise ValueError(f"{name} must be above 0, or None, given {number}.")
+    return number
+
+
 def boolean(name: str, value: Any) -> bool:
     """`value` as a bool; only bools are."""
     if not isinstance(value, (bool, np.bool_)):

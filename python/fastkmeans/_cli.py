@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weights", metavar="FILE.npy", help="how much each row counts: (n,), >= 0 (each once)")
     train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
     train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
+    train.add_argument(
+        "--inertia-tol", type=float, default=0.0, help="or the inertia falls by a smaller share; 0: never"
+    )
+    train.add_argument("--changed-tol", type=float, default=0.0, help="or a smaller share of labels changes; 0: never")
+    train.add_argument("--max-runtime-secs", type=float, metavar="S", help="or S seconds have passed (no limit)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
     train.add_argument(
         "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
@@ -168,6 +173,9 @@ def _train(options: argparse.Namespace) -> None:
             options.k,
             niter=options.niter,
             tol=options.tol,
+            inertia_tol=options.inertia_tol,
+            changed_tol=options.changed_tol,
+            max_runtime_secs=options.max_runtime_secs,
             seed=options.seed,
             nredo=options.nredo,
             init=options.init,
@@ -187,7 +195,7 @@ def _train(options: argparse.Namespace) -> None:
     save(list(zip(targets, arrays, strict=True)))
     if not options.quiet:
         iterations = f"{kmeans.n_iter_} iteration{'' if kmeans.n_iter_ == 1 else 's'}"
-        converged = "converged" if kmeans.converged_ else "not converged"
+        converged = "converged" if kmeans.converged_ else "out of time" if kmeans.timed_out_ else "not converged"
         print(f"k={options.k}, {iterations} ({converged}), inertia {kmeans.inertia_:.9g}, {seconds:.2f} s")
 
 

@@ -41,6 +41,7 @@ class _FitResult(TypedDict):
     inertia: float
     n_iter: int
     converged: bool
+    timed_out: bool
     n_used: int
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
@@ -71,6 +72,9 @@ def fit(
     k: int,
     niter: int,
     tol: float,
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
+    max_runtime_secs: float = 0,  # 0: any time
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,

@@ -14,7 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, one_of, real, usable_device
+from ._checks import (
+    boolean,
+    device_name,
+    integer,
+    limit_in_bytes,
+    memory_limit,
+    one_of,
+    real,
+    seconds,
+    share,
+    usable_device,
+)
 from ._device_input import DeviceMatrix
 from ._report import (
     IterationStats,
@@ -51,9 +62,9 @@ def _is_bfloat16_supported(device: Any) -> bool:
 class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
-    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo, init,
-    spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the device, threads, chunk sizes,
-    instruction set or memory layout.
+    The result depends on the data, its weights, d, k, niter, tol, inertia_tol, changed_tol, seed, nredo, init,
+    max_points_per_centroid, spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the device,
+    threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
@@ -86,6 +97,12 @@ class FastKMeans:
     empty_clusters : what becomes of clusters without rows: "farthest" gives each the farthest row of the cluster of
         largest inertia, "random" a random row that lies off its centroid, "split" half of the largest cluster, as faiss
         does: the two centroids lie 2**-10 of its centroid's elements to either side.
+    inertia_tol : also stop when the inertia fell by less than this share of it since the iteration before, as cuVS's
+        tol; 0: do not.
+    changed_tol : also stop when less than this share of the rows changed their label, as kmcuda's tolerance; 0: do not.
+    max_runtime_secs : begin no iteration and no run this many seconds after the fit began, as in H2O; at least one
+        iteration is run, and labels are found, whatever that takes. None: any time. A fit that was cut short depends on
+        the speed of the machine, and has timed_out_ = True.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -114,8 +131,8 @@ class FastKMeans:
         where `train` is replaced.
     inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
         last iteration's, over the rows used.
-    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on
-        (those of weight 0 do not count).
+    n_iter_, converged_, timed_out_, n_used_ : iterations of the run kept, whether it stopped because it was done,
+        whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count).
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -123,6 +140,7 @@ class FastKMeans:
     inertia_: float | None = None
     n_iter_: int | None = None
     converged_: bool | None = None
+    timed_out_: bool | None = None
     n_used_: int | None = None
     iteration_stats: list[IterationStats] | None = None
     _centroids: Any = None
@@ -155,6 +173,9 @@ class FastKMeans:
         int_centroids: bool = False,
         min_points_per_centroid: int | None = None,
         empty_clusters: str = "farthest",
+        inertia_tol: float = 0.0,
+        changed_tol: float = 0.0,
+        max_runtime_secs: float | None = None,
     ) -> None:
         self.d = d
         self.k = k
@@ -178,6 +199,9 @@ class FastKMeans:
         self.int_centroids = int_centroids
         self.min_points_per_centroid = min_points_per_centroid
         self.empty_clusters = empty_clusters
+        self.inertia_tol = inertia_tol
+        self.changed_tol = changed_tol
+        self.max_runtime_secs = max_runtime_secs
         self.device = device
         self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
@@ -331,6 +355,9 @@ class FastKMeans:
         if self.min_points_per_centroid is not None:
             self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
         self.empty_clusters = one_of("empty_clusters", self.empty_clusters, ("farthest", "split", "random"))
+        self.inertia_tol = share("inertia_tol", self.inertia_tol)
+        self.changed_tol = share("changed_tol", self.changed_tol)
+        self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
         usable_device(self._asked_device, self.gpu)
 
     def _device(self) -> str:
@@ -400,6 +427,9 @@ class FastKMeans:
             k=self.k,
             niter=self.niter,
             tol=self.tol,
+            inertia_tol=self.inertia_tol,
+            changed_tol=self.changed_tol,
+            max_runtime_secs=self.max_runtime_secs or 0.0,
             seed=self.seed,
             max_points_per_centroid=self.max_points_per_centroid,
             nredo=self.nredo,
@@ -425,6 +455,7 @@ class FastKMeans:
             inertia_=result["inertia"],
             n_iter_=result["n_iter"],
             converged_=result["converged"],
+            timed_out_=result["timed_out"],
             n_used_=result["n_used"],
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
@@ -437,6 +468,8 @@ def _if_given(weights: Any) -> dict[str, Any]:
 
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
-_NOTHING_FOUND = dict.fromkeys(("labels_", "inertia_", "n_iter_", "converged_", "n_used_", "iteration_stats"))
+_NOTHING_FOUND = dict.fromkeys(
+    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")
+)
 # What a repr shows; use_triton, a hint, is not what was asked for.
 _OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

@@ -320,6 +320,8 @@ def lloyd(
     centroids: Array,
     niter: int,
     tol: float,
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
     spherical: bool = False,
     frozen: int = 0,
     integers: bool = False,
@@ -360,10 +362,12 @@ def lloyd(
         if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
             run.converged = True
             assert shift == 0
-            if tol <= 0:
+            if max(tol, inertia_tol, changed_tol) <= 0:
                 run.stats += [run.stats[-1]] * (niter - 1 - iteration)
             break
-        if tol > 0 and shift < tol:
+        falls = math.inf if iteration == 0 else run.stats[-2].inertia - run.stats[-1].inertia
+        limit = 0 if iteration == 0 else inertia_tol * run.stats[-2].inertia
+        if (tol > 0 and shift < tol) or (inertia_tol > 0 and falls < limit) or changed < changed_tol * len(x):
             run.converged = True
             break
     return run
@@ -384,6 +388,8 @@ def fit(
     frozen: bool = False,
     integers: bool = False,
     empty_clusters: str = "farthest",
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
 ) -> Fit:
     """`given`: the first centroids, (m, d) with m < k; `init` says where the others come from."""
     taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
@@ -401,6 +407,7 @@ def fit(
     if integers:
         starts = [np.rint(start) for start in starts]
     rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
+    rule |= {"inertia_tol": inertia_tol, "changed_tol": changed_tol}
     rule |= {"empty_clusters": empty_clusters, "seed": seed, "numbers": used if empty_clusters == "random" else None}
     runs = (lloyd(x, w, start, niter, tol, redo=redo, **rule) for redo, start in enumerate(starts))
     best = min(runs, key=lambda run: run.stats[-1].inertia)

@@ -100,6 +100,15 @@ def test_what_faiss_has(x: np.ndarray, capsys: Any) -> None:
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
 
 
+def test_stopping(x: np.ndarray, capsys: Any) -> None:
+    assert train("--inertia-tol", "0.2", "--changed-tol", "0.1") == 0
+    expected = FastKMeans(7, 5, inertia_tol=0.2, changed_tol=0.1).fit(x)
+    assert f" {expected.n_iter_} iterations (converged)" in capsys.readouterr().out
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    assert train("--max-runtime-secs", "1e-9") == 0
+    assert " 1 iteration (out of time)" in capsys.readouterr().out
+
+
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
     assert train("--max-points-per-centroid", "all", "--niter", "2") == 0
     assert capsys.readouterr().err == ""

@@ -286,6 +286,9 @@ FAISS_OPTIONS = {
     "int_centroids": False,
     "min_points_per_centroid": None,
     "empty_clusters": "farthest",
+    "inertia_tol": 0.0,
+    "changed_tol": 0.0,
+    "max_runtime_secs": None,
 }
 PUBLIC = [
     "EmptyClusterWarning",

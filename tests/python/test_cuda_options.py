@@ -97,6 +97,11 @@ def test_empty_clusters(rule: str, spherical: bool) -> None:
         check(x, 50, init=init, empty_clusters=rule, niter=3, max_points_per_centroid=20, int_centroids=True)
 
 
+@pytest.mark.parametrize("name", ["inertia_tol", "changed_tol"])
+def test_tolerances(name: str) -> None:
+    check(datasets.make("blobs", "f4", 5000, 70, 3), 50, niter=30, **{name: 0.02})
+
+
 def test_predict_spherical() -> None:
     x = datasets.make("normal", "f4", 5000, 70, 3)
     on_cpu = FastKMeans(70, 50, spherical=True, gpu=False).fit(x)
