@@ -113,7 +113,10 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
 fk::InitMethod init_method_from_name(std::string_view name) {
   if (name == "random") return fk::InitMethod::random;
   if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
-  throw std::invalid_argument("init_method is '" + std::string(name) + "'; it must be 'random' or 'k-means++'");
+  if (name == "k-means||") return fk::InitMethod::kmeans_parallel;
+  if (name == "afk-mc2") return fk::InitMethod::afk_mc2;
+  throw std::invalid_argument("init_method is '" + std::string(name) +
+                              "'; it must be 'random', 'k-means++', 'k-means||' or 'afk-mc2'");
 }
 
 fk::EmptyClusters empty_clusters_from_name(std::string_view name) {

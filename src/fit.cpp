@@ -8,8 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "afk_mc2.hpp"
 #include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "kmeans_parallel.hpp"
 #include "kmeans_plus_plus.hpp"
 #include "lloyd.hpp"
 #include "make_shard.hpp"
@@ -69,6 +71,20 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   return sum_over_shards(own, reducer);
 }
 
+// (k, d), the given ones first.
+std::vector<float> completed(std::vector<float> given, Shard& shard, const Source& used, const Metric& metric,
+                             const Params& params, std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  switch (params.init_method) {
+    case InitMethod::random: break;
+    case InitMethod::kmeans_plus_plus:
+      return kmeans_plus_plus(std::move(given), shard, used, metric, params.k, params.seed, redo, reducer, workers);
+    case InitMethod::kmeans_parallel:
+      return kmeans_parallel(std::move(given), shard, used, metric, params, redo, reducer, workers);
+    case InitMethod::afk_mc2: return afk_mc2(std::move(given), shard, used, metric, params, redo, reducer, workers);
+  }
+  return initial_centroids(std::move(given), used, metric, params.k, params.seed, redo, reducer, workers);
+}
+
 std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
                            std::uint32_t redo, Reducer& reducer, Workers& workers) {
   std::vector<float> centroids;
@@ -76,10 +92,8 @@ std::vector<float> initial(Shard& shard, const Source& used, const Metric& metri
   if (params.init && !metric.keeps_rows())  // mutant: init_transformed
     for (std::int64_t c = 0; c < params.init->rows; ++c)
       metric.transform(centroids.data() + c * used.cols(), used.cols());
-  centroids =
-      params.init_method == InitMethod::kmeans_plus_plus
-          ? kmeans_plus_plus(std::move(centroids), shard, used, metric, params.k, params.seed, redo, reducer, workers)
-          : initial_centroids(std::move(centroids), used, metric, params.k, params.seed, redo, reducer, workers);
+  if (!params.init || params.init->rows < params.k)
+    centroids = completed(std::move(centroids), shard, used, metric, params, redo, reducer, workers);
   if (params.int_centroids)
     std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
   return centroids;

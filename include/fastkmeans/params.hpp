@@ -36,10 +36,12 @@ struct Execution {
   std::function<bool()> interrupt;
 };
 
-// Which rows a run begins with (docs/algorithm.md section 5).
+// Which rows a run begins with (docs/initialisation.md).
 enum class InitMethod {
   random,            // distinct ones
   kmeans_plus_plus,  // far ones: greedy k-means++, which takes 3 + log k distances a row and centroid
+  kmeans_parallel,   // far ones, for large k: k-means||, whose passes over the rows are six assignments
+  afk_mc2,           // far ones, for large k: AFK-MC2, which takes 200 distances a pair of centroids
 };
 
 // What becomes of a cluster without rows (docs/algorithm.md section 4).

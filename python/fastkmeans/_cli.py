@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--max-runtime-secs", type=float, metavar="S", help="or S seconds have passed (no limit)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
     train.add_argument(
-        "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
+        "--init",
+        choices=["random", "k-means++", "k-means||", "afk-mc2"],
+        default="random",
+        help="rows to begin with (%(default)s)",
     )
     train.add_argument(
         "--init-centroids", metavar="FILE.npy", help="the first of them: (m, d), m <= K; others are rows"

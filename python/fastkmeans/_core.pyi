@@ -83,7 +83,7 @@ def fit(
     int_centroids: bool = False,
     min_points_per_centroid: int | None = None,
     empty_clusters: str = "farthest",  # or "split", "random"
-    init_method: str = "random",  # or "k-means++": what init leaves over
+    init_method: str = "random",  # or "k-means++", "k-means||", "afk-mc2": what init leaves over
     init: object | None,
     init_dtype: str,
     weights: npt.NDArray[np.float64] | None = None,  # (n,), C order

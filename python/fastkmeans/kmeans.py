@@ -88,7 +88,9 @@ class FastKMeans:
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
-        + log k distances a row and centroid), or the initial centroids, (k, d), copied; nredo is then 1.
+        + log k distances a row and centroid), for large k "k-means||" (a few assignments) or "afk-mc2" (chains of 200
+        rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
+        that returns them, data being what `train` or `fit` was given; with these nredo is 1.
     spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
         zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
@@ -380,14 +382,15 @@ class FastKMeans:
         }
 
     def _initial(self) -> _input.Rows | None:
-        """The initial centroids, or None where `init` is the name of a method."""
-        if isinstance(self.init, str):
-            if self.init not in ("random", "k-means++"):
-                raise ValueError(
-                    f"init must be 'random', 'k-means++' or an array of shape (k, d), given {self.init!r}."
-                )
-            return None
-        rows = _input.read(self.init, self.d, "init")
+        """The initial centroids, or None where `init` is the name of a method, or must see the data."""
+        if isinstance(self.init, str) and self.init not in _INIT_METHODS:
+            names = ", ".join(map(repr, _INIT_METHODS))
+            raise ValueError(f"init must be {names}, an array of shape (k, d) or a callable, given {self.init!r}.")
+        return None if isinstance(self.init, str) or callable(self.init) else self._centroids_of(self.init)
+
+    def _centroids_of(self, init: Any) -> _input.Rows:
+        """All k initial centroids as the core reads them."""
+        rows = _input.read(init, self.d, "init")
         if len(rows.array) != self.k:
             raise ValueError(f"init must have k = {self.k} rows, given {len(rows.array)}.")
         return rows
@@ -418,7 +421,12 @@ class FastKMeans:
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
         given_weights = None if weights is None else _input.read_weights(weights, n)
-        initial = self._initial() if init_centroids is None else self._first(init_centroids)
+        if init_centroids is not None:
+            initial: _input.Rows | None = self._first(init_centroids)
+        elif callable(self.init):
+            initial = self._centroids_of(self.init(data, self.k, self.seed))
+        else:
+            initial = self._initial()
         runs = 1 if initial is not None and len(initial.array) == self.k else self.nredo
         wants_iterations = self.verbose or wants_debug() or self.callback is not None
         result = _core.fit(
@@ -467,6 +475,7 @@ def _if_given(weights: Any) -> dict[str, Any]:
     return {} if weights is None else {"weights": weights}
 
 
+_INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(
     ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")

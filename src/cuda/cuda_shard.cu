@@ -83,7 +83,7 @@ class CudaShard final : public Shard {
     next_.resize(device_, size);
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
-    if (!summaries_) summaries_.emplace(device_, k_);
+    summaries_.emplace(device_, k_);  // another run may have had another k
     put_centroids(centroids);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),

@@ -14,7 +14,10 @@ enum class Purpose : std::uint32_t {
   rotation = 2,
   verification = 3,
   kmeans_plus_plus = 4,
-  empty_clusters = 5
+  empty_clusters = 5,
+  kmeans_parallel = 6,
+  proposal = 7,
+  acceptance = 8
 };
 
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {

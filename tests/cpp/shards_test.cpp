@@ -87,6 +87,23 @@ TEST(Shards, KMeansPlusPlus) {
   }
 }
 
+TEST(Shards, KMeansParallelAndAfkMc2) {
+  Random random(214);
+  for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny}) {
+    const Matrix x = random_rows(kind, 120, 4, random);
+    const Matrix given = centroids_near(x, 2, random);
+    Params params = params_of(8, 1, 0);
+    params.init_method = kind == Kind::duplicates ? InitMethod::afk_mc2 : InitMethod::kmeans_parallel;
+    params.nredo = 2;
+    compare(x.view(), params);
+    params.init_method = InitMethod::afk_mc2;
+    if (kind == Kind::normal) {
+      params.init = given.view();
+      compare(x.view(), params, spherical());
+    }
+  }
+}
+
 TEST(Shards, GivenFrozenAndIntegerCentroids) {
   Random random(213);
   for (const Kind kind : {Kind::normal, Kind::integers, Kind::duplicates, Kind::tiny}) {

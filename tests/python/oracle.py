@@ -6,6 +6,7 @@ Slow, literal and independent of the C++ oracle (FASTKMEANS_ISA=scalar): where t
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ f32, f64, u64 = np.float32, np.float64, np.uint64
 LANES = 32
 TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
 LIMIT = f32(2.0**56)  # at and above it, D could overflow
-SAMPLE, INITIAL, PLUS_PLUS, EMPTY = 0, 1, 4, 5  # what a random key is for
+SAMPLE, INITIAL, PLUS_PLUS, EMPTY, PARALLEL, PROPOSAL, ACCEPTANCE = 0, 1, 4, 5, 6, 7, 8  # what a random key is for
 
 
 @dataclass
@@ -237,10 +238,60 @@ def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int,
     return np.concatenate([given, x[(taken + skipped)[: k - len(given)]]])
 
 
-def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
-    counter = [np.array(word, u64) for word in (step, trial, PLUS_PLUS, redo)]
+def draw_below(total: int, seed: int, step: int, trial: int, redo: int, purpose: int = PLUS_PLUS) -> int:
+    counter = [np.array(word, u64) for word in (step, trial, purpose, redo)]
     words = philox(counter, [np.array(seed & 0xFFFFFFFF, u64), np.array(seed >> 32, u64)])
     return sum(int(word) << 32 * i for i, word in enumerate(words)) * total >> 128
+
+
+def masses(d: Array, weights: Array) -> list[int]:
+    """floor(D 2^s), 0 for rows of weight 0; s: as many bits as fit 31."""
+    s = 31 - math.frexp(d[weights > 0].max())[1]
+    return [math.floor(math.ldexp(v, s)) if w > 0 else 0 for v, w in zip(d, weights, strict=True)]
+
+
+def parallel(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """k-means||: five rounds in which rows are drawn by mass, 2 k at a time; of these k by k-means++."""
+    candidates = given if len(given) else plus_plus(x, weights, 1, seed, redo, given)
+    for turn in range(5):
+        p = masses(assign(x, candidates)[1], weights)
+        wanted = [2 * k * m * int(w) for m, w in zip(p, weights, strict=True)]
+        total = sum(wanted) // (2 * k)
+        drawn = [i for i, row in enumerate(rows) if draw_below(total, seed, row, turn, redo, PARALLEL) < wanted[i]]
+        candidates = np.concatenate([candidates, x[drawn]])
+    if len(candidates) < k:
+        return plus_plus(x, weights, k, seed, redo, candidates)
+    near = np.zeros(len(candidates), np.int64)
+    np.add.at(near, assign(x, candidates)[0], weights)
+    first = len(given)
+    return plus_plus(candidates[first:], np.maximum(near[first:], 1), k, seed, redo, given)
+
+
+def afk_mc2(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """Each centroid is the end of a chain of 200 rows, proposed by mass and by weight."""
+    centroids = given if len(given) else plus_plus(x, weights, 1, seed, redo, given)
+    first = len(centroids)
+    d = distances(x, centroids).min(axis=1)
+    largest = d[weights > 0].max()
+    if largest == 0:
+        return plus_plus(x, weights, k, seed, redo, centroids)
+    s, p, w = 31 - math.frexp(largest)[1], masses(d, weights), [int(weight) for weight in weights]
+    total_mass, total_weight = sum(m * n for m, n in zip(p, w, strict=True)), sum(w)
+    chance = [m * total_weight + total_mass for m in p]
+    ends = list(itertools.accumulate(n * c for n, c in zip(w, chance, strict=True)))
+    for c in range(first, k):
+        rows = [bisect.bisect_right(ends, draw_below(ends[-1], seed, c, j, redo, PROPOSAL)) for j in range(200)]
+        now = d[rows]
+        if c > first:
+            now = np.minimum(now, distances(x[rows], centroids[first:]).min(axis=1))
+        m = [math.floor(math.ldexp(v, s)) for v in now]
+        at = 0
+        for j in range(1, 200):
+            gain, loss = m[j] * chance[rows[at]], m[at] * chance[rows[j]]
+            if draw_below(loss, seed, c, j, redo, ACCEPTANCE) < gain:
+                at = j
+        centroids = np.concatenate([centroids, x[rows[at]][None]])
+    return centroids
 
 
 def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
@@ -402,6 +453,10 @@ def fit(
         first = starts[0]
     elif init == "k-means++":
         starts = [plus_plus(x, w, k, seed, redo, first) for redo in range(nredo)]
+    elif init == "k-means||":
+        starts = [parallel(x, used, w, k, seed, redo, first) for redo in range(nredo)]
+    elif init == "afk-mc2":
+        starts = [afk_mc2(x, w, k, seed, redo, first) for redo in range(nredo)]
     else:
         starts = [initial(x, used, w, k, seed, redo, first) for redo in range(nredo)]
     if integers:
