@@ -113,7 +113,18 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
 fk::InitMethod init_method_from_name(std::string_view name) {
   if (name == "random") return fk::InitMethod::random;
   if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
-  throw std::invalid_argument("init_method is '" + std::string(name) + "'; it must be 'random' or 'k-means++'");
+  if (name == "k-means||") return fk::InitMethod::kmeans_parallel;
+  if (name == "afk-mc2") return fk::InitMethod::afk_mc2;
+  throw std::invalid_argument("init_method is '" + std::string(name) +
+                              "'; it must be 'random', 'k-means++', 'k-means||' or 'afk-mc2'");
+}
+
+fk::EmptyClusters empty_clusters_from_name(std::string_view name) {
+  if (name == "farthest") return fk::EmptyClusters::farthest;
+  if (name == "split") return fk::EmptyClusters::split;
+  if (name == "random") return fk::EmptyClusters::random;
+  throw std::invalid_argument("empty_clusters is '" + std::string(name) +
+                              "'; it must be 'farthest', 'split' or 'random'");
 }
 
 const char* kind_name(fk::Warning::Kind kind) {
@@ -200,11 +211,12 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
   return execution;
 }
 
-nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, std::uint64_t seed,
+nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, double inertia_tol,
+             double changed_tol, double max_runtime_secs, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
-             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method,
-             nb::handle init, std::string_view init_dtype, std::optional<Vector> weights, bool labels,
-             std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
+             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
+             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
+             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
@@ -212,6 +224,9 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.k = k;
   params.niter = niter;
   params.tol = tol;
+  params.inertia_tol = inertia_tol;
+  params.changed_tol = changed_tol;
+  params.max_runtime_secs = max_runtime_secs;
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
@@ -219,6 +234,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.frozen_centroids = frozen_centroids;
   params.int_centroids = int_centroids;
   params.min_points_per_centroid = min_points_per_centroid;
+  params.empty_clusters = empty_clusters_from_name(empty_clusters);
   params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
@@ -253,6 +269,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   out["inertia"] = result.inertia;
   out["n_iter"] = result.n_iter;
   out["converged"] = result.converged;
+  out["timed_out"] = result.timed_out;
   out["n_used"] = result.n_used;
   out["iterations"] = std::move(iterations);
   out["warnings"] = std::move(warnings);
@@ -366,9 +383,10 @@ NB_MODULE(_core, m) {
       .def_prop_ro("isa", [](const Stats& s) { return s.filter.isa; });
 
   const fk::Execution defaults;
-  m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "seed"_a,
-        "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a = false, "frozen_centroids"_a = false,
-        "int_centroids"_a = false, "min_points_per_centroid"_a.none() = nb::none(), "init_method"_a = "random",
+  m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "inertia_tol"_a = 0.0,
+        "changed_tol"_a = 0.0, "max_runtime_secs"_a = 0.0, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
+        "spherical"_a = false, "frozen_centroids"_a = false, "int_centroids"_a = false,
+        "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest", "init_method"_a = "random",
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
         "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checks.hpp"
 
+#include <limits>
+#include <sstream>
 #include <stdexcept>
 
 namespace fastkmeans {
@@ -8,6 +10,14 @@ namespace {
 
 void require_at_least(const char* name, std::int64_t value, std::int64_t least) {
   if (value < least) refuse(name, std::to_string(value), "at least " + std::to_string(least));
+}
+
+void require_between(const char* name, double value, double least, double most) {
+  if (value >= least && value <= most) return;  // not NaN
+  std::ostringstream given, allowed;
+  given << value;
+  allowed << "between " << least << " and " << most;
+  refuse(name, given.str(), allowed.str());
 }
 
 std::string shape_text(std::int64_t rows, std::int64_t cols) {
@@ -44,6 +54,9 @@ void require_params(const MatrixView& x, const Params& params) {
   if (params.max_points_per_centroid) require_at_least("max_points_per_centroid", *params.max_points_per_centroid, 1);
   if (params.min_points_per_centroid) require_at_least("min_points_per_centroid", *params.min_points_per_centroid, 1);
   if (params.tol != params.tol) refuse("tol", "NaN", "a number");
+  require_between("inertia_tol", params.inertia_tol, 0, 1);
+  require_between("changed_tol", params.changed_tol, 0, 1);
+  require_between("max_runtime_secs", params.max_runtime_secs, 0, std::numeric_limits<double>::infinity());
   require_execution(params.execution);
   if (const auto weights = static_cast<std::int64_t>(params.weights.size()); weights != 0 && weights != x.rows)
     refuse("the length of weights", std::to_string(weights), "that of the data, " + std::to_string(x.rows));

@@ -8,8 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "afk_mc2.hpp"
 #include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "kmeans_parallel.hpp"
 #include "kmeans_plus_plus.hpp"
 #include "lloyd.hpp"
 #include "make_shard.hpp"
@@ -69,6 +71,20 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   return sum_over_shards(own, reducer);
 }
 
+// (k, d), the given ones first.
+std::vector<float> completed(std::vector<float> given, Shard& shard, const Source& used, const Metric& metric,
+                             const Params& params, std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  switch (params.init_method) {
+    case InitMethod::random: break;
+    case InitMethod::kmeans_plus_plus:
+      return kmeans_plus_plus(std::move(given), shard, used, metric, params.k, params.seed, redo, reducer, workers);
+    case InitMethod::kmeans_parallel:
+      return kmeans_parallel(std::move(given), shard, used, metric, params, redo, reducer, workers);
+    case InitMethod::afk_mc2: return afk_mc2(std::move(given), shard, used, metric, params, redo, reducer, workers);
+  }
+  return initial_centroids(std::move(given), used, metric, params.k, params.seed, redo, reducer, workers);
+}
+
 std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
                            std::uint32_t redo, Reducer& reducer, Workers& workers) {
   std::vector<float> centroids;
@@ -76,10 +92,8 @@ std::vector<float> initial(Shard& shard, const Source& used, const Metric& metri
   if (params.init && !metric.keeps_rows())  // mutant: init_transformed
     for (std::int64_t c = 0; c < params.init->rows; ++c)
       metric.transform(centroids.data() + c * used.cols(), used.cols());
-  centroids =
-      params.init_method == InitMethod::kmeans_plus_plus
-          ? kmeans_plus_plus(std::move(centroids), shard, used, metric, params.k, params.seed, redo, reducer, workers)
-          : initial_centroids(std::move(centroids), used, metric, params.k, params.seed, redo, reducer, workers);
+  if (!params.init || params.init->rows < params.k)
+    centroids = completed(std::move(centroids), shard, used, metric, params, redo, reducer, workers);
   if (params.int_centroids)
     std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
   return centroids;
@@ -87,15 +101,17 @@ std::vector<float> initial(Shard& shard, const Source& used, const Metric& metri
 
 // The run of lowest inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
 Run best_run(Shard& shard, const Source& used, const Metric& metric, const FixedPoint& scale, const Params& params,
-             Reducer& reducer, Workers& workers) {
+             const Deadline& deadline, Reducer& reducer, Workers& workers) {
   Run best;
   std::vector<float> centroids;
   const bool all_given = params.init && params.init->rows == params.k;
-  bool is_last = true, more = true;
+  bool is_last = true, more = true, timed_out = false;
   for (int redo = 0; more; ++redo) {
     std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
-    Run run = lloyd(shard, std::move(start), redo, scale, params, reducer);
+    Run run = lloyd(shard, std::move(start), redo, scale, params, deadline, reducer);
     more = !all_given && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
+    timed_out = run.timed_out || (more && deadline.is_over(reducer));
+    more = more && !timed_out;  // mutant: no_time_for_more_runs
     // mutant: best_run_tie
     is_last = redo == 0 || run.inertia < best.inertia;
     if (!is_last) continue;
@@ -106,6 +122,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
     shard.start_run(std::move(centroids));
     best.settled = false;  // mutant: best_run_assigned
   }
+  best.timed_out = timed_out;  // mutant: any_run_timed_out
   return best;
 }
 
@@ -123,9 +140,11 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                         std::to_string(*params.min_points_per_centroid) + " each"});
   if (result.n_empty > 0)
     result.warnings.push_back(
-        {Warning::Kind::empty_clusters,
-         std::to_string(result.n_empty) + " of " + std::to_string(result.k) + " clusters ended empty" +
-             (params.frozen_centroids ? "" : ": the data has too few distinct points to fill them")});
+        {Warning::Kind::empty_clusters, std::to_string(result.n_empty) + " of " + std::to_string(result.k) +
+                                            " clusters ended empty" +
+                                            (params.frozen_centroids || params.empty_clusters == EmptyClusters::split
+                                                 ? ""
+                                                 : ": the data has too few distinct points to fill them")});
   if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }
@@ -133,6 +152,7 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
 }  // namespace
 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
+  const Deadline deadline(params.max_runtime_secs);
   const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
   if (n < params.k)
     throw std::invalid_argument("Number of training points" + std::string(rows.weights() ? " of weight > 0" : "") +
@@ -145,7 +165,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   statistics.merge_over_shards(reducer);
   const FixedPoint scale(statistics.column_max, statistics.least_row_max, total_weight(used, reducer));
 
-  Run run = best_run(*shard, used, metric, scale, params, reducer, workers);
+  Run run = best_run(*shard, used, metric, scale, params, deadline, reducer, workers);
 
   Result result;
   result.k = params.k;
@@ -153,6 +173,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   result.inertia = run.inertia;
   result.n_iter = static_cast<int>(run.iterations.size());
   result.converged = run.converged;
+  result.timed_out = run.timed_out;
   result.n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
   result.n_empty = run.n_empty;
   result.iterations = std::move(run.iterations);

@@ -16,17 +16,32 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
   return sum_over_shards(params.callback && params.callback(stats), reducer) > 0;
 }
 
+// Whether a tolerance ends the run (docs/algorithm.md section 3); before: its iterations so far.
+bool is_within_tolerance(const Params& params, const IterationStats& stats, const std::vector<IterationStats>& before) {
+  // mutant: below_tol
+  if (params.tol > 0 && stats.shift < params.tol) return true;
+  const auto rows = static_cast<double>(before.empty() ? stats.changed : before[0].changed);  // all, in the first
+  if (static_cast<double>(stats.changed) < params.changed_tol * rows) return true;            // mutant: changed_tol
+  if (params.inertia_tol == 0 || before.empty()) return false;
+  const double inertia = before.back().inertia;
+  return inertia - stats.inertia < params.inertia_tol * inertia;  // mutant: inertia_tol
+}
+
 }  // namespace
 
 Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
-          Reducer& reducer) {
-  const CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids};
+          const Deadline& deadline, Reducer& reducer) {
+  CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
+                       params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
+  // mutant: any_tolerance
+  const bool has_tolerance = params.tol > 0 || params.inertia_tol > 0 || params.changed_tol > 0;
   Run run;
   shard.start_run(std::move(initial));
   for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
     const auto start = std::chrono::steady_clock::now();
     shard.assign(iteration + 1 < params.niter || params.labels);
     shard.accumulate(scale);
+    rule.iteration = static_cast<std::uint32_t>(iteration);  // mutant: random_rows_of_iterations
     shard.update(rule, reducer);
 
     const Assigned& assigned = shard.assigned();
@@ -42,15 +57,16 @@ Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& 
     stats.filter = assigned.filter;
     stats.filter.scored = sum_over_shards(assigned.filter.scored, reducer);
     stats.filter.refined = sum_over_shards(assigned.filter.refined, reducer);
-    run.n_empty = stats.empty - stats.relocated;
+    // Where a split cluster's new centroid gets rows, the next assignment will show.
+    // mutant: split_is_not_filled
+    run.n_empty = stats.empty - (params.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
     // mutant: settled
     run.settled = stats.changed == 0 && stats.relocated == 0;
-    // mutant: below_tol
-    run.converged = run.settled || (params.tol > 0 && stats.shift < params.tol);
+    run.converged = run.settled || is_within_tolerance(params, stats, run.iterations);
     stats.seconds = seconds_since(start);
     run.iterations.push_back(stats);
     run.stopped = wants_stop(params, stats, reducer);
-    if (params.tol > 0 && run.converged) break;
+    if (has_tolerance && run.converged) break;
     // Without a tolerance all iterations are asked for; once settled each is the identity: reported, not computed.
     while (run.settled && !run.stopped && ++iteration < params.niter) {
       stats.iteration = iteration;
@@ -58,6 +74,8 @@ Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& 
       run.iterations.push_back(stats);
       run.stopped = wants_stop(params, stats, reducer);
     }
+    // mutant: no_time_for_more
+    if (iteration + 1 < params.niter && !run.stopped) run.stopped = run.timed_out = deadline.is_over(reducer);
   }
   return run;
 }

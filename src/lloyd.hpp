@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "deadline.hpp"
 #include "fastkmeans/params.hpp"
 #include "fastkmeans/result.hpp"
 #include "shard.hpp"
@@ -18,7 +19,8 @@ struct Run {
   bool converged = false;
   // The last iteration changed nothing: labels and inertia belong to the centroids that the shard has.
   bool settled = false;
-  bool stopped = false;  // by the callback
+  bool stopped = false;    // by the callback, or at the deadline
+  bool timed_out = false;  // at the deadline
   std::int64_t n_empty = 0;
 };
 
@@ -28,6 +30,6 @@ double inertia_over_shards(const Assigned& assigned, Reducer& reducer);
 // initial: (k, d). The shard's rows are all valid; scale is of all shards' rows. Runs on each shard of a fit, and
 // returns the same there, but for `seconds`.
 Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
-          Reducer& reducer);
+          const Deadline& deadline, Reducer& reducer);
 
 }  // namespace fastkmeans

@@ -40,7 +40,7 @@ struct Assigned {
 // What an update came to, over all shards.
 struct Updated {
   std::int64_t empty = 0;      // clusters without a row after assignment
-  std::int64_t relocated = 0;  // of these, how many were given a row
+  std::int64_t relocated = 0;  // of these, how many were given a row, or a part of a cluster
   double shift = 0;            // sum over centroids of the Euclidean distance each moved
 };
 
@@ -66,7 +66,7 @@ class Shard {
   // Adds up the clusters' rows in this scale, the same on all shards and in all runs: those that changed since the
   // accumulation before move from sum to sum.
   virtual void accumulate(const FixedPoint& scale) = 0;
-  // Fills empty clusters, one row a donor (docs/algorithm.md section 4), and moves the centroids to their clusters'.
+  // Fills empty clusters (docs/algorithm.md section 4), and moves the centroids to their clusters'.
   virtual void update(const CentroidRule& rule, Reducer& reducer) = 0;
   // Wait for the above.
   virtual const Assigned& assigned() = 0;

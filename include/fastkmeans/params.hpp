@@ -36,17 +36,30 @@ struct Execution {
   std::function<bool()> interrupt;
 };
 
-// Which rows a run begins with (docs/algorithm.md section 5).
+// Which rows a run begins with (docs/initialisation.md).
 enum class InitMethod {
   random,            // distinct ones
   kmeans_plus_plus,  // far ones: greedy k-means++, which takes 3 + log k distances a row and centroid
+  kmeans_parallel,   // far ones, for large k: k-means||, whose passes over the rows are six assignments
+  afk_mc2,           // far ones, for large k: AFK-MC2, which takes 200 distances a pair of centroids
+};
+
+// What becomes of a cluster without rows (docs/algorithm.md section 4).
+enum class EmptyClusters {
+  farthest,  // it gets the farthest row of the cluster of largest inertia
+  split,     // the largest cluster is split, as in faiss: both centroids lie near that of the whole
+  random,    // it gets a row drawn at random
 };
 
 struct Params {
   // what to compute
-  std::int64_t k = 0;                                         // clusters, 1 <= k <= n
-  int niter = 25;                                             // most iterations, >= 1
-  double tol = 1e-8;                                          // stop when the shift is below; <= 0: run all iterations
+  std::int64_t k = 0;      // clusters, 1 <= k <= n
+  int niter = 25;          // most iterations, >= 1
+  double tol = 1e-8;       // stop when the shift is below; <= 0: do not
+  double inertia_tol = 0;  // > 0: stop when inertia falls by less than this share of it, as cuVS's tol; at most 1
+  double changed_tol = 0;  // > 0: stop when less than this share of the rows used changed labels; at most 1
+  // > 0: begin no iteration after so many seconds of the fit. What is stopped so depends on the machine's speed.
+  double max_runtime_secs = 0;
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
   int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
@@ -54,6 +67,7 @@ struct Params {
   InitMethod init_method = InitMethod::random;
   // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
+  EmptyClusters empty_clusters = EmptyClusters::farthest;
   bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
   bool int_centroids = false;     // centroids are rounded to integers, half to even, from the initial ones on
   std::optional<std::int64_t> min_points_per_centroid;  // warn about fewer rows than k times this

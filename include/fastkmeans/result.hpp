@@ -30,7 +30,7 @@ struct IterationStats {
   double shift = 0;            // sum over centroids of the Euclidean distance each moved
   std::int64_t changed = 0;    // rows whose label differs from the iteration before (all rows in the first)
   std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
-  std::int64_t relocated = 0;  // of these, how many were given a row
+  std::int64_t relocated = 0;  // of these, how many were given a row, or a part of a cluster that was split
   double seconds = 0;          // wall time
   FilterStats filter;
 };
@@ -48,9 +48,10 @@ struct Result {
   std::vector<std::int64_t> labels;  // (n): nearest of `centroids` for every row given; empty unless Params::labels
   double inertia = 0;                // with labels: of all rows given, to `centroids`; else that of the last iteration
   int n_iter = 0;                    // iterations of the run kept
-  bool converged = false;            // the shift fell below tol, or nothing changed any more
-  std::int64_t n_used = 0;           // rows of weight > 0 trained on (fewer than n after subsampling)
-  std::int64_t n_empty = 0;          // clusters of the run kept that ended without a row
+  bool converged = false;            // a tolerance ended the run kept, or nothing changed any more
+  bool timed_out = false;    // max_runtime_secs cut the fit short: the one case that is not the same bits everywhere
+  std::int64_t n_used = 0;   // rows of weight > 0 trained on (fewer than n after subsampling)
+  std::int64_t n_empty = 0;  // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;
 };

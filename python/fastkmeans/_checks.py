@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,37 @@ def real(name: str, value: Any) -> float:
         raise ValueError(f"{name} must fit a float64, given {_shown(value)}.") from None
 
 
+def share(name: str, value: Any) -> float:
+    """`value` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, given {number}.")
+    return number
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """None, or `value` as a float above 0."""
+    number = None if value is None else real(name, value)
+    if number is not None and not number > 0:
+        raise ValueError(f"{name} must be above 0, or None, given {number}.")
+    return number
+
+
 def boolean(name: str, value: Any) -> bool:
     """`value` as a bool; only bools are."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, given {value!r} ({type(value).__name__}).")
     return bool(value)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """`value`, which must be one of these strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, given {value!r} ({type(value).__name__}).")
+    if value not in allowed:
+        names = ", ".join(repr(known) for known in allowed[:-1])
+        raise ValueError(f"{name} must be {names} or {allowed[-1]!r}, given {value!r}.")
+    return value
 
 
 def _shown(number: Any) -> str:

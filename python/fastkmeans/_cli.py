@@ -55,9 +55,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weights", metavar="FILE.npy", help="how much each row counts: (n,), >= 0 (each once)")
     train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
     train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
+    train.add_argument(
+        "--inertia-tol", type=float, default=0.0, help="or the inertia falls by a smaller share; 0: never"
+    )
+    train.add_argument("--changed-tol", type=float, default=0.0, help="or a smaller share of labels changes; 0: never")
+    train.add_argument("--max-runtime-secs", type=float, metavar="S", help="or S seconds have passed (no limit)")
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
     train.add_argument(
-        "--init", choices=["random", "k-means++"], default="random", help="rows to begin with (%(default)s)"
+        "--init",
+        choices=["random", "k-means++", "k-means||", "afk-mc2"],
+        default="random",
+        help="rows to begin with (%(default)s)",
     )
     train.add_argument(
         "--init-centroids", metavar="FILE.npy", help="the first of them: (m, d), m <= K; others are rows"
@@ -65,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--frozen-centroids", action="store_true", help="those of --init-centroids stay where they are")
     train.add_argument("--int-centroids", action="store_true", help="round centroids to integers")
     train.add_argument("--min-points-per-centroid", type=int, metavar="N", help="warn about fewer than K times N rows")
+    train.add_argument(
+        "--empty-clusters",
+        choices=["farthest", "split", "random"],
+        default="farthest",
+        help="get the farthest row, half of the largest cluster, or a random row (%(default)s)",
+    )
     train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
     train.add_argument(
         "--max-points-per-centroid",
@@ -162,12 +176,16 @@ def _train(options: argparse.Namespace) -> None:
             options.k,
             niter=options.niter,
             tol=options.tol,
+            inertia_tol=options.inertia_tol,
+            changed_tol=options.changed_tol,
+            max_runtime_secs=options.max_runtime_secs,
             seed=options.seed,
             nredo=options.nredo,
             init=options.init,
             frozen_centroids=options.frozen_centroids,
             int_centroids=options.int_centroids,
             min_points_per_centroid=options.min_points_per_centroid,
+            empty_clusters=options.empty_clusters,
             max_points_per_centroid=options.max_points_per_centroid,
             **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
@@ -180,7 +198,7 @@ def _train(options: argparse.Namespace) -> None:
     save(list(zip(targets, arrays, strict=True)))
     if not options.quiet:
         iterations = f"{kmeans.n_iter_} iteration{'' if kmeans.n_iter_ == 1 else 's'}"
-        converged = "converged" if kmeans.converged_ else "not converged"
+        converged = "converged" if kmeans.converged_ else "out of time" if kmeans.timed_out_ else "not converged"
         print(f"k={options.k}, {iterations} ({converged}), inertia {kmeans.inertia_:.9g}, {seconds:.2f} s")
 
 

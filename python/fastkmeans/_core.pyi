@@ -41,6 +41,7 @@ class _FitResult(TypedDict):
     inertia: float
     n_iter: int
     converged: bool
+    timed_out: bool
     n_used: int
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
@@ -71,6 +72,9 @@ def fit(
     k: int,
     niter: int,
     tol: float,
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
+    max_runtime_secs: float = 0,  # 0: any time
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,
@@ -78,7 +82,8 @@ def fit(
     frozen_centroids: bool = False,
     int_centroids: bool = False,
     min_points_per_centroid: int | None = None,
-    init_method: str = "random",  # or "k-means++": what init leaves over
+    empty_clusters: str = "farthest",  # or "split", "random"
+    init_method: str = "random",  # or "k-means++", "k-means||", "afk-mc2": what init leaves over
     init: object | None,
     init_dtype: str,
     weights: npt.NDArray[np.float64] | None = None,  # (n,), C order

@@ -14,7 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import boolean, device_name, integer, limit_in_bytes, memory_limit, real, usable_device
+from ._checks import (
+    boolean,
+    device_name,
+    integer,
+    limit_in_bytes,
+    memory_limit,
+    one_of,
+    real,
+    seconds,
+    share,
+    usable_device,
+)
 from ._device_input import DeviceMatrix
 from ._report import (
     IterationStats,
@@ -51,9 +62,9 @@ def _is_bfloat16_supported(device: Any) -> bool:
 class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
-    The result depends on the data, its weights, d, k, niter, tol, seed, max_points_per_centroid, nredo, init,
-    spherical, frozen_centroids and int_centroids alone: not on the device, threads, chunk sizes, instruction set or
-    memory layout.
+    The result depends on the data, its weights, d, k, niter, tol, inertia_tol, changed_tol, seed, nredo, init,
+    max_points_per_centroid, spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the device,
+    threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
@@ -77,12 +88,23 @@ class FastKMeans:
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
-        + log k distances a row and centroid), or the initial centroids, (k, d), copied; nredo is then 1.
+        + log k distances a row and centroid), for large k "k-means||" (a few assignments) or "afk-mc2" (chains of 200
+        rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
+        that returns them, data being what `train` or `fit` was given; with these nredo is 1.
     spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
         zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
     min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
+    empty_clusters : what becomes of clusters without rows: "farthest" gives each the farthest row of the cluster of
+        largest inertia, "random" a random row that lies off its centroid, "split" half of the largest cluster, as faiss
+        does: the two centroids lie 2**-10 of its centroid's elements to either side.
+    inertia_tol : also stop when the inertia fell by less than this share of it since the iteration before, as cuVS's
+        tol; 0: do not.
+    changed_tol : also stop when less than this share of the rows changed their label, as kmcuda's tolerance; 0: do not.
+    max_runtime_secs : begin no iteration and no run this many seconds after the fit began, as in H2O; at least one
+        iteration is run, and labels are found, whatever that takes. None: any time. A fit that was cut short depends on
+        the speed of the machine, and has timed_out_ = True.
     callback : called with an IterationStats after each iteration; returning True stops. Its exceptions end the fit.
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
@@ -111,8 +133,8 @@ class FastKMeans:
         where `train` is replaced.
     inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
         last iteration's, over the rows used.
-    n_iter_, converged_, n_used_ : iterations of the run kept, whether it stopped because it was done, rows trained on
-        (those of weight 0 do not count).
+    n_iter_, converged_, timed_out_, n_used_ : iterations of the run kept, whether it stopped because it was done,
+        whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count).
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -120,6 +142,7 @@ class FastKMeans:
     inertia_: float | None = None
     n_iter_: int | None = None
     converged_: bool | None = None
+    timed_out_: bool | None = None
     n_used_: int | None = None
     iteration_stats: list[IterationStats] | None = None
     _centroids: Any = None
@@ -151,6 +174,10 @@ class FastKMeans:
         frozen_centroids: bool = False,
         int_centroids: bool = False,
         min_points_per_centroid: int | None = None,
+        empty_clusters: str = "farthest",
+        inertia_tol: float = 0.0,
+        changed_tol: float = 0.0,
+        max_runtime_secs: float | None = None,
     ) -> None:
         self.d = d
         self.k = k
@@ -173,6 +200,10 @@ class FastKMeans:
         self.frozen_centroids = frozen_centroids
         self.int_centroids = int_centroids
         self.min_points_per_centroid = min_points_per_centroid
+        self.empty_clusters = empty_clusters
+        self.inertia_tol = inertia_tol
+        self.changed_tol = changed_tol
+        self.max_runtime_secs = max_runtime_secs
         self.device = device
         self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
         self._check()
@@ -325,6 +356,10 @@ class FastKMeans:
         self.int_centroids = boolean("int_centroids", self.int_centroids)
         if self.min_points_per_centroid is not None:
             self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
+        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, ("farthest", "split", "random"))
+        self.inertia_tol = share("inertia_tol", self.inertia_tol)
+        self.changed_tol = share("changed_tol", self.changed_tol)
+        self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
         usable_device(self._asked_device, self.gpu)
 
     def _device(self) -> str:
@@ -347,14 +382,15 @@ class FastKMeans:
         }
 
     def _initial(self) -> _input.Rows | None:
-        """The initial centroids, or None where `init` is the name of a method."""
-        if isinstance(self.init, str):
-            if self.init not in ("random", "k-means++"):
-                raise ValueError(
-                    f"init must be 'random', 'k-means++' or an array of shape (k, d), given {self.init!r}."
-                )
-            return None
-        rows = _input.read(self.init, self.d, "init")
+        """The initial centroids, or None where `init` is the name of a method, or must see the data."""
+        if isinstance(self.init, str) and self.init not in _INIT_METHODS:
+            names = ", ".join(map(repr, _INIT_METHODS))
+            raise ValueError(f"init must be {names}, an array of shape (k, d) or a callable, given {self.init!r}.")
+        return None if isinstance(self.init, str) or callable(self.init) else self._centroids_of(self.init)
+
+    def _centroids_of(self, init: Any) -> _input.Rows:
+        """All k initial centroids as the core reads them."""
+        rows = _input.read(init, self.d, "init")
         if len(rows.array) != self.k:
             raise ValueError(f"init must have k = {self.k} rows, given {len(rows.array)}.")
         return rows
@@ -385,7 +421,12 @@ class FastKMeans:
         if n < self.k:
             raise ValueError(f"Number of training points ({n}) is less than k ({self.k}).")
         given_weights = None if weights is None else _input.read_weights(weights, n)
-        initial = self._initial() if init_centroids is None else self._first(init_centroids)
+        if init_centroids is not None:
+            initial: _input.Rows | None = self._first(init_centroids)
+        elif callable(self.init):
+            initial = self._centroids_of(self.init(data, self.k, self.seed))
+        else:
+            initial = self._initial()
         runs = 1 if initial is not None and len(initial.array) == self.k else self.nredo
         wants_iterations = self.verbose or wants_debug() or self.callback is not None
         result = _core.fit(
@@ -394,6 +435,9 @@ class FastKMeans:
             k=self.k,
             niter=self.niter,
             tol=self.tol,
+            inertia_tol=self.inertia_tol,
+            changed_tol=self.changed_tol,
+            max_runtime_secs=self.max_runtime_secs or 0.0,
             seed=self.seed,
             max_points_per_centroid=self.max_points_per_centroid,
             nredo=self.nredo,
@@ -401,6 +445,7 @@ class FastKMeans:
             frozen_centroids=self.frozen_centroids,
             int_centroids=self.int_centroids,
             min_points_per_centroid=self.min_points_per_centroid,
+            empty_clusters=self.empty_clusters,
             init_method=self.init if isinstance(self.init, str) else "random",
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
@@ -418,6 +463,7 @@ class FastKMeans:
             inertia_=result["inertia"],
             n_iter_=result["n_iter"],
             converged_=result["converged"],
+            timed_out_=result["timed_out"],
             n_used_=result["n_used"],
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
@@ -429,7 +475,10 @@ def _if_given(weights: Any) -> dict[str, Any]:
     return {} if weights is None else {"weights": weights}
 
 
+_INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
-_NOTHING_FOUND = dict.fromkeys(("labels_", "inertia_", "n_iter_", "converged_", "n_used_", "iteration_stats"))
+_NOTHING_FOUND = dict.fromkeys(
+    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")
+)
 # What a repr shows; use_triton, a hint, is not what was asked for.
 _OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

@@ -83,7 +83,7 @@ class CudaShard final : public Shard {
     next_.resize(device_, size);
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
-    if (!summaries_) summaries_.emplace(device_, k_);
+    summaries_.emplace(device_, k_);  // another run may have had another k
     put_centroids(centroids);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),
@@ -129,10 +129,14 @@ class CudaShard final : public Shard {
       updated_.empty = summary_.empty;
     }
     if (!alone || summary_.empty > 0) {
-      relocate_rows(rule.frozen, reducer);
+      const std::vector<std::uint64_t> members = members_of_all(reducer);
+      const bool splits = updated_.empty > 0 && rule.empty == EmptyClusters::split;
+      if (updated_.empty > 0 && !splits) relocate_rows(members, rule, reducer);
       summaries_->forget_update();
       if (!alone) join_sums(reducer);
-      move_centroids(alone ? sums_->view() : total_->view(), rule);
+      const SumsView sums = alone ? sums_->view() : total_->view();
+      move_centroids(sums, rule);
+      if (splits) split_centroids(sums, rule);
       fetch(&shifts_);
     }
     updated_.shift = total_shift(shifts_);
@@ -361,18 +365,41 @@ class CudaShard final : public Shard {
   void move_centroids(const SumsView& sums, const CentroidRule& rule) {
     new_centroids(device_, metric_, rule, sums, scale_->view(), centroids_.data(), next_.data(),
                   &summaries_->summary()->empty);
+    measure_move();
+  }
+
+  void measure_move() {
     largest_magnitude(device_, next_.data(), next_.size(), &summaries_->summary()->largest_centroid);
     center_shifts(device_, next_.data(), view(), summaries_->shifts());
   }
 
-  void relocate_rows(std::int64_t frozen, Reducer& reducer) {
-    std::vector<std::uint64_t> members(static_cast<std::size_t>(k_));
-    device_.download(members.data(), sums_->view().counts(), k_ * static_cast<std::int64_t>(sizeof(Integer)));
+  // (k) rows of weight in each cluster, over all shards; updated_ is told how many have none.
+  std::vector<std::uint64_t> members_of_all(Reducer& reducer) {
+    std::vector<std::uint64_t> members = downloaded(sums_->view().counts());
     reducer.sum(members.data(), k_);
     updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
-    if (updated_.empty == 0) return;
+    return members;
+  }
+
+  std::vector<std::uint64_t> downloaded(const Integer* of_clusters) {
+    std::vector<std::uint64_t> values(static_cast<std::size_t>(k_));
+    device_.download(values.data(), of_clusters, k_ * static_cast<std::int64_t>(sizeof(Integer)));
+    return values;
+  }
+
+  // On the host: clusters are seldom empty.
+  void split_centroids(const SumsView& sums, const CentroidRule& rule) {
+    std::vector<float> centroids(static_cast<std::size_t>(next_.size()));
+    device_.download(centroids.data(), next_.data(), next_.bytes());
+    updated_.relocated = split_clusters(downloaded(sums.weights), rule, metric_, d_, centroids.data());
+    device_.upload(next_.data(), centroids.data(), next_.bytes());
+    summaries_->forget_update();
+    measure_move();
+  }
+
+  void relocate_rows(const std::vector<std::uint64_t>& members, const CentroidRule& rule, Reducer& reducer) {
     const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), distances_.data(), weights_.data(),
-                                                 members, total_weight_, frozen, reducer);
+                                                 members, total_weight_, rule, reducer, workers_);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
     std::vector<std::int64_t> places;
     std::vector<std::int32_t> from, to;

@@ -30,7 +30,15 @@ __global__ void find_donors(std::int64_t n, const std::int32_t* labels, const fl
 std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, const std::int32_t* labels,
                                             const float* distances, const std::int64_t* weights,
                                             const std::vector<std::uint64_t>& members, std::int64_t total_weight,
-                                            std::int64_t frozen, Reducer& reducer) {
+                                            const CentroidRule& rule, Reducer& reducer, Workers& workers) {
+  if (rule.empty == EmptyClusters::random) {  // seldom, and the host has the rows' numbers
+    std::vector<std::int32_t> own_labels(static_cast<std::size_t>(rows.rows()));
+    std::vector<float> own_distances(own_labels.size());
+    device.download(own_labels.data(), labels, rows.rows() * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    device.download(own_distances.data(), distances, rows.rows() * static_cast<std::int64_t>(sizeof(float)));
+    return fastkmeans::fill_empty_clusters({rows, own_labels.data(), own_distances.data()}, members, total_weight, rule,
+                                           reducer, workers);
+  }
   const auto k = static_cast<std::int64_t>(members.size());
   const std::int64_t n = rows.rows();
   Donors donors(members.size());
@@ -44,23 +52,23 @@ std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, 
     find_farthest<<<blocks, kThreads, 0, device.stream()>>>(n, labels, distances, weights, farthest.data());
     launched("find_farthest");
   }
-  device.download(donors.farthest.data(), farthest.data(), bytes);
-  reducer.max(donors.farthest.data(), k);
+  device.download(donors.worth.data(), farthest.data(), bytes);
+  reducer.max(donors.worth.data(), k);
   const double factor = donors.factor(total_weight);
   if (factor == 0) return {};
-  device.upload(farthest.data(), donors.farthest.data(), bytes);
+  device.upload(farthest.data(), donors.worth.data(), bytes);
   if (n > 0) {
     find_donors<<<blocks, kThreads, 0, device.stream()>>>(n, labels, distances, weights, factor, farthest.data(),
                                                           inertia.data(), row.data());
     launched("find_donors");
   }
-  device.download(donors.inertia.data(), inertia.data(), bytes);
+  device.download(donors.rank.data(), inertia.data(), bytes);
   device.download(donors.row.data(), row.data(), bytes);
   for (std::uint64_t& found : donors.row)  // numbers rise with places, so the lowest stays the lowest
     if (found != Donors::kNoRow) found = static_cast<std::uint64_t>(rows.number(static_cast<std::int64_t>(found)));
-  reducer.sum(donors.inertia.data(), k);
+  reducer.sum(donors.rank.data(), k);
   reducer.min(donors.row.data(), k);
-  return choose_relocations(donors, members, frozen);
+  return choose_relocations(donors, members, rule.frozen);
 }
 
 }  // namespace fastkmeans::cuda

@@ -13,6 +13,6 @@ namespace fastkmeans::cuda {
 std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, const std::int32_t* labels,
                                             const float* distances, const std::int64_t* weights,
                                             const std::vector<std::uint64_t>& members, std::int64_t total_weight,
-                                            std::int64_t frozen, Reducer& reducer);
+                                            const CentroidRule& rule, Reducer& reducer, Workers& workers);
 
 }  // namespace fastkmeans::cuda

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which centroids are movers: those that moved farthest, which every row is scored against again. The fewer, the more a
-// row's bound on all others falls, and the more rows have to be scanned whole (docs/algorithm.md section 7).
+// row's bound on all others falls, and the more rows have to be scanned whole (docs/filter.md section 6.10).
 #pragma once
 
 #include <bit>

@@ -2,7 +2,7 @@
 // Lists of neighbours, kept from one assignment to the next: of each row the centroids nearest to it, and a bound that
 // all others are beyond. As long as no centroid outside the list can have come as near as the nearest one in it, D to
 // the list decides. Verlet's lists of particles (Physical Review 159, 1967, p. 98) with a bound for each row; the proof
-// is in docs/algorithm.md section 7.
+// is in docs/filter.md section 6.10.
 //
 // The bound falls by the drift, the farthest that a centroid has moved since. The few that moved much farther than the
 // rest, the movers, do not count: rows are scored against them anew.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Empty clusters get the farthest rows of the clusters with the largest inertia (docs/algorithm.md section 4).
+// Empty clusters get rows, or a part of another cluster (docs/algorithm.md section 4).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "numeric/centroid_rule.hpp"
+#include "numeric/metric.hpp"
 #include "runtime/reducer.hpp"
 #include "source/source.hpp"
 
@@ -21,15 +23,16 @@ struct AssignedRows {
 
 // What each of k clusters could give. Threads and shards meet in sums, maxima and minima of integers: no order.
 struct Donors {
-  std::vector<std::uint64_t> inertia;   // sum of weight floor(D 2^s)
-  std::vector<std::uint64_t> farthest;  // largest D, as the bits of an fp64
-  std::vector<std::uint64_t> row;       // the lowest number of a row that has it, or kNoRow
+  // The largest worth of a row, 0 for none that may leave: D as the bits of an fp64, or a random number.
+  std::vector<std::uint64_t> worth;
+  std::vector<std::uint64_t> row;   // the lowest number of a row that has it, or kNoRow
+  std::vector<std::uint64_t> rank;  // the highest gives first: inertia, as sum of weight floor(D 2^s), or the worth
 
   static constexpr std::uint64_t kNoRow = ~std::uint64_t{0};
 
-  explicit Donors(std::size_t k) : inertia(k), farthest(k), row(k, kNoRow) {}
+  explicit Donors(std::size_t k) : worth(k), row(k, kNoRow), rank(k) {}
 
-  // 2^s, once `farthest` is that of all shards: the largest that lets no sum overflow. 0: all distances are 0.
+  // 2^s, once `worth` is D of all shards: the largest that lets no sum overflow. 0: all distances are 0.
   double factor(std::int64_t total_weight) const;
 };
 
@@ -43,11 +46,15 @@ struct Relocation {
 std::vector<Relocation> choose_relocations(const Donors& donors, const std::vector<std::uint64_t>& members,
                                            std::int64_t frozen);
 
-// members: (k) rows of weight in each cluster, over all shards; total_weight: of all shards' rows. The first `frozen`
-// clusters get no row. Returns the same on
-// every shard.
+// members: (k) rows of weight in each cluster, over all shards; total_weight: of all shards' rows. The first
+// rule.frozen clusters get no row; rule.empty: farthest or random. Returns the same on every shard.
 std::vector<Relocation> fill_empty_clusters(const AssignedRows& own, const std::vector<std::uint64_t>& members,
-                                            std::int64_t total_weight, std::int64_t frozen, Reducer& reducer,
+                                            std::int64_t total_weight, const CentroidRule& rule, Reducer& reducer,
                                             Workers& workers);
+
+// Empty clusters get a part of the largest instead. weights: (k) of the clusters, over all shards; centroids: (k, d),
+// those of empty clusters as they were. Returns how many were filled.
+std::int64_t split_clusters(const std::vector<std::uint64_t>& weights, const CentroidRule& rule, const Metric& metric,
+                            std::int64_t d, float* centroids);
 
 }  // namespace fastkmeans

@@ -81,9 +81,10 @@ void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
   reducer.sum(members.data(), static_cast<std::int64_t>(members.size()));  // mutant: members_of_all_shards
   updated_ = {};
   updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
-  if (updated_.empty > 0) {
+  const bool splits = updated_.empty > 0 && rule.empty == EmptyClusters::split;
+  if (updated_.empty > 0 && !splits) {
     const auto relocations = fill_empty_clusters({rows_, labels_.data(), distances_.data()}, members,
-                                                 scale_->total_weight, rule.frozen, reducer, workers_);
+                                                 scale_->total_weight, rule, reducer, workers_);
     relocate(relocations);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
   }
@@ -104,6 +105,7 @@ void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
       if (rule.integers) std::transform(out, out + now.d, out, [](float v) { return std::rint(v); });
     }
   });
+  if (splits) updated_.relocated = split_clusters(sums.weights, rule, metric_, now.d, next_.data());
   center_shifts(view(next_), now, center_shifts_.data());
   updated_.shift = total_shift(center_shifts_);
   std::swap(centroids_, next_);

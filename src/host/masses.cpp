@@ -17,6 +17,12 @@ constexpr std::int64_t kRowsPerPass = 1 << 16;
 
 }  // namespace
 
+double mass_factor(double largest) {
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return std::ldexp(1.0, 31 - exponent);
+}
+
 double Masses::largest() const {
   double largest = 0;
   std::mutex mutex;

@@ -13,6 +13,9 @@ namespace fastkmeans {
 
 class Workers;
 
+// 2^exponent, the exponent being the one with which the largest D becomes a number of 31 bits; largest: 0 for none.
+double mass_factor(double largest);
+
 class Masses {
  public:
   // distances: (rows.rows()) D as stored, in host memory.

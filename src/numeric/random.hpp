@@ -13,7 +13,11 @@ enum class Purpose : std::uint32_t {
   initial_centroids = 1,
   rotation = 2,
   verification = 3,
-  kmeans_plus_plus = 4
+  kmeans_plus_plus = 4,
+  empty_clusters = 5,
+  kmeans_parallel = 6,
+  proposal = 7,
+  acceptance = 8
 };
 
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
@@ -40,12 +44,15 @@ inline Uint128 draw_below(Uint128 total, std::array<std::uint32_t, 4> u) {
   return Uint128{u1} * high + (middle >> 64) + carry;  // mutant: draw_carry
 }
 
+inline std::uint64_t random_bits(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
+  const auto r = philox(counter, {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  return r[0] | std::uint64_t{r[1]} << 32;
+}
+
 // The 64 bits that decide where row i stands in a random order.
 inline std::uint64_t row_key(std::uint64_t seed, std::uint64_t i, Purpose purpose, std::uint32_t redo) {
-  const auto r = philox(
-      {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), static_cast<std::uint32_t>(purpose), redo},
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-  return r[0] | std::uint64_t{r[1]} << 32;
+  return random_bits(seed, {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
+                            static_cast<std::uint32_t>(purpose), redo});
 }
 
 }  // namespace fastkmeans

@@ -3,9 +3,12 @@
 #include "host/empty_clusters.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "host/host_shard.hpp"
-#include "testing.hpp"
+#include "numeric/random.hpp"
+#include "shards.hpp"
 
 namespace fastkmeans::testing {
 namespace {
@@ -31,7 +34,7 @@ struct Clusters {
     NoReducer reducer;
     const HostArray rows(x.view());
     const auto relocations =
-        fill_empty_clusters({rows, labels.data(), distances.data()}, members, x.rows, 0, reducer, workers);
+        fill_empty_clusters({rows, labels.data(), distances.data()}, members, x.rows, CentroidRule{}, reducer, workers);
     for (const auto& [row, from, to] : relocations) {
       EXPECT_EQ(labels[static_cast<std::size_t>(row)], from);
       labels[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(to);
@@ -125,6 +128,109 @@ TEST(EmptyClustersNoOracle, ManyThreadsAgree) {
   Clusters c(3, std::vector<float>(n), labels, distances);
   EXPECT_EQ(c.fill(), 1);
   EXPECT_EQ(c.labels[70'001], 0);
+}
+
+std::uint64_t worth_of(std::int64_t row, std::uint32_t iteration, std::uint64_t seed, std::uint32_t redo) {
+  const auto out = philox({static_cast<std::uint32_t>(row), iteration, 5, redo},
+                          {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  return (out[0] | std::uint64_t{out[1]} << 32) | 1;
+}
+
+// Rows in descending order of their random numbers: one whose cluster has others, and gave none yet, goes.
+TEST(EmptyClustersNoOracle, RandomRowsOfTheRule) {
+  CentroidRule rule;
+  rule.empty = EmptyClusters::random;
+  rule.seed = 7 + (std::uint64_t{3} << 40);
+  rule.redo = 2;
+  rule.iteration = 9;
+  const std::vector<std::int32_t> labels = {0, 0, 2, 2, 2, 0, 3, 5, 2, 0, 2, 5};
+  const std::vector<float> distances = {1, 0, 0, 4, 0, 2, 9, 0, 3, 0, 0, 0};  // cluster 3 has one row, 5 all on it
+  const std::vector<std::uint64_t> members = {4, 0, 5, 1, 0, 2, 0};
+  std::vector<std::int64_t> order(12);
+  std::iota(order.begin(), order.end(), 0);
+  for (rule.seed = 0; rule.seed < 20; ++rule.seed) {
+    std::sort(order.begin(), order.end(),
+              [&](auto a, auto b) { return worth_of(a, 9, rule.seed, 2) > worth_of(b, 9, rule.seed, 2); });
+    std::vector<std::int64_t> expected;
+    std::vector<bool> may_give = {true, false, true, false, false, true, false};
+    for (const std::int64_t row : order)
+      if (const auto at = static_cast<std::size_t>(row);
+          distances[at] > 0 && may_give[static_cast<std::size_t>(labels[at])]) {
+        expected.push_back(row);
+        may_give[static_cast<std::size_t>(labels[at])] = false;
+      }
+    const Matrix x(12, 1);
+    for (const Ends& ends : {Ends{12}, Ends{4, 12}, Ends{0, 1, 9, 12}})
+      on_shards(x.view(), nullptr, ends, [&](const Source& rows, Reducer& reducer, int) {
+        Workers workers(2, {});
+        const auto first = rows.rows() ? rows.number(0) : 0;
+        const auto found = fill_empty_clusters({rows, labels.data() + first, distances.data() + first}, members, 12,
+                                               rule, reducer, workers);
+        ASSERT_EQ(found.size(), 2u);
+        for (std::size_t i = 0; i < 2; ++i) {
+          EXPECT_EQ(found[i].row, expected[i]);
+          EXPECT_EQ(found[i].to, i == 0 ? 1 : 4);
+        }
+      });
+  }
+}
+
+TEST(EmptyClustersNoOracle, EachIterationDrawsAgain) {
+  const Matrix x(9, 1, {0, 1, 2, 4, 8, 16, 32, 64, 128}), start(4, 1, {0, 1e6f, 2e6f, 3e6f});
+  Params params = params_of(4, 1, -1);
+  params.init = start.view();
+  params.empty_clusters = EmptyClusters::random;
+  for (params.seed = 0; params.seed < 20; ++params.seed) {
+    params.niter = 1;
+    const auto before = fit(x.view(), params);
+    params.niter = 2;
+    const auto after = fit(x.view(), params);
+    std::int64_t taken = -1;  // by cluster 2, in the second iteration
+    for (std::int64_t i = 0; i < x.rows; ++i) {
+      const auto label = static_cast<std::size_t>(before.labels[static_cast<std::size_t>(i)]);
+      const bool may_go =
+          std::count(before.labels.begin(), before.labels.end(), label) > 1 && x.row(i)[0] != before.centroids[label];
+      if (may_go && (taken < 0 || worth_of(i, 1, params.seed, 0) > worth_of(taken, 1, params.seed, 0))) taken = i;
+    }
+    EXPECT_EQ(after.centroids[2], x.row(taken)[0]);
+  }
+}
+
+TEST(EmptyClustersNoOracle, TheLargestIsSplit) {
+  CentroidRule rule;
+  rule.frozen = 1;
+  const float up = 1 + 0x1p-10f, down = 1 - 0x1p-10f;
+  // Cluster 0 is frozen. Of 5, two go to cluster 1; then 3 and 3: cluster 3 gives, having the lower index.
+  std::vector<float> c = {9, 9, 7, 7, 0, 0, 8, -4, 16, 32, 1, 1};
+  EXPECT_EQ(split_clusters({100, 0, 0, 5, 3, 1}, rule, euclidean(), 2, c.data()), 2);
+  EXPECT_EQ(c, (std::vector<float>{9, 9, 8 * up, -4 * down, 8 * down * up, -4 * up * down, 8 * down * down,
+                                   -4 * up * up, 16, 32, 1, 1}));
+  // The frozen one stays empty, and clusters of one row, or weight 1, give nothing.
+  c = {9, 9, 7, 7, 1, 1};
+  EXPECT_EQ(split_clusters({0, 1, 0}, rule, euclidean(), 2, c.data()), 0);
+  EXPECT_EQ(c, (std::vector<float>{9, 9, 7, 7, 1, 1}));
+  // Elements stay below the limit.
+  rule.frozen = 0;
+  const float most = std::nextafter(0x1p56f, 0.0f);
+  c = {most, -most, 0, 0};
+  EXPECT_EQ(split_clusters({4, 0}, rule, euclidean(), 2, c.data()), 1);
+  EXPECT_EQ(c, (std::vector<float>{most * down, -most, most, -most * down}));
+  // And have the length that the metric wants.
+  c = {0.6f, 0.8f, 0, 0};
+  EXPECT_EQ(split_clusters({4, 0}, rule, spherical(), 2, c.data()), 1);
+  EXPECT_NEAR(std::hypot(c[0], c[1]), 1, 1e-6);
+  EXPECT_NEAR(std::hypot(c[2], c[3]), 1, 1e-6);
+  EXPECT_LT(c[0], c[2]);
+}
+
+TEST(EmptyClustersNoOracle, WhatASplitFilledIsNotKnown) {
+  const Matrix x(4, 1, {1, 1, 1, 1}), start(3, 1, {1, 5, 6});
+  Params params = params_of(3, 1, 0);
+  params.init = start.view();
+  params.empty_clusters = EmptyClusters::split;
+  const Result got = fit(x.view(), params);
+  EXPECT_EQ(got.iterations[0].relocated, 2);
+  EXPECT_EQ(got.n_empty, 2);
 }
 
 TEST(ShiftNoOracle, APairwiseTree) {

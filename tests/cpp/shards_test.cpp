@@ -87,6 +87,23 @@ TEST(Shards, KMeansPlusPlus) {
   }
 }
 
+TEST(Shards, KMeansParallelAndAfkMc2) {
+  Random random(214);
+  for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny}) {
+    const Matrix x = random_rows(kind, 120, 4, random);
+    const Matrix given = centroids_near(x, 2, random);
+    Params params = params_of(8, 1, 0);
+    params.init_method = kind == Kind::duplicates ? InitMethod::afk_mc2 : InitMethod::kmeans_parallel;
+    params.nredo = 2;
+    compare(x.view(), params);
+    params.init_method = InitMethod::afk_mc2;
+    if (kind == Kind::normal) {
+      params.init = given.view();
+      compare(x.view(), params, spherical());
+    }
+  }
+}
+
 TEST(Shards, GivenFrozenAndIntegerCentroids) {
   Random random(213);
   for (const Kind kind : {Kind::normal, Kind::integers, Kind::duplicates, Kind::tiny}) {
@@ -106,7 +123,7 @@ TEST(Shards, GivenFrozenAndIntegerCentroids) {
   }
 }
 
-TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
+TEST(Shards, EmptyClustersByEachRule) {
   Random random(202);
   for (const Kind kind : {Kind::normal, Kind::duplicates, Kind::half_tiny, Kind::tiny}) {
     const Matrix x = random_rows(kind, 200, 8, random);
@@ -114,6 +131,12 @@ TEST(Shards, EmptyClustersTakeTheFarthestRowOfAnyShard) {
     for (std::int64_t c = 0; c < 50; ++c) std::copy_n(x.row(draw(random, 0, 19)), 8, start.row(c));
     Params params = params_of(50, 8, -1);
     params.init = start.view();
+    compare(x.view(), params);
+    if (kind != Kind::normal) continue;
+    params.niter = 3;
+    params.empty_clusters = EmptyClusters::split;
+    compare(x.view(), params, spherical());
+    params.empty_clusters = EmptyClusters::random;
     compare(x.view(), params);
   }
 }

@@ -6,6 +6,7 @@ Slow, literal and independent of the C++ oracle (FASTKMEANS_ISA=scalar): where t
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ f32, f64, u64 = np.float32, np.float64, np.uint64
 LANES = 32
 TINY = f32(2.0**-32)  # below it, rows and centroids are scaled by 2^64 before D
 LIMIT = f32(2.0**56)  # at and above it, D could overflow
-SAMPLE, INITIAL, PLUS_PLUS = 0, 1, 4  # what a random key is for
+SAMPLE, INITIAL, PLUS_PLUS, EMPTY, PARALLEL, PROPOSAL, ACCEPTANCE = 0, 1, 4, 5, 6, 7, 8  # what a random key is for
 
 
 @dataclass
@@ -155,19 +156,44 @@ def total_shift(new: Array, old: Array) -> float:
 # 4. Empty clusters
 
 
-def relocations(labels: Array, d: Array, weights: Array, k: int, frozen: int = 0) -> list[tuple[int, int]]:
-    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none."""
+def relocations(
+    labels: Array, d: Array, weights: Array, k: int, frozen: int = 0, draws: Array | None = None
+) -> list[tuple[int, int]]:
+    """(empty cluster, row that it takes) pairs; the first `frozen` clusters take none.
+
+    draws: the rows' random numbers, if these decide.
+    """
     counts = np.bincount(labels[weights > 0], minlength=k)
     s = 63 - int(weights.sum()).bit_length() - math.frexp(d[weights > 0].max())[1]
     donors = []
     for c in np.flatnonzero(counts >= 2):
         rows = np.flatnonzero((labels == c) & (weights > 0))
-        farthest = rows[d[rows].argmax()]
-        if d[farthest] > 0:
+        worth = d if draws is None else np.where(d > 0, draws, 0)
+        farthest = rows[worth[rows].argmax()]
+        if worth[farthest] > 0 and draws is not None:
+            donors.append((-int(worth[farthest]), c, farthest))
+        elif worth[farthest] > 0:
             masses = (int(weights[row]) * math.floor(math.ldexp(d[row], s)) for row in rows)
             donors.append((-sum(masses), c, farthest))
     empty = frozen + np.flatnonzero(counts[frozen:] == 0)
     return [(int(c), int(row)) for c, (_, _, row) in zip(empty, sorted(donors), strict=False)]
+
+
+def split(centroids: Array, sizes: Array, frozen: int) -> tuple[Array, list[int]]:
+    """Each empty cluster takes half of the then largest; and which centroids moved."""
+    centroids, sizes, moved = centroids.copy(), [int(size) for size in sizes], []
+    near = f32(2.0**-10) * np.where(np.arange(centroids.shape[1]) % 2 == 0, f32(1), f32(-1))
+    for c in range(frozen, len(sizes)):
+        if sizes[c] == 0 and max(sizes[frozen:]) >= 2:
+            whole = max(range(frozen, len(sizes)), key=lambda i: (sizes[i], -i))
+            sizes[c] = sizes[whole] // 2
+            sizes[whole] -= sizes[c]
+            old = centroids[whole].copy()
+            for part, factor in ((c, f32(1) + near), (whole, f32(1) - near)):
+                new = old * factor
+                centroids[part] = np.where(np.abs(new) < LIMIT, new, old)
+            moved += [c, whole]
+    return centroids, moved
 
 
 # 5. Random choices
@@ -184,9 +210,10 @@ def philox(counter: list[Array], key: list[Array]) -> list[Array]:
     return c
 
 
-def keys(rows: Array, seed: int, purpose: int, redo: int = 0) -> Array:
-    i, s, mask = rows.astype(u64), np.array(seed, u64), u64(0xFFFFFFFF)
-    counter = [i & mask, i >> u64(32), np.array(purpose, u64), np.array(redo, u64)]
+def keys(rows: Array, seed: int, purpose: int, redo: int = 0, second: int = 0) -> Array:
+    """Rows are below 2^32; second: the second word of the counter."""
+    s, mask = np.array(seed, u64), u64(0xFFFFFFFF)
+    counter = [rows.astype(u64), *(np.array(word, u64) for word in (second, purpose, redo))]
     out = philox(counter, [s & mask, s >> u64(32)])
     return out[0] | out[1] << u64(32)
 
@@ -211,10 +238,60 @@ def initial(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int,
     return np.concatenate([given, x[(taken + skipped)[: k - len(given)]]])
 
 
-def draw_below(total: int, seed: int, step: int, trial: int, redo: int) -> int:
-    counter = [np.array(word, u64) for word in (step, trial, PLUS_PLUS, redo)]
+def draw_below(total: int, seed: int, step: int, trial: int, redo: int, purpose: int = PLUS_PLUS) -> int:
+    counter = [np.array(word, u64) for word in (step, trial, purpose, redo)]
     words = philox(counter, [np.array(seed & 0xFFFFFFFF, u64), np.array(seed >> 32, u64)])
     return sum(int(word) << 32 * i for i, word in enumerate(words)) * total >> 128
+
+
+def masses(d: Array, weights: Array) -> list[int]:
+    """floor(D 2^s), 0 for rows of weight 0; s: as many bits as fit 31."""
+    s = 31 - math.frexp(d[weights > 0].max())[1]
+    return [math.floor(math.ldexp(v, s)) if w > 0 else 0 for v, w in zip(d, weights, strict=True)]
+
+
+def parallel(x: Array, rows: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """k-means||: five rounds in which rows are drawn by mass, 2 k at a time; of these k by k-means++."""
+    candidates = given if len(given) else plus_plus(x, weights, 1, seed, redo, given)
+    for turn in range(5):
+        p = masses(assign(x, candidates)[1], weights)
+        wanted = [2 * k * m * int(w) for m, w in zip(p, weights, strict=True)]
+        total = sum(wanted) // (2 * k)
+        drawn = [i for i, row in enumerate(rows) if draw_below(total, seed, row, turn, redo, PARALLEL) < wanted[i]]
+        candidates = np.concatenate([candidates, x[drawn]])
+    if len(candidates) < k:
+        return plus_plus(x, weights, k, seed, redo, candidates)
+    near = np.zeros(len(candidates), np.int64)
+    np.add.at(near, assign(x, candidates)[0], weights)
+    first = len(given)
+    return plus_plus(candidates[first:], np.maximum(near[first:], 1), k, seed, redo, given)
+
+
+def afk_mc2(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
+    """Each centroid is the end of a chain of 200 rows, proposed by mass and by weight."""
+    centroids = given if len(given) else plus_plus(x, weights, 1, seed, redo, given)
+    first = len(centroids)
+    d = distances(x, centroids).min(axis=1)
+    largest = d[weights > 0].max()
+    if largest == 0:
+        return plus_plus(x, weights, k, seed, redo, centroids)
+    s, p, w = 31 - math.frexp(largest)[1], masses(d, weights), [int(weight) for weight in weights]
+    total_mass, total_weight = sum(m * n for m, n in zip(p, w, strict=True)), sum(w)
+    chance = [m * total_weight + total_mass for m in p]
+    ends = list(itertools.accumulate(n * c for n, c in zip(w, chance, strict=True)))
+    for c in range(first, k):
+        rows = [bisect.bisect_right(ends, draw_below(ends[-1], seed, c, j, redo, PROPOSAL)) for j in range(200)]
+        now = d[rows]
+        if c > first:
+            now = np.minimum(now, distances(x[rows], centroids[first:]).min(axis=1))
+        m = [math.floor(math.ldexp(v, s)) for v in now]
+        at = 0
+        for j in range(1, 200):
+            gain, loss = m[j] * chance[rows[at]], m[at] * chance[rows[j]]
+            if draw_below(loss, seed, c, j, redo, ACCEPTANCE) < gain:
+                at = j
+        centroids = np.concatenate([centroids, x[rows[at]][None]])
+    return centroids
 
 
 def plus_plus(x: Array, weights: Array, k: int, seed: int, redo: int, given: Array) -> Array:
@@ -294,17 +371,27 @@ def lloyd(
     centroids: Array,
     niter: int,
     tol: float,
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
     spherical: bool = False,
     frozen: int = 0,
     integers: bool = False,
+    empty_clusters: str = "farthest",
+    numbers: Array | None = None,
+    seed: int = 0,
+    redo: int = 0,
 ) -> Run:
+    """numbers: of the rows among all, for random rows."""
     k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
     before = np.full(len(x), -1)
     for iteration in range(niter):
         labels, d = assign(x, run.centroids)
         changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
-        moves = relocations(labels, d, weights, k, frozen)
+        moves: list[Any] = []
+        if empty_clusters != "split":
+            draws = None if numbers is None else keys(numbers, seed, EMPTY, redo, iteration) | u64(1)
+            moves = relocations(labels, d, weights, k, frozen, draws)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
@@ -313,16 +400,25 @@ def lloyd(
             total = grain.value(own @ hi, own @ lo)
             new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
             new[c] = np.rint(new[c]) if integers else new[c]
+        if empty_clusters == "split":
+            sizes = np.array([weights[labels == c].sum() for c in range(k)])
+            new, moved = split(new, sizes, frozen)
+            moves = moved[::2]
+            for c in set(moved):
+                new[c] = on_sphere(new[c : c + 1])[0] if spherical else new[c]
+                new[c] = np.rint(new[c]) if integers else new[c]
         shift = total_shift(new, run.centroids)
         run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
         if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
             run.converged = True
             assert shift == 0
-            if tol <= 0:
+            if max(tol, inertia_tol, changed_tol) <= 0:
                 run.stats += [run.stats[-1]] * (niter - 1 - iteration)
             break
-        if tol > 0 and shift < tol:
+        falls = math.inf if iteration == 0 else run.stats[-2].inertia - run.stats[-1].inertia
+        limit = 0 if iteration == 0 else inertia_tol * run.stats[-2].inertia
+        if (tol > 0 and shift < tol) or (inertia_tol > 0 and falls < limit) or changed < changed_tol * len(x):
             run.converged = True
             break
     return run
@@ -342,6 +438,9 @@ def fit(
     given: Array | None = None,
     frozen: bool = False,
     integers: bool = False,
+    empty_clusters: str = "farthest",
+    inertia_tol: float = 0,
+    changed_tol: float = 0,
 ) -> Fit:
     """`given`: the first centroids, (m, d) with m < k; `init` says where the others come from."""
     taken = (lambda rows: on_sphere(rows_of(rows))) if spherical else rows_of
@@ -354,12 +453,19 @@ def fit(
         first = starts[0]
     elif init == "k-means++":
         starts = [plus_plus(x, w, k, seed, redo, first) for redo in range(nredo)]
+    elif init == "k-means||":
+        starts = [parallel(x, used, w, k, seed, redo, first) for redo in range(nredo)]
+    elif init == "afk-mc2":
+        starts = [afk_mc2(x, w, k, seed, redo, first) for redo in range(nredo)]
     else:
         starts = [initial(x, used, w, k, seed, redo, first) for redo in range(nredo)]
     if integers:
         starts = [np.rint(start) for start in starts]
     rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
-    best = min((lloyd(x, w, start, niter, tol, **rule) for start in starts), key=lambda run: run.stats[-1].inertia)
+    rule |= {"inertia_tol": inertia_tol, "changed_tol": changed_tol}
+    rule |= {"empty_clusters": empty_clusters, "seed": seed, "numbers": used if empty_clusters == "random" else None}
+    runs = (lloyd(x, w, start, niter, tol, redo=redo, **rule) for redo, start in enumerate(starts))
+    best = min(runs, key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)
     labels, d = assign(taken(data), best.centroids)

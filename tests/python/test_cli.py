@@ -92,11 +92,21 @@ def test_spherical(x: np.ndarray) -> None:
 def test_what_faiss_has(x: np.ndarray, capsys: Any) -> None:
     np.save("first.npy", x[:2])
     options = "--init-centroids first.npy --frozen-centroids --int-centroids --min-points-per-centroid 100"
+    options += " --empty-clusters split"
     assert train(*options.split()) == 0
     assert "fewer than min_points_per_centroid = 100 each" in capsys.readouterr().err
-    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True)
+    expected = FastKMeans(7, 5, frozen_centroids=True, int_centroids=True, empty_clusters="split")
     expected.train(x, init_centroids=x[:2])
     assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+
+
+def test_stopping(x: np.ndarray, capsys: Any) -> None:
+    assert train("--inertia-tol", "0.2", "--changed-tol", "0.1") == 0
+    expected = FastKMeans(7, 5, inertia_tol=0.2, changed_tol=0.1).fit(x)
+    assert f" {expected.n_iter_} iterations (converged)" in capsys.readouterr().out
+    assert np.load("out.npy").tobytes() == expected.centroids.tobytes()
+    assert train("--max-runtime-secs", "1e-9") == 0
+    assert " 1 iteration (out of time)" in capsys.readouterr().out
 
 
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:

@@ -70,7 +70,7 @@ def test_every_parameter_is_kept_as_an_attribute() -> None:
         ("chunk_size_centroids", -1, "at least 1"),
         ("max_points_per_centroid", 0, "at least 1"),
         ("n_threads", 0, "at least 1"),
-        ("init", "kmeans+", "'random', 'k-means++' or an array of shape (k, d)"),
+        ("init", "kmeans+", "'random', 'k-means++', 'k-means||', 'afk-mc2', an array of shape (k, d) or a callable"),
         ("memory_limit", 0, "at least 1"),
         ("memory_limit", -5, "at least 1"),
         ("memory_limit", 0.0, "(0, 1]"),
@@ -284,6 +284,10 @@ FAISS_OPTIONS = {
     "frozen_centroids": False,
     "int_centroids": False,
     "min_points_per_centroid": None,
+    "empty_clusters": "farthest",
+    "inertia_tol": 0.0,
+    "changed_tol": 0.0,
+    "max_runtime_secs": None,
 }
 PUBLIC = [
     "EmptyClusterWarning",

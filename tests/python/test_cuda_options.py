@@ -85,6 +85,33 @@ def test_first_centroids_given_and_frozen() -> None:
     assert np.array_equal(found[1][:7], x[:7])
 
 
+@pytest.mark.parametrize("rule", ["farthest", "split", "random"])
+@pytest.mark.parametrize("spherical", [False, True])
+def test_empty_clusters(rule: str, spherical: bool) -> None:
+    for kind in ("normal", "repeated", "mixed"):
+        x = datasets.make(kind, "f4", 5000, 70, 3)
+        init = np.concatenate([x[:20], x[:20], x[:10] * np.float32(-0.5)])
+        for weights in WEIGHTS.values():
+            w = weights(np.random.default_rng(1), len(x))
+            check(x, 50, w, init=init, empty_clusters=rule, niter=4, tol=-1, spherical=spherical)
+        check(x, 50, init=init, empty_clusters=rule, niter=3, max_points_per_centroid=20, int_centroids=True)
+
+
+# Runs of the candidates of k-means|| and of the fit take turns, with other numbers of centroids.
+@pytest.mark.parametrize("init", ["k-means||", "afk-mc2"])
+@pytest.mark.parametrize("weights", sorted(WEIGHTS))
+def test_initialisations_for_large_k(init: str, weights: str) -> None:
+    w = WEIGHTS[weights](np.random.default_rng(1), 5000)
+    for kind, spherical in (("blobs", False), ("mixed", False), ("normal", True)):
+        x = datasets.make(kind, "f4", 5000, 70, 3)
+        check(x, 60, w, init=init, niter=3, nredo=3, spherical=spherical)
+
+
+@pytest.mark.parametrize("name", ["inertia_tol", "changed_tol"])
+def test_tolerances(name: str) -> None:
+    check(datasets.make("blobs", "f4", 5000, 70, 3), 50, niter=30, **{name: 0.02})
+
+
 def test_predict_spherical() -> None:
     x = datasets.make("normal", "f4", 5000, 70, 3)
     on_cpu = FastKMeans(70, 50, spherical=True, gpu=False).fit(x)

@@ -65,6 +65,8 @@ def test_equal_rows_fill_up() -> None:
 
 
 def test_other_names_are_refused() -> None:
-    for name in ("kmeans++", "", "k-means||"):
-        with pytest.raises(ValueError, match=r"^init must be 'random', 'k-means\+\+' or an array of shape"):
+    for name in ("kmeans++", "", "k-means|||"):
+        with pytest.raises(
+            ValueError, match=r"^init must be 'random', 'k-means\+\+', 'k-means\|\|', 'afk-mc2', an array"
+        ):
             FastKMeans(2, 2, init=name)

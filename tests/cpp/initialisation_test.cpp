@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// k-means|| and AFK-MC2 by their rules (docs/initialisation.md), for rows that are small integers, whose D is exact.
+#include <cmath>
+#include <numeric>
+
+#include "afk_mc2.hpp"
+#include "kmeans_parallel.hpp"
+#include "kmeans_plus_plus.hpp"
+#include "make_shard.hpp"
+#include "numeric/random.hpp"
+#include "shards.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+using Method = decltype(&kmeans_parallel);
+
+struct Problem {
+  std::vector<float> x;
+  std::vector<std::int64_t> weights;
+  Params params;
+  std::uint32_t redo;
+
+  std::int64_t rows() const { return static_cast<std::int64_t>(x.size()); }
+
+  Uint128 draw(Uint128 total, std::int64_t a, std::uint32_t b, std::uint32_t purpose) const {
+    const std::uint64_t seed = params.seed;
+    return draw_below(total, philox({static_cast<std::uint32_t>(a), b, purpose, redo},
+                                    {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}));
+  }
+};
+
+// Greedy k-means++, which has tests of its own.
+std::vector<float> plus_plus(const std::vector<float>& x, const std::vector<std::int64_t>& weights, std::int64_t k,
+                             const Problem& of, std::vector<float> given = {}) {
+  Workers workers(1, {});
+  NoReducer reducer;
+  const HostArray rows({x.data(), static_cast<std::int64_t>(x.size()), 1}, 0, weights.data());
+  const auto shard = make_shard(rows, euclidean(), of.params.execution, workers);
+  return kmeans_plus_plus(std::move(given), *shard, rows, euclidean(), k, of.params.seed, of.redo, reducer, workers);
+}
+
+std::size_t nearest(float row, const std::vector<float>& centroids) {
+  std::size_t best = 0;
+  for (std::size_t c = 1; c < centroids.size(); ++c)
+    if (std::abs(row - centroids[c]) < std::abs(row - centroids[best])) best = c;
+  return best;
+}
+
+// P of each row, its exponent being that of the rows of weight.
+std::vector<std::int64_t> masses(const Problem& of, const std::vector<float>& centroids, int& exponent) {
+  std::vector<double> distances;
+  double largest = 0;
+  for (std::size_t i = 0; i < of.x.size(); ++i) {
+    distances.push_back(std::pow(of.x[i] - centroids[nearest(of.x[i], centroids)], 2));
+    if (of.weights[i] > 0) largest = std::max(largest, distances[i]);
+  }
+  if (exponent < 0 && largest > 0) exponent = 30 - std::ilogb(largest);
+  std::vector<std::int64_t> found;
+  for (const double distance : distances)
+    found.push_back(static_cast<std::int64_t>(std::ldexp(distance, std::max(exponent, 0))));
+  return found;
+}
+
+std::vector<float> parallel_by_the_rule(const Problem& of) {
+  std::vector<float> candidates = plus_plus(of.x, of.weights, 1, of);
+  for (std::uint32_t round = 0; round < 5; ++round) {
+    int exponent = -1;
+    const auto p = masses(of, candidates, exponent);
+    Uint128 total = 0;
+    for (std::size_t i = 0; i < p.size(); ++i) total += static_cast<Uint128>(p[i] * of.weights[i]);
+    for (std::size_t i = 0; i < p.size(); ++i)
+      if (of.draw(total, static_cast<std::int64_t>(i), round, 6) <
+          static_cast<Uint128>(2 * of.params.k) * static_cast<Uint128>(p[i] * of.weights[i]))
+        candidates.push_back(of.x[i]);
+  }
+  if (static_cast<std::int64_t>(candidates.size()) < of.params.k)
+    return plus_plus(of.x, of.weights, of.params.k, of, candidates);
+  std::vector<std::int64_t> near(candidates.size());
+  for (std::size_t i = 0; i < of.x.size(); ++i) near[nearest(of.x[i], candidates)] += of.weights[i];
+  for (auto& weight : near) weight = std::max<std::int64_t>(weight, 1);
+  return plus_plus(candidates, near, of.params.k, of);
+}
+
+std::vector<float> afk_by_the_rule(const Problem& of) {
+  std::vector<float> centroids = plus_plus(of.x, of.weights, 1, of);
+  int exponent = -1;
+  const auto p = masses(of, centroids, exponent);
+  if (exponent < 0) return plus_plus(of.x, of.weights, of.params.k, of, centroids);
+  Uint128 mass = 0, weight = 0, end = 0;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    mass += static_cast<Uint128>(p[i] * of.weights[i]);
+    weight += static_cast<Uint128>(of.weights[i]);
+  }
+  const auto q = [&](std::size_t i) { return static_cast<Uint128>(p[i]) * weight + mass; };
+  std::vector<Uint128> ends;
+  for (std::size_t i = 0; i < p.size(); ++i) ends.push_back(end += static_cast<Uint128>(of.weights[i]) * q(i));
+  EXPECT_TRUE(end == 2 * mass * weight);
+  for (std::int64_t c = 1; c < of.params.k; ++c) {
+    const auto now = masses(of, centroids, exponent);
+    std::size_t at = 0;
+    for (std::uint32_t j = 0; j < 200; ++j) {
+      const Uint128 drawn = of.draw(end, c, j, 7);
+      std::size_t next = 0;
+      while (ends[next] <= drawn) ++next;
+      if (j == 0 || of.draw(static_cast<Uint128>(now[at]) * q(next), c, j, 8) < static_cast<Uint128>(now[next]) * q(at))
+        at = next;
+    }
+    centroids.push_back(of.x[at]);
+  }
+  return centroids;
+}
+
+void expect_the_rule(Method method, std::vector<float> (*by_the_rule)(const Problem&)) {
+  Random random(330);
+  for (const std::int64_t most : {0, 2, 30, 1000})  // few values: fewer distinct rows than k
+    for (const std::int64_t k : {1, 4, 20}) {
+      Problem problem{std::vector<float>(60), std::vector<std::int64_t>(60, 1), params_of(k, 1, 0), 3};
+      problem.params.seed = 77 + (std::uint64_t{5} << 32);
+      for (float& value : problem.x) value = static_cast<float>(draw(random, 0, most));
+      for (auto& weight : problem.weights) weight = draw(random, 0, 2);
+      problem.x[41] = 5000;  // far, and counts for nothing
+      problem.weights[41] = 0;
+      const std::vector<float> expected = by_the_rule(problem);
+      for (const Ends& ends : {Ends{60}, Ends{20, 60}, Ends{7, 7, 8, 45, 60}})
+        on_shards({problem.x.data(), 60, 1}, problem.weights.data(), ends,
+                  [&](const Source& rows, Reducer& reducer, int) {
+                    Workers workers(2, {});
+                    const auto shard = make_shard(rows, euclidean(), problem.params.execution, workers);
+                    EXPECT_EQ(method({}, *shard, rows, euclidean(), problem.params, 3, reducer, workers), expected)
+                        << most << ' ' << k << ' ' << ends.size();
+                  });
+    }
+}
+
+TEST(InitialisationNoOracle, KMeansParallelByTheRule) { expect_the_rule(kmeans_parallel, parallel_by_the_rule); }
+
+TEST(InitialisationNoOracle, AfkMc2ByTheRule) { expect_the_rule(afk_mc2, afk_by_the_rule); }
+
+// A fit begins with them, and with the given ones first.
+TEST(InitialisationNoOracle, AFitBeginsWithThem) {
+  const Matrix x(6, 1, {0, 1, 10, 11, 500, 501}), given(1, 1, {10.5f});
+  Params params = params_of(3, 5, 0);
+  for (const InitMethod method : {InitMethod::kmeans_parallel, InitMethod::afk_mc2}) {
+    params.init_method = method;
+    params.init.reset();
+    EXPECT_LT(fit(x.view(), params).inertia, 200);
+    params.init = given.view();
+    params.frozen_centroids = true;
+    EXPECT_EQ(fit(x.view(), params).centroids[0], 10.5f);
+    params.frozen_centroids = false;
+  }
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
