@@ -184,6 +184,7 @@ MUTANTS = [
     Mutant("sketches_complete", " && all_good", ""),
     Mutant("whole_groups_kept", "task.tile_rows % sketched_group(*kernels_.sketch) == 0", "true"),
     # Few dimensions.
+    Mutant("low_dim_columns", "i % kLowDimGroup", "0"),
     Mutant("low_dim_second_best", "!(second_[s] < thresholds_[s])", "false"),
     Mutant("low_dim_tie_rule", "d < distances_[s]", "d <= distances_[s]"),
     Mutant("low_dim_second", "lower > second[v]", "c < 4 && lower > second[v]"),

@@ -48,7 +48,8 @@ struct Kernels {
   void (*add_row)(const float* x, std::int64_t n, std::int64_t sign, const double* inverse, const double* grain,
                   const double* lo_inverse, std::uint64_t* hi, std::uint64_t* lo);
 
-  // Columns of rows - mu, (d, kLowDimRows), and their squared norms; count: a multiple of kPadding.
+  // Columns of rows - mu, as LowDimScan has them, and their squared norms; count: a multiple of kLowDimGroup; rows and
+  // mu are padded.
   void (*to_columns)(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu,
                      float* columns, float* sq_norms);
   void (*nearest_two)(const LowDimScan& scan);
