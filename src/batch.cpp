@@ -91,7 +91,7 @@ class Batch {
     std::vector<std::int64_t> small;
     for (std::int64_t b = 0; b < count; ++b) {
       // One that takes longer than its share would keep the other threads waiting.
-      const bool large = operations(b, b + 1) > std::min(kManyProducts, all / workers.count());  // mutant: large
+      const bool large = operations(b, b + 1) > std::min(kManyProducts, all / workers.count());
       if (large || device(b) != "cpu")
         fit(b, workers);
       else
@@ -138,9 +138,8 @@ class Batch {
     params.k = k(b);
     params.allow_fewer_rows = true;
     if (!params_.init.empty()) params.init = params_.init[static_cast<std::size_t>(b)];
-    if (!params.weights.empty())
-      params.weights = params.weights.subspan(static_cast<std::size_t>(first_row(b)),
-                                              static_cast<std::size_t>(rows(b).rows));  // mutant: problem_weights
+    const auto first = static_cast<std::size_t>(first_row(b)), count = static_cast<std::size_t>(rows(b).rows);
+    if (!params.weights.empty()) params.weights = params.weights.subspan(first, count);  // mutant: problem_weights
     return params;
   }
 
