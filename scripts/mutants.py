@@ -187,6 +187,7 @@ MUTANTS = [
     Mutant("whole_is_asked", "if (whole_)", "if (whole_ && false)"),
     Mutant("lowest_problem", "problem > before()", "before() < problem + (1 << 30)"),
     Mutant("problem_weights", "subspan(first", "subspan(0 * first"),
+    Mutant("low_dim_strided", "rows_.stride() == ld && ", ""),
     Mutant("low_dim_columns", "i % kLowDimGroup", "0"),
     Mutant("low_dim_second_best", "!(second_[s] < thresholds_[s])", "false"),
     Mutant("low_dim_tie_rule", "d < distances_[s]", "d <= distances_[s]"),

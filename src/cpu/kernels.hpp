@@ -50,7 +50,7 @@ struct Kernels {
 
   // Columns of rows - mu, as LowDimScan has them, and their squared norms; count: a multiple of kLowDimGroup; rows and
   // mu are padded.
-  void (*to_columns)(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu,
+  void (*to_columns)(const float* rows, std::int64_t stride, std::int64_t count, std::int64_t d, const float* mu,
                      float* columns, float* sq_norms);
   void (*nearest_two)(const LowDimScan& scan);
   // The least score of a centroid with D <= distance; n: a multiple of kPadding.

@@ -17,19 +17,23 @@ class LowDimTile {
         centroids_(centroids),
         panels_(panels),
         bound_(FilterBound::low_dim(centroids.d)),
-        rows_(task.context, kLowDimRows, centroids.ld),
-        columns_(kLowDimRows * centroids.d) {}
+        rows_(task.context, whole_groups(task.tile_rows, kLowDimGroup), centroids.ld),
+        columns_(whole_groups(task.tile_rows, kLowDimGroup) * centroids.d) {}
 
   bool assign(std::int64_t first, std::int64_t count, int, AssignCounts& counts) {
     const std::int64_t ld = centroids_.ld;
     const std::uint32_t limit = magnitude_limit_bits(centroids_.d);
     const std::int64_t whole = whole_groups(count, kLowDimGroup);
-    rows_.load_copy(first, count);  // kernels read whole groups
+    if (count == whole)
+      rows_.load(first, count);
+    else
+      rows_.load_copy(first, count);  // kernels read whole groups
     score(whole);
     for (std::int64_t i = 0; i < count; ++i)
       distances_[static_cast<std::size_t>(i)] = distance(i, who_[static_cast<std::size_t>(i)]);
     kernels_.thresholds(distances_.data(), sq_norms_.data(), whole, bound_, thresholds_.data());
-    const bool all_good = kernels_.largest_bits(rows_.row(0), count * ld) < limit;
+    const bool all_good =
+        rows_.stride() == ld && kernels_.largest_bits(rows_.row(0), count * ld) < limit;  // mutant: low_dim_strided
     for (std::int64_t i = 0; i < count; ++i) {
       const auto s = static_cast<std::size_t>(i);
       if (!all_good && kernels_.largest_bits(rows_.row(i), ld) >= limit) {
@@ -52,7 +56,7 @@ class LowDimTile {
 
   // The first `whole` rows, a multiple of kLowDimGroup.
   void score(std::int64_t whole) {
-    kernels_.to_columns(rows_.row(0), rows_.ld(), whole, centroids_.d, centroids_.mu.data(), columns_.data(),
+    kernels_.to_columns(rows_.row(0), rows_.stride(), whole, centroids_.d, centroids_.mu.data(), columns_.data(),
                         sq_norms_.data());
     kernels_.nearest_two({.columns = columns_.data(),
                           .rows = whole,

@@ -20,14 +20,14 @@ template <class Float>
   return columns + i / kLowDimGroup * kLowDimGroup * d + i % kLowDimGroup;  // mutant: low_dim_columns
 }
 
-void to_columns(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu, float* columns,
-                float* sq_norms) {
+void to_columns(const float* rows, std::int64_t stride, std::int64_t count, std::int64_t d, const float* mu,
+                float* columns, float* sq_norms) {
   for (std::int64_t i = 0; i < count; i += kWidth) {
     F32 sum = {};
     float* out = columns_of(columns, i, d);
     for (std::int64_t j = 0; j < d; j += kWidth) {  // rows are padded: the last square is whole too
       F32 square[kWidth];
-      for (int l = 0; l < kWidth; ++l) square[l] = load(rows + (i + l) * ld + j);
+      for (int l = 0; l < kWidth; ++l) square[l] = load(rows + (i + l) * stride + j);
       transpose(square);
       for (int l = 0; l < kWidth && j + l < d; ++l) {
         const F32 a = square[l] - broadcast(mu[j + l]);
