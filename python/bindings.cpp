@@ -4,7 +4,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
@@ -52,46 +51,76 @@ fk::DType dtype_from_name(std::string_view name) {
   throw std::invalid_argument("unknown dtype name '" + std::string(name) + "'");
 }
 
-// A matrix, held for as long as the core reads it: a two-dimensional buffer, or a _device_input.DeviceMatrix (in the
-// memory of a CUDA device), whose owner the caller's arguments hold. Byte strides are taken as they are, so every view
-// is read in place. The dtype comes by name, since the buffer protocol has no bfloat16.
+// One number for each row.
+using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// An array, held for as long as the core reads it: a buffer, or a _device_input.DeviceMatrix (in the memory of a CUDA
+// device), whose owner the caller's arguments hold. Byte strides are taken as they are, so every view is read in place.
+// The dtype comes by name, since the buffer protocol has no bfloat16.
 class Rows {
  public:
-  Rows(nb::handle array, std::string_view dtype_name) {
-    const fk::DType dtype = dtype_from_name(dtype_name);
+  Rows(nb::handle array, std::string_view dtype_name) : dtype_(dtype_from_name(dtype_name)) {
     if (PyTuple_Check(array.ptr())) {
-      using Pair = std::pair<std::int64_t, std::int64_t>;
-      const auto address = nb::cast<std::uintptr_t>(array.attr("address"));
-      const auto [rows, cols] = nb::cast<Pair>(array.attr("shape"));
-      const auto [row_stride, col_stride] = nb::cast<Pair>(array.attr("strides"));
-      view_ = fk::MatrixView(reinterpret_cast<const void*>(address), rows, cols, dtype, row_stride, col_stride);
-      view_.cuda_device = nb::cast<int>(array.attr("device"));
+      address_ = reinterpret_cast<const char*>(nb::cast<std::uintptr_t>(array.attr("address")));
+      shape_ = nb::cast<std::vector<std::int64_t>>(array.attr("shape"));
+      strides_ = nb::cast<std::vector<std::int64_t>>(array.attr("strides"));
+      cuda_device_ = nb::cast<int>(array.attr("device"));
       stream_ = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(array.attr("stream")));
       return;
     }
     if (PyObject_GetBuffer(array.ptr(), &buffer_, PyBUF_STRIDES) != 0) throw nb::python_error();
-    if (buffer_.ndim != 2 || static_cast<std::size_t>(buffer_.itemsize) != fk::item_size(dtype)) {
+    if (static_cast<std::size_t>(buffer_.itemsize) != fk::item_size(dtype_)) {
       PyBuffer_Release(&buffer_);
-      throw std::invalid_argument("expected a two-dimensional buffer of " + std::string(dtype_name));
+      throw std::invalid_argument("expected a buffer of " + std::string(dtype_name));
     }
-    view_ =
-        fk::MatrixView(buffer_.buf, buffer_.shape[0], buffer_.shape[1], dtype, buffer_.strides[0], buffer_.strides[1]);
+    address_ = static_cast<const char*>(buffer_.buf);
+    shape_.assign(buffer_.shape, buffer_.shape + buffer_.ndim);
+    strides_.assign(buffer_.strides, buffer_.strides + buffer_.ndim);
   }
   ~Rows() { PyBuffer_Release(&buffer_); }  // of a buffer that was never filled, nothing
   Rows(const Rows&) = delete;
   Rows& operator=(const Rows&) = delete;
 
-  const fk::MatrixView& view() const { return view_; }
+  // All of a matrix.
+  fk::MatrixView view() const {
+    require_dimensions(2);
+    return part(0, shape_[0], 0);
+  }
+  // The matrices of a three-dimensional array; with offsets, rows [offsets[b], offsets[b + 1]) of one matrix.
+  std::vector<fk::MatrixView> views(const std::optional<Integers>& offsets) const {
+    require_dimensions(offsets ? 2 : 3);
+    std::vector<fk::MatrixView> parts;
+    if (offsets)
+      for (std::size_t b = 0; b + 1 < offsets->size(); ++b)
+        parts.push_back(part(offsets->data()[b] * strides_[0], offsets->data()[b + 1] - offsets->data()[b], 0));
+    else
+      for (std::int64_t b = 0; b < shape_[0]; ++b) parts.push_back(part(b * strides_[0], shape_[1], 1));
+    return parts;
+  }
   void* stream() const { return stream_; }
 
  private:
+  void require_dimensions(std::size_t wanted) const {
+    if (shape_.size() != wanted)
+      throw std::invalid_argument("expected an array of " + std::to_string(wanted) + " dimensions, given " +
+                                  std::to_string(shape_.size()));
+  }
+  // So many rows, from these bytes on; row_axis: the axis along which they lie.
+  fk::MatrixView part(std::int64_t bytes, std::int64_t rows, std::size_t row_axis) const {
+    fk::MatrixView view(address_ + bytes, rows, shape_[row_axis + 1], dtype_, strides_[row_axis],
+                        strides_[row_axis + 1]);
+    view.cuda_device = cuda_device_;
+    return view;
+  }
+
+  fk::DType dtype_;
   Py_buffer buffer_{};
-  fk::MatrixView view_;
+  const char* address_ = nullptr;
+  std::vector<std::int64_t> shape_, strides_;
+  int cuda_device_ = fk::MatrixView::kHost;
   void* stream_ = nullptr;
 };
-
-// One number for each row.
-using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // A numpy array that owns the vector's memory.
 template <typename T>
@@ -211,6 +240,25 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
   return execution;
 }
 
+// What the fits of one problem and of many have in common.
+fk::Params options(int niter, double tol, std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid,
+                   int nredo, bool spherical, bool frozen_centroids, bool int_centroids,
+                   std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method, bool labels) {
+  fk::Params params;
+  params.niter = niter;
+  params.tol = tol;
+  params.seed = seed;
+  params.max_points_per_centroid = max_points_per_centroid;
+  params.nredo = nredo;
+  params.spherical = spherical;
+  params.frozen_centroids = frozen_centroids;
+  params.int_centroids = int_centroids;
+  params.min_points_per_centroid = min_points_per_centroid;
+  params.init_method = init_method_from_name(init_method);
+  params.labels = labels;
+  return params;
+}
+
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, double inertia_tol,
              double changed_tol, double max_runtime_secs, std::uint64_t seed,
              std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
@@ -220,25 +268,15 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
-  fk::Params params;
+  fk::Params params = options(niter, tol, seed, max_points_per_centroid, nredo, spherical, frozen_centroids,
+                              int_centroids, min_points_per_centroid, init_method, labels);
   params.k = k;
-  params.niter = niter;
-  params.tol = tol;
   params.inertia_tol = inertia_tol;
   params.changed_tol = changed_tol;
   params.max_runtime_secs = max_runtime_secs;
-  params.seed = seed;
-  params.max_points_per_centroid = max_points_per_centroid;
-  params.nredo = nredo;
-  params.spherical = spherical;
-  params.frozen_centroids = frozen_centroids;
-  params.int_centroids = int_centroids;
-  params.min_points_per_centroid = min_points_per_centroid;
   params.empty_clusters = empty_clusters_from_name(empty_clusters);
-  params.init_method = init_method_from_name(init_method);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
-  params.labels = labels;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
     params.callback = [callback](const fk::IterationStats& stats) {
@@ -272,6 +310,46 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   out["timed_out"] = result.timed_out;
   out["n_used"] = result.n_used;
   out["iterations"] = std::move(iterations);
+  out["warnings"] = std::move(warnings);
+  return out;
+}
+
+nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Integers> offsets, Integers k, int niter,
+                   double tol, std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo,
+                   bool spherical, bool frozen_centroids, bool int_centroids,
+                   std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method, nb::handle init,
+                   std::string_view init_dtype, std::optional<Integers> init_offsets, std::optional<Vector> weights,
+                   bool labels, std::string device, std::int64_t memory_limit, int n_threads,
+                   std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+  const Rows x(data, dtype);
+  const std::vector<fk::MatrixView> problems = x.views(offsets);
+  std::optional<Rows> initial;
+  std::vector<fk::MatrixView> starts;
+  fk::BatchParams params;
+  params.each = options(niter, tol, seed, max_points_per_centroid, nredo, spherical, frozen_centroids, int_centroids,
+                        min_points_per_centroid, init_method, labels);
+  params.k = {k.data(), k.size()};
+  if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
+  if (weights) params.each.weights = {weights->data(), weights->size()};
+  params.each.execution =
+      execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
+  fk::BatchResult result;
+  {
+    const GilReleased no_gil;
+    result = fk::fit_batch(problems, params);
+  }
+  nb::list warnings;
+  for (const auto& [problem, warning] : result.warnings)
+    warnings.append(nb::make_tuple(problem, kind_name(warning.kind), warning.message));
+  const auto columns = static_cast<std::size_t>(result.d), clusters = columns ? result.centroids.size() / columns : 0;
+  nb::dict out;
+  out["centroids"] = to_numpy(std::move(result.centroids), {clusters, columns});
+  out["labels"] = to_numpy_or_none(std::move(result.labels), labels);
+  out["inertia"] = to_numpy_or_none(std::move(result.inertia), true);
+  out["n_iter"] = to_numpy_or_none(std::vector<std::int64_t>(result.n_iter.begin(), result.n_iter.end()), true);
+  out["converged"] = to_numpy_or_none(std::move(result.converged), true);
+  out["n_used"] = to_numpy_or_none(std::move(result.n_used), true);
+  out["n_empty"] = to_numpy_or_none(std::move(result.n_empty), true);
   out["warnings"] = std::move(warnings);
   return out;
 }
@@ -389,6 +467,11 @@ NB_MODULE(_core, m) {
         "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest", "init_method"_a = "random",
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
         "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+  m.def("fit_batch", &fit_batch, "data"_a, "dtype"_a, nb::kw_only(), "offsets"_a.none(), "k"_a, "niter"_a, "tol"_a,
+        "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a, "frozen_centroids"_a, "int_centroids"_a,
+        "min_points_per_centroid"_a.none(), "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(),
+        "weights"_a.none(), "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a,
+        "chunk_size_centroids"_a);
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

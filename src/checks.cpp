@@ -46,9 +46,7 @@ void require_execution(const Execution& execution) {
   require_at_least("chunk_size_centroids", execution.chunk_size_centroids, 1);
 }
 
-void require_params(const MatrixView& x, const Params& params) {
-  require_shape("data", x);
-  require_at_least("k", params.k, 1);
+void require_options(const Params& params) {
   require_at_least("niter", params.niter, 1);
   require_at_least("nredo", params.nredo, 1);
   if (params.max_points_per_centroid) require_at_least("max_points_per_centroid", *params.max_points_per_centroid, 1);
@@ -58,6 +56,12 @@ void require_params(const MatrixView& x, const Params& params) {
   require_between("changed_tol", params.changed_tol, 0, 1);
   require_between("max_runtime_secs", params.max_runtime_secs, 0, std::numeric_limits<double>::infinity());
   require_execution(params.execution);
+}
+
+void require_problem(const MatrixView& x, const Params& params) {
+  require_shape("data", x, params.allow_fewer_rows ? 0 : 1);
+  require_at_least("k", params.k, 1);
+  if (params.k > kMostRows) refuse("k", std::to_string(params.k), "at most " + std::to_string(kMostRows));
   if (const auto weights = static_cast<std::int64_t>(params.weights.size()); weights != 0 && weights != x.rows)
     refuse("the length of weights", std::to_string(weights), "that of the data, " + std::to_string(x.rows));
   if (params.init) require_shape("init", *params.init);

@@ -18,7 +18,9 @@ inline constexpr std::int64_t kMostDims = 1 << 19;
 [[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed);
 void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1);
 void require_execution(const Execution& execution);
-// x: as given to fit.
-void require_params(const MatrixView& x, const Params& params);
+// What does not depend on the rows.
+void require_options(const Params& params);
+// The rows x, k, weights and init.
+void require_problem(const MatrixView& x, const Params& params);
 
 }  // namespace fastkmeans

@@ -24,16 +24,6 @@
 namespace fastkmeans {
 namespace {
 
-// The caller's own functions run in the caller's floating-point mode.
-template <class Result, class... Args>
-std::function<Result(Args...)> as_caller(FpState& fp_state, const std::function<Result(Args...)>& function) {
-  if (!function) return {};
-  return [&fp_state, &function](Args... args) {
-    const FpState::Lent lent(fp_state);
-    return function(args...);
-  };
-}
-
 // Centroids from outside, as fp32.
 std::vector<float> given_centroids(const MatrixView& given, const char* name, Workers& workers) {
   const HostArray source(given);
@@ -154,7 +144,7 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
   const Deadline deadline(params.max_runtime_secs);
   const std::int64_t n = sum_over_shards(rows_of_weight(rows, workers), reducer);
-  if (n < params.k)
+  if (n < params.k && !params.allow_fewer_rows)
     throw std::invalid_argument("Number of training points" + std::string(rows.weights() ? " of weight > 0" : "") +
                                 " (" + std::to_string(n) + ") is less than k (" + std::to_string(params.k) + ").");
   const std::unique_ptr<Source> sample = sample_of(rows, n, params, reducer, workers);
@@ -196,13 +186,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   return result;
 }
 
-Result fit(const MatrixView& x, const Params& given) {
-  FpState fp_state;
-  require_params(x, given);
-  Params params = given;
-  params.callback = as_caller(fp_state, given.callback);
-  params.execution.device = device_for(x, params.k, given.execution);
-  Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
+Result fit_rows(const MatrixView& x, Params params, Workers& workers) {
   const IntegerWeights weights = integer_weights(params.weights, workers);
   // The inertia of integer weights, as one of the caller's.
   const auto restore = [&weights](double& inertia) {
@@ -219,6 +203,17 @@ Result fit(const MatrixView& x, const Params& given) {
   restore(result.inertia);
   for (IterationStats& stats : result.iterations) restore(stats.inertia);
   return result;
+}
+
+Result fit(const MatrixView& x, const Params& given) {
+  FpState fp_state;
+  require_options(given);
+  require_problem(x, given);
+  Params params = given;
+  params.callback = as_caller(fp_state, given.callback);
+  params.execution.device = device_for(x, params.k, given.execution);
+  Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
+  return fit_rows(x, std::move(params), workers);
 }
 
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {

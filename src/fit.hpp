@@ -16,4 +16,7 @@ class Workers;
 // get the same but for labels, which are of the shard's own rows. A callback of one shard stops all.
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers);
 
+// A fit of rows and parameters that were checked; the device is chosen, and the callback runs in the caller's mode.
+Result fit_rows(const MatrixView& x, Params params, Workers& workers);
+
 }  // namespace fastkmeans

@@ -66,6 +66,11 @@ class Seeding {
 
   void take_by_weight(std::size_t begin, std::size_t end) {
     const Urn urn = urn_of_weights(rows_, reducer_);
+    if (urn.total() == 0) {  // no rows: copies of the first, which is zero if it is not given
+      for (std::size_t step = std::max<std::size_t>(begin, 1); step < end; ++step)
+        std::copy_n(centroids_.begin(), d_, centroids_.begin() + static_cast<std::ptrdiff_t>(step * d_));
+      return;
+    }
     std::vector<RowPlace> places;
     for (std::size_t step = begin; step < end; ++step) places.push_back(urn.row_at(draw(step, 0, urn.total())));
     rows_at(places, &centroids_[begin * d_]);

@@ -59,6 +59,10 @@ std::unique_ptr<Shard> plain_shard(const Source& rows, const Metric& metric, con
 
 }  // namespace
 
+bool worth_a_device(const MatrixView& x, std::int64_t k) {
+  return static_cast<double>(x.rows) * static_cast<double>(k) * static_cast<double>(x.cols) >= kFewProducts;
+}
+
 std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution) {
   if (x.cuda_device != MatrixView::kHost) {
     const std::string its = "cuda:" + std::to_string(x.cuda_device);
@@ -66,9 +70,8 @@ std::string device_for(const MatrixView& x, std::int64_t k, const Execution& exe
       throw std::invalid_argument("data is on " + its + "; device must be that, given '" + execution.device + "'");
     return chosen_device(its);
   }
-  const double products = static_cast<double>(x.rows) * static_cast<double>(k) * static_cast<double>(x.cols);
   const bool names_isa = !execution.isa.empty() || !os::environment("FASTKMEANS_ISA").empty();
-  if (execution.device.empty() && (names_isa || products < kFewProducts)) return "cpu";
+  if (execution.device.empty() && (names_isa || !worth_a_device(x, k))) return "cpu";
   return chosen_device(execution.device);
 }
 

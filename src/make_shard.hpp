@@ -18,6 +18,9 @@ class Workers;
 // std::runtime_error: it cannot be had.
 std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution);
 
+// Whether an assignment of rows in host memory is worth the start of a CUDA device.
+bool worth_a_device(const MatrixView& x, std::int64_t k);
+
 // Rows where they lie. weights: as those of Source, which must outlive it.
 std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
                                     Workers& workers);

@@ -43,6 +43,20 @@ int run() {
     return 1;
   }
   std::printf("predict gave the labels of the fit\n");
+
+  // Both halves of the first points, in one call: each is clustered as in a call of its own.
+  const auto half = [&](std::int64_t j) {
+    return fastkmeans::MatrixView(&points[j], 1'000, d / 2, fastkmeans::DType::f32, d * sizeof(float), sizeof(float));
+  };
+  const fastkmeans::MatrixView halves[] = {half(0), half(d / 2)};
+  fastkmeans::BatchParams batch;
+  batch.each = params;
+  const fastkmeans::BatchResult codebooks = fastkmeans::fit_batch(halves, batch);
+  if (codebooks.inertia[1] != fastkmeans::fit(halves[1], params).inertia) {
+    std::fprintf(stderr, "fit_batch gave another result than fit\n");
+    return 1;
+  }
+  std::printf("fit_batch gave the result of fit for both halves\n");
   return 0;
 }
 

@@ -11,6 +11,7 @@
 //   std::bad_alloc         out of memory
 #pragma once
 
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -36,6 +37,12 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
 // bytes an element of the centroids (36 where the sums need two limbs) and some 60 a centroid, in 4 of which fewer than
 // 32 centroids count as 32; up to 64 MiB for rows being converted; a subsample is copied in x's dtype.
 FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
+
+// A fit of each of B problems, (n_b, d), bit for bit as fit() makes it with params.each; B may be 0. Small problems run
+// side by side, a thread each, in memory that follows from those that run; large ones one after the other, with all
+// threads. On a CUDA device large ones run, and those whose rows lie there, one after the other; small ones in host
+// memory run on the CPU, whatever device is named. Errors name the problem, the first that is wrong.
+FASTKMEANS_API BatchResult fit_batch(std::span<const MatrixView> problems, const BatchParams& params);
 
 // The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index. x may have no rows,
 // and then no address; all else is checked as ever.

@@ -53,7 +53,7 @@ enum class EmptyClusters {
 
 struct Params {
   // what to compute
-  std::int64_t k = 0;      // clusters, 1 <= k <= n
+  std::int64_t k = 0;      // clusters, 1 <= k <= n (but see allow_fewer_rows)
   int niter = 25;          // most iterations, >= 1
   double tol = 1e-8;       // stop when the shift is below; <= 0: do not
   double inertia_tol = 0;  // > 0: stop when inertia falls by less than this share of it, as cuVS's tol; at most 1
@@ -71,6 +71,9 @@ struct Params {
   bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
   bool int_centroids = false;     // centroids are rounded to integers, half to even, from the initial ones on
   std::optional<std::int64_t> min_points_per_centroid;  // warn about fewer rows than k times this
+  // Rows, or rows of weight > 0, may be fewer than k, or none at all: initial centroids that no row is left for are
+  // copies of the first (zeros, if there is none). Clusters that end without a row count in n_empty.
+  bool allow_fewer_rows = false;
   bool labels = true;  // assign all rows once more at the end, to the centroids returned
   // (n) how much each row counts, in host memory; empty: each counts once. Finite, >= 0, some > 0; k <= rows of weight
   // > 0. Integers that add up to 2^40 at most are equal rows; others keep some digits: docs/algorithm.md section 8.
@@ -80,6 +83,16 @@ struct Params {
 
   // Called after each iteration; returning true stops this run and those to come. May throw; the fit then ends.
   std::function<bool(const IterationStats&)> callback;
+};
+
+// Many problems in one call: B of them, with columns alike.
+struct BatchParams {
+  // Of every problem, as of a fit of its own: the same seed, too. A problem may have fewer rows than k, whatever
+  // allow_fewer_rows says. each.init: the same for all; each.weights: of all rows, problem after problem; each.callback
+  // must be empty.
+  Params each;
+  std::span<const std::int64_t> k;   // (B) clusters of each problem; empty: each.k
+  std::span<const MatrixView> init;  // (B) initial centroids of each problem, as Params::init; empty: each.init
 };
 
 struct PredictParams {

@@ -56,6 +56,24 @@ struct Result {
   std::vector<Warning> warnings;
 };
 
+// Of problem b, as in a Result of its own: element b of what has (B); rows and centroids of one problem stand after
+// those of the one before.
+struct BatchResult {
+  std::int64_t d = 0;
+  std::vector<std::int64_t> centroid_offsets;  // (B + 1) problem b has centroids [offsets[b], offsets[b + 1])
+  std::vector<float> centroids;                // (sum of k, d)
+  std::vector<std::int64_t> labels;            // of all rows, each in [0, k of its problem); empty unless wanted
+  std::vector<double> inertia;                 // (B)
+  std::vector<int> n_iter;                     // (B)
+  std::vector<std::uint8_t> converged;         // (B) 0 or 1
+  std::vector<std::int64_t> n_used, n_empty;   // (B) k - n_empty clusters have rows
+  struct ProblemWarning {
+    std::int64_t problem;
+    Warning warning;
+  };
+  std::vector<ProblemWarning> warnings;  // ascending by problem
+};
+
 struct Prediction {
   std::vector<std::int64_t> labels;  // (n)
   std::vector<double> distances;     // (n) squared distance D to the centroid of the label; empty unless asked for

@@ -12,12 +12,14 @@ from ._report import (
     SubsampledWarning,
 )
 from ._version import __version__
+from .batch import BatchResult, fit_batch
 from .kmeans import FastKMeans
 
 if TYPE_CHECKING:
     from .estimator import KMeans
 
 __all__ = [
+    "BatchResult",
     "EmptyClusterWarning",
     "FastKMeans",
     "FewPointsWarning",
@@ -27,10 +29,12 @@ __all__ = [
     "PrecisionWarning",
     "SubsampledWarning",
     "__version__",
+    "fit_batch",
 ]
 
 # Messages and pickles name them by where users import them.
 for _public in (
+    BatchResult,
     EmptyClusterWarning,
     FewPointsWarning,
     IterationStats,

@@ -46,6 +46,16 @@ class _FitResult(TypedDict):
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
+class _BatchResult(TypedDict):
+    centroids: npt.NDArray[np.float32]  # (sum of k, d)
+    labels: npt.NDArray[np.int64] | None  # of all rows
+    inertia: npt.NDArray[np.float64]  # (B,), and so on
+    n_iter: npt.NDArray[np.int64]
+    converged: npt.NDArray[np.uint8]
+    n_used: npt.NDArray[np.int64]
+    n_empty: npt.NDArray[np.int64]
+    warnings: list[tuple[int, str, str]]  # problem, kind, message
+
 class _CudaDevice(TypedDict):
     number: int
     name: str
@@ -95,6 +105,33 @@ def fit(
     chunk_size_centroids: int,
     callback: Callable[[IterationStats], object] | None,
 ) -> _FitResult: ...
+def fit_batch(
+    data: object,  # three-dimensional, or a matrix with offsets
+    dtype: str,
+    *,
+    offsets: npt.NDArray[np.int64] | None,  # (B + 1,), C order, ascending from 0 to the rows of data
+    k: npt.NDArray[np.int64],  # (B,)
+    niter: int,
+    tol: float,
+    seed: int,
+    max_points_per_centroid: int | None,
+    nredo: int,
+    spherical: bool,
+    frozen_centroids: bool,
+    int_centroids: bool,
+    min_points_per_centroid: int | None,
+    init_method: str,
+    init: object | None,  # as data
+    init_dtype: str,
+    init_offsets: npt.NDArray[np.int64] | None,  # as offsets
+    weights: npt.NDArray[np.float64] | None,  # of all rows
+    labels: bool,
+    device: str,
+    memory_limit: int,
+    n_threads: int,
+    chunk_size_data: int,
+    chunk_size_centroids: int,
+) -> _BatchResult: ...
 def predict(
     data: object,
     dtype: str,

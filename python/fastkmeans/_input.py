@@ -50,8 +50,7 @@ def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "c
     Raises TypeError for what is no array, or has a dtype that is no real number, ValueError for another shape; all say
     expected and given.
     """
-    usual = _NAMES.get(data.dtype) if type(data) is np.ndarray else None
-    rows = _convert(data, what, device) if usual is None else Rows(data, usual)
+    rows = read_array(data, what, device)
     shape = rows.array.shape
     if len(shape) != 2:
         raise ValueError(f"{what} must be a matrix of shape (n, {d}), given {len(shape)} dimensions, shape {shape}.")
@@ -62,14 +61,20 @@ def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "c
     return rows
 
 
-def read_weights(weights: Any, n: int, what: str = "weights") -> np.ndarray[Any, Any]:
-    """One number for each of n rows as float64 (n,) on the CPU; copied where it is anything else.
+def read_array(data: Any, what: str = "data", device: str = "cpu") -> Rows:
+    """`data` of any shape; device, dtypes and errors as of `read`."""
+    usual = _NAMES.get(data.dtype) if type(data) is np.ndarray else None
+    return _convert(data, what, device) if usual is None else Rows(data, usual)
+
+
+def read_weights(weights: Any, *shape: int, what: str = "weights") -> np.ndarray[Any, Any]:
+    """One number for each row, float64 of this shape, (n,) for n rows, on the CPU; copied where it is anything else.
 
     Raises TypeError and ValueError as `read` does.
     """
     given = _convert(weights, what, "cpu")
-    if given.array.shape != (n,):
-        raise ValueError(f"{what} must have shape ({n},), one for each row, given shape {given.array.shape}.")
+    if given.array.shape != shape:
+        raise ValueError(f"{what} must have shape {shape}, one for each row, given shape {given.array.shape}.")
     return np.ascontiguousarray(numbers(given), dtype=np.float64)
 
 

@@ -347,7 +347,7 @@ def _weights(sample_weight: Any, n: int) -> Weights | None:
         return None
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n, sample_weight)
-    weights = _input.read_weights(sample_weight, n, "sample_weight")
+    weights = _input.read_weights(sample_weight, n, what="sample_weight")
     bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if len(bad):
         raise ValueError(f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights must be finite and at least 0.")

@@ -9,8 +9,8 @@
 namespace fastkmeans::cpu {
 namespace {
 
-// Sums up to this size are kept once for each thread and added at the end; larger ones are shared under locks: then
-// there are many clusters, and two threads seldom want the same one.
+// Sums up to this size are kept once for each thread and added at the end, unless there is one thread; larger ones are
+// shared under locks: then there are many clusters, and two threads seldom want the same one.
 constexpr std::int64_t kPrivateBytes = 1 << 20;
 constexpr std::size_t kLocks = 1024;  // many times the threads there are
 
@@ -19,14 +19,16 @@ constexpr std::size_t kLocks = 1024;  // many times the threads there are
 void accumulate(const Context& context, const Source& rows, const std::int32_t* from, const std::int32_t* to,
                 const FixedPoint& scale, Sums& sums) {
   const std::int64_t n = context.x.rows, d = context.x.cols, most = tile_rows(d);
-  const bool is_private = static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
+  const bool is_alone = context.workers.count() == 1;
+  const bool is_private =
+      !is_alone && static_cast<std::int64_t>((sums.hi.size() + sums.lo.size()) * 8) <= kPrivateBytes;
   std::vector<RowTile> tiles(static_cast<std::size_t>(context.workers.count()), RowTile(context, most, d));
   std::vector<std::optional<Sums>> parts(tiles.size());  // a worker's own
-  std::vector<std::mutex> locks(is_private ? 0 : kLocks);
+  std::vector<std::mutex> locks(is_alone || is_private ? 0 : kLocks);
 
   const auto move = [&](Sums& into, const float* row, std::int32_t c, std::int64_t times) {
     std::unique_lock<std::mutex> lock;
-    if (!is_private) lock = std::unique_lock(locks[static_cast<std::size_t>(c) % kLocks]);
+    if (!locks.empty()) lock = std::unique_lock(locks[static_cast<std::size_t>(c) % kLocks]);
     if (times == 1 || times == -1)
       context.kernels.add_row(row, d, times, scale.inverse.data(), scale.grain.data(),
                               scale.two_limbs() ? scale.lo_inverse.data() : nullptr, into.hi_row(c), into.lo_row(c));

@@ -67,9 +67,19 @@ const std::vector<Isa>& isas() {
 
 bool available(const Isa& isa) { return isa.on_this_cpu(); }
 
+namespace {
+
+// Found once: virtual machines take microseconds to answer CPUID, a part of a small fit.
+const Isa& best() {
+  static const Isa& found = *std::find_if(isas().rbegin(), isas().rend(), available);
+  return found;
+}
+
+}  // namespace
+
 const Isa& choose(const std::string& wanted) {
   const std::string name = wanted.empty() ? os::environment("FASTKMEANS_ISA") : wanted;
-  if (name.empty()) return *std::find_if(isas().rbegin(), isas().rend(), available);
+  if (name.empty()) return best();
   std::string known;
   for (const Isa& isa : isas()) {
     if (isa.name == name) {

@@ -48,8 +48,9 @@ struct Kernels {
   void (*add_row)(const float* x, std::int64_t n, std::int64_t sign, const double* inverse, const double* grain,
                   const double* lo_inverse, std::uint64_t* hi, std::uint64_t* lo);
 
-  // Columns of rows - mu, (d, kLowDimRows), and their squared norms; count: a multiple of kPadding.
-  void (*to_columns)(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu,
+  // Columns of rows - mu, as LowDimScan has them, and their squared norms; count: a multiple of kLowDimGroup; rows and
+  // mu are padded.
+  void (*to_columns)(const float* rows, std::int64_t stride, std::int64_t count, std::int64_t d, const float* mu,
                      float* columns, float* sq_norms);
   void (*nearest_two)(const LowDimScan& scan);
   // The least score of a centroid with D <= distance; n: a multiple of kPadding.

@@ -17,18 +17,23 @@ class LowDimTile {
         centroids_(centroids),
         panels_(panels),
         bound_(FilterBound::low_dim(centroids.d)),
-        rows_(task.context, kLowDimRows, centroids.ld),
-        columns_(kLowDimRows * centroids.d) {}
+        rows_(task.context, whole_groups(task.tile_rows, kLowDimGroup), centroids.ld),
+        columns_(whole_groups(task.tile_rows, kLowDimGroup) * centroids.d) {}
 
   bool assign(std::int64_t first, std::int64_t count, int, AssignCounts& counts) {
     const std::int64_t ld = centroids_.ld;
     const std::uint32_t limit = magnitude_limit_bits(centroids_.d);
-    rows_.load_copy(first, count);  // the kernel reads up to kLowDimRows
-    score(count);
+    const std::int64_t whole = whole_groups(count, kLowDimGroup);
+    if (count == whole)
+      rows_.load(first, count);
+    else
+      rows_.load_copy(first, count);  // kernels read whole groups
+    score(whole);
     for (std::int64_t i = 0; i < count; ++i)
       distances_[static_cast<std::size_t>(i)] = distance(i, who_[static_cast<std::size_t>(i)]);
-    kernels_.thresholds(distances_.data(), sq_norms_.data(), kLowDimRows, bound_, thresholds_.data());
-    const bool all_good = kernels_.largest_bits(rows_.row(0), count * ld) < limit;
+    kernels_.thresholds(distances_.data(), sq_norms_.data(), whole, bound_, thresholds_.data());
+    const bool all_good =
+        rows_.stride() == ld && kernels_.largest_bits(rows_.row(0), count * ld) < limit;  // mutant: low_dim_strided
     for (std::int64_t i = 0; i < count; ++i) {
       const auto s = static_cast<std::size_t>(i);
       if (!all_good && kernels_.largest_bits(rows_.row(i), ld) >= limit) {
@@ -49,11 +54,12 @@ class LowDimTile {
     return kernels_.distance(rows_.row(i), centroids_.row(c), centroids_.ld);
   }
 
-  void score(std::int64_t count) {
-    kernels_.to_columns(rows_.row(0), rows_.ld(), kLowDimRows, centroids_.d, centroids_.mu.data(), columns_.data(),
+  // The first `whole` rows, a multiple of kLowDimGroup.
+  void score(std::int64_t whole) {
+    kernels_.to_columns(rows_.row(0), rows_.stride(), whole, centroids_.d, centroids_.mu.data(), columns_.data(),
                         sq_norms_.data());
     kernels_.nearest_two({.columns = columns_.data(),
-                          .rows = whole_groups(count, kLowDimGroup),
+                          .rows = whole,
                           .d = centroids_.d,
                           .k = whole_groups(centroids_.k, kLowDimPadding),
                           .centroids = panels_.values.data(),
@@ -81,7 +87,7 @@ class LowDimTile {
   const FloatPanels& panels_;
   FilterBound::LowDim bound_;
   RowTile rows_;
-  Buffer<float> columns_;  // (d, kLowDimRows) less the centre
+  Buffer<float> columns_;  // as to_columns writes them
   std::array<float, kLowDimRows> sq_norms_, second_, distances_, thresholds_;
   std::array<std::int32_t, kLowDimRows> who_;
 };

@@ -12,16 +12,28 @@ namespace {
 // Vectors of rows and centroids scored together: as many sums as the registers hold beside the rows.
 constexpr int kLowDimVectors = 4;
 constexpr int kLowDimCentroids = kWidth == 16 ? 4 : 2;
-static_assert(kLowDimRows % (kLowDimVectors * kWidth) == 0 && kLowDimPadding % kLowDimCentroids == 0);
+static_assert(kLowDimGroup % (kLowDimVectors * kWidth) == 0 && kLowDimPadding % kLowDimCentroids == 0);
 
-void to_columns(const float* rows, std::int64_t ld, std::int64_t count, std::int64_t d, const float* mu, float* columns,
-                float* sq_norms) {
+// Where the columns of row i begin.
+template <class Float>
+[[gnu::always_inline]] inline Float* columns_of(Float* columns, std::int64_t i, std::int64_t d) {
+  return columns + i / kLowDimGroup * kLowDimGroup * d + i % kLowDimGroup;  // mutant: low_dim_columns
+}
+
+void to_columns(const float* rows, std::int64_t stride, std::int64_t count, std::int64_t d, const float* mu,
+                float* columns, float* sq_norms) {
   for (std::int64_t i = 0; i < count; i += kWidth) {
     F32 sum = {};
-    for (std::int64_t j = 0; j < d; ++j) {
-      const F32 a = load_strided(rows + i * ld + j, ld) - broadcast(mu[j]);
-      sum = multiply_add(a, a, sum);
-      store(columns + j * kLowDimRows + i, a);
+    float* out = columns_of(columns, i, d);
+    for (std::int64_t j = 0; j < d; j += kWidth) {  // rows are padded: the last square is whole too
+      F32 square[kWidth];
+      for (int l = 0; l < kWidth; ++l) square[l] = load(rows + (i + l) * stride + j);
+      transpose(square);
+      for (int l = 0; l < kWidth && j + l < d; ++l) {
+        const F32 a = square[l] - broadcast(mu[j + l]);
+        sum = multiply_add(a, a, sum);
+        store(out + (j + l) * kLowDimGroup, a);
+      }
     }
     store(sq_norms + i, sum);
   }
@@ -30,6 +42,7 @@ void to_columns(const float* rows, std::int64_t ld, std::int64_t count, std::int
 void nearest_two(const LowDimScan& given) {
   const LowDimScan s = given;
   for (std::int64_t i = 0; i < s.rows; i += kLowDimVectors * kWidth) {
+    const float* columns = columns_of(s.columns, i, s.d);
     F32 best[kLowDimVectors], second[kLowDimVectors];
     I32 who[kLowDimVectors];
     for (int v = 0; v < kLowDimVectors; ++v) {
@@ -42,7 +55,7 @@ void nearest_two(const LowDimScan& given) {
         for (int v = 0; v < kLowDimVectors; ++v) score[e][v] = broadcast(s.starts[c + e]);
       for (std::int64_t j = 0; j < s.d; ++j) {
         F32 a[kLowDimVectors];
-        for (int v = 0; v < kLowDimVectors; ++v) a[v] = load(s.columns + j * kLowDimRows + i + v * kWidth);
+        for (int v = 0; v < kLowDimVectors; ++v) a[v] = load(columns + j * kLowDimGroup + v * kWidth);
         for (int e = 0; e < kLowDimCentroids; ++e) {
           const F32 b = broadcast(s.centroids[(c + e) * s.d + j]);
           for (int v = 0; v < kLowDimVectors; ++v) score[e][v] = multiply_add(a[v], b, score[e][v]);

@@ -35,6 +35,8 @@ class RowTile {
 
   const float* row(std::int64_t i) const { return reinterpret_cast<const float*>(first_row_ + i * stride_); }
   std::int64_t ld() const { return ld_; }
+  // Floats from row to row: ld() of a copy.
+  std::int64_t stride() const { return stride_ / static_cast<std::int64_t>(sizeof(float)); }
 
  private:
   float* copied(std::int64_t i) { return copy_.data() + i * ld_; }

@@ -48,7 +48,7 @@ inline constexpr std::int64_t kLowDimRows = 256, kLowDimGroup = 64, kLowDimPaddi
 
 // Few rows in the lanes against all centroids.
 struct LowDimScan {
-  const float* columns;     // a = x - mu, (d, kLowDimRows)
+  const float* columns;     // a = x - mu, (rows / kLowDimGroup, d, kLowDimGroup): what is read together fits L1
   std::int64_t rows, d, k;  // rows: a multiple of kLowDimGroup; k: of kLowDimPadding
   const float* centroids;   // b = c - mu, (k, d)
   const float* starts;      // (k)

@@ -161,11 +161,26 @@ template <class V>
 #endif
 }
 
-// p[0], p[stride], p[2 stride], ...
-[[gnu::always_inline]] inline F32 load_strided(const float* p, std::int64_t stride) {
-  F32 v;
-  for (int l = 0; l < kWidth; ++l) v[l] = p[l * stride];
-  return v;
+// Swaps the odd blocks of S lanes of `low` with the even ones of `high`.
+template <int S, int... L>
+[[gnu::always_inline]] inline void exchange(F32& low, F32& high, Lanes<L...>) {
+  const F32 a = low, b = high;
+  low = __builtin_shufflevector(a, b, (L & S ? kWidth + L - S : L)...);
+  high = __builtin_shufflevector(a, b, (L & S ? kWidth + L : L + S)...);
+}
+
+template <int S>
+[[gnu::always_inline]] inline void transpose_blocks(F32 (&rows)[kWidth]) {
+  for (int i = 0; i < kWidth; ++i)
+    if ((i & S) == 0) exchange<S>(rows[i], rows[i + S], AllLanes());
+}
+
+// rows[i][l] becomes rows[l][i].
+[[gnu::always_inline]] inline void transpose(F32 (&rows)[kWidth]) {
+  transpose_blocks<1>(rows);
+  transpose_blocks<2>(rows);
+  if constexpr (kWidth > 4) transpose_blocks<4>(rows);
+  if constexpr (kWidth > 8) transpose_blocks<8>(rows);
 }
 
 [[gnu::always_inline]] inline F32 root(F32 v) {

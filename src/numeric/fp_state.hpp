@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <xmmintrin.h>
@@ -58,5 +59,15 @@ class FpState {
 
   Mode callers_;
 };
+
+// A function of the caller, which runs in the caller's mode. It refers to both.
+template <class Result, class... Args>
+std::function<Result(Args...)> as_caller(FpState& fp_state, const std::function<Result(Args...)>& function) {
+  if (!function) return {};
+  return [&fp_state, &function](Args... args) {
+    const FpState::Lent lent(fp_state);
+    return function(args...);
+  };
+}
 
 }  // namespace fastkmeans

@@ -8,15 +8,19 @@
 namespace fastkmeans {
 
 inline std::uint64_t row_hash(const float* row, std::int64_t d) {
-  std::uint64_t hash =
-      0x9E3779B97F4A7C15;  // odd constants with no pattern: the golden ratio, and one of splitmix's kind
-  for (std::int64_t j = 0; j < d; ++j) {
-    // mutant: minus_zero
-    hash ^= std::bit_cast<std::uint32_t>(row[j] + 0.0f);  // -0 + 0 = 0
-    hash *= 0xD6E8FEB86659FD93;
+  // Odd constants with no pattern: the golden ratio, and one of splitmix's kind.
+  constexpr std::uint64_t kBegin = 0x9E3779B97F4A7C15, kFactor = 0xD6E8FEB86659FD93;
+  const auto mix = [](std::uint64_t& hash, std::uint64_t value) {
+    hash = (hash ^ value) * kFactor;
     hash ^= hash >> 32;
-  }
-  return hash;
+  };
+  constexpr int kChains = 4;  // side by side: a multiplication takes longer than it keeps its unit busy
+  std::uint64_t chains[kChains] = {kBegin, kBegin, kBegin, kBegin};
+  for (std::int64_t j = 0; j < d; ++j)
+    // mutant: minus_zero
+    mix(chains[j % kChains], std::bit_cast<std::uint32_t>(row[j] + 0.0f));  // -0 + 0 = 0
+  for (int chain = 1; chain < kChains; ++chain) mix(chains[0], chains[chain]);
+  return chains[0];
 }
 
 }  // namespace fastkmeans

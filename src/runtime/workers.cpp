@@ -159,6 +159,8 @@ Workers::Workers(int n_threads, std::function<bool()> interrupt)
       interrupt_(std::move(interrupt)),
       next_look_(std::chrono::steady_clock::now() + kLookEvery) {}
 
+Workers::Workers(Workers& whole, int worker) : count_(1), shares_(false), whole_(&whole), number_(worker) {}
+
 void Workers::for_each(std::int64_t n, double operations, const std::function<void(std::int64_t, int)>& task,
                        std::int64_t scratch_bytes) {
   std::atomic<std::int64_t> next{0};
@@ -200,6 +202,7 @@ void Workers::for_blocks(std::int64_t n, std::int64_t block, double operations,
 }
 
 void Workers::checkpoint(int worker) {
+  if (whole_) return whole_->checkpoint(number_);  // mutant: whole_is_asked
   if (stop_.load(std::memory_order_relaxed)) throw Interrupted();
   if (worker != 0 || !interrupt_) return;
   const auto now = std::chrono::steady_clock::now();

@@ -19,6 +19,8 @@ class Workers {
   // n_threads as in Execution: at most os::usable_cpus() or 16, whichever is more; 0: default_thread_count(), shared
   // with all calls that say so. `interrupt` may be empty.
   Workers(int n_threads, std::function<bool()> interrupt);
+  // One thread: number `worker` of those that `whole` is handing a for_each to. It looks at what `whole` looks at.
+  Workers(Workers& whole, int worker);
 
   int count() const { return count_; }
 
@@ -45,6 +47,8 @@ class Workers {
   std::function<bool()> interrupt_;
   std::chrono::steady_clock::time_point next_look_;
   std::atomic<bool> stop_{false};
+  Workers* whole_ = nullptr;  // whose thread this is, and its number there
+  int number_ = 0;
 };
 
 // OMP_NUM_THREADS if it is set to a positive number, with the same limit, else os::usable_cpus().

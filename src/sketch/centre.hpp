@@ -11,12 +11,12 @@
 
 namespace fastkmeans {
 
-// An eighth of the rows, at most kCentreRows, spread evenly: row n * i / count for i in [0, count). Long rows are
+// One row in 32, at most kCentreRows, spread evenly: row n * i / count for i in [0, count). Long rows are
 // fewer, a sixteenth of kMostScratch in all.
 inline constexpr std::int64_t kCentreRows = 128;  // its noise adds about 1 % to |x - mu|^2; more rows slow small fits
 inline std::int64_t centre_rows(std::int64_t n, std::int64_t d) {
   const std::int64_t most = std::min(kCentreRows, kMostScratch / 16 / (4 * d));
-  return std::min(n, std::clamp<std::int64_t>(n / 8, 1, most));
+  return std::min(n, std::clamp<std::int64_t>(n / 32, 1, most));
 }
 
 // rows: (count, d); returns (d). Elements that make a row bad are passed over: nobody has refused it yet. Where none is

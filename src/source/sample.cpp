@@ -279,13 +279,16 @@ std::vector<float> initial_centroids(std::vector<float> given, const Source& row
     expected += band;
   }
   // Too few distinct rows: equal ones fill up.
-  for (std::size_t s = 0; taken < wanted;) {
-    const std::size_t count = std::min(static_cast<std::size_t>(together), wanted - taken);
+  for (std::size_t s = 0; taken < wanted && s < skipped.size();) {
+    const std::size_t count = std::min({static_cast<std::size_t>(together), wanted - taken, skipped.size() - s});
     rows_at(places_of(&skipped[s], static_cast<std::int64_t>(count)), rows, metric, reducer, workers,
             &centroids[taken * row_length]);
     s += count;
     taken += count;
   }
+  // Too few rows: copies of the first.
+  for (taken = std::max<std::size_t>(taken, 1); taken < wanted; ++taken)
+    std::copy_n(centroids.begin(), d, centroids.begin() + static_cast<std::ptrdiff_t>(taken * row_length));
   return centroids;
 }
 

@@ -33,8 +33,8 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
                                       Workers& workers);
 
 // The given centroids (m, d), then rows of all shards as the metric takes them, in order of (key, number), skipping
-// rows equal by value to one already there while others are left. (k, d), the same on every shard. m <= k <= rows of
-// weight over all shards.
+// rows equal by value to one already there while others are left; where the rows are fewer than that, copies of the
+// first (of zeros, if m = 0 and there are none). (k, d), the same on every shard. m <= k.
 std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
                                      std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers);
 

@@ -121,6 +121,22 @@ TEST(FitNoOracle, GivenCentroidsAreNotTakenAgain) {
     }
 }
 
+// Rows of few dimensions that are read in place, with more of the caller's between them.
+TEST(FitNoOracle, BadRowsOfAWiderArray) {
+  for (const std::int64_t bad : {0, 1, 30, 63}) {
+    Matrix wide(64, 48);
+    for (std::int64_t i = 0; i < 64; ++i) wide.row(i)[20] = std::numeric_limits<float>::infinity();  // not in the view
+    const Matrix centroids(3, 16);
+    const MatrixView x(wide.values.data(), 64, 16, DType::f32, 48 * 4, 4);
+    PredictParams params;
+    params.execution.filter = "low_dim";
+    EXPECT_EQ(predict(x, centroids.view(), params).labels, std::vector<std::int64_t>(64));
+    wide.row(bad)[5] = std::numeric_limits<float>::quiet_NaN();
+    expect_contains(message_of<std::invalid_argument>([&] { predict(x, centroids.view(), params); }),
+                    {"NaN in 1 row", ("row " + std::to_string(bad) + " (column 5)").c_str()});
+  }
+}
+
 TEST(FitNoOracle, NoRowsHaveNoLabels) {
   const Matrix centroids(3, 2);
   PredictParams params;

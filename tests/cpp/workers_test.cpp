@@ -184,6 +184,23 @@ TEST(WorkersNoOracle, InterruptEndsAllWorkers) {
   EXPECT_LT(seconds_since(start), 0.6);
 }
 
+// A thread of a for_each works as one of its own: what the whole is told reaches it.
+TEST(WorkersNoOracle, OneThreadOfAWhole) {
+  const auto start = Clock::now();
+  Workers whole(2, [&] { return seconds_since(start) > 0.1; });
+  EXPECT_THROW(whole.for_each(2, kWorthManyThreads,
+                              [&](std::int64_t, int worker) {
+                                Workers one(whole, worker);
+                                EXPECT_EQ(one.count(), 1);
+                                one.for_each(2, kWorthManyThreads, [&](std::int64_t, int own) {
+                                  EXPECT_EQ(own, 0);
+                                  while (seconds_since(start) < 5) one.checkpoint(own);
+                                });
+                              }),
+               Interrupted);
+  EXPECT_LT(seconds_since(start), 0.6);
+}
+
 // The caller has nothing left to do while another worker works on: it must still ask.
 TEST(WorkersNoOracle, InterruptWhileTheCallerWaits) {
   const auto start = Clock::now();

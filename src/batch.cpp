@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many problems in one call: each is a fit of its own (fit.cpp); here is who makes it, and where its result goes.
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checks.hpp"
+#include "fastkmeans/fastkmeans.hpp"
+#include "fit.hpp"
+#include "make_shard.hpp"
+#include "numeric/fp_state.hpp"
+#include "runtime/workers.hpp"
+
+namespace fastkmeans {
+namespace {
+
+// Multiply-adds of an assignment that keep all threads busy many times longer than it takes to wake them.
+constexpr double kManyProducts = 1 << 26;
+
+// The error of the first problem that is wrong, whichever was tried first.
+class FirstError {
+ public:
+  template <class Call>
+  void keep(std::int64_t problem, const Call& call) {
+    if (problem > before()) return;  // mutant: lowest_problem
+    try {
+      call();
+    } catch (const std::invalid_argument& error) {
+      const std::lock_guard lock(mutex_);
+      if (problem > problem_) return;
+      problem_ = problem;
+      message_ = "problem " + std::to_string(problem) + ": " + error.what();
+    }
+  }
+  void rethrow() const {
+    if (!message_.empty()) throw std::invalid_argument(message_);
+  }
+
+ private:
+  std::int64_t before() {
+    const std::lock_guard lock(mutex_);
+    return problem_;
+  }
+
+  std::mutex mutex_;
+  std::int64_t problem_ = std::numeric_limits<std::int64_t>::max();
+  std::string message_;
+};
+
+class Batch {
+ public:
+  Batch(std::span<const MatrixView> problems, const BatchParams& params)
+      : problems_(problems), params_(params), row_offsets_{0} {
+    const auto count = static_cast<std::int64_t>(problems.size());
+    for (const auto& [name, given] : {std::pair("k", params.k.size()), std::pair("init", params.init.size())})
+      if (given != 0 && given != problems.size())
+        refuse(std::string("the length of ") + name, std::to_string(given),
+               "that of the problems, " + std::to_string(count));
+    if (params.each.callback) refuse("callback", "set", "empty: problems run side by side");
+    require_options(params.each);
+    for (const MatrixView& x : problems)
+      row_offsets_.push_back(row_offsets_.back() + std::max<std::int64_t>(x.rows, 0));
+    const auto weights = static_cast<std::int64_t>(params.each.weights.size());
+    if (weights != 0 && weights != row_offsets_.back())
+      refuse("the length of weights", std::to_string(weights),
+             "that of all rows, " + std::to_string(row_offsets_.back()));
+    result_.d = problems.empty() ? 0 : problems[0].cols;
+    result_.centroid_offsets = {0};
+    for (std::int64_t b = 0; b < count; ++b) {
+      errors_.keep(b, [&] { require(b); });
+      errors_.rethrow();
+      result_.centroid_offsets.push_back(result_.centroid_offsets.back() + k(b));
+    }
+    result_.centroids.resize(static_cast<std::size_t>(result_.centroid_offsets.back() * result_.d));
+    if (params.each.labels) result_.labels.resize(static_cast<std::size_t>(row_offsets_.back()));
+    result_.inertia.resize(problems.size());
+    result_.n_iter.resize(problems.size());
+    result_.converged.resize(problems.size());
+    result_.n_used.resize(problems.size());
+    result_.n_empty.resize(problems.size());
+  }
+
+  BatchResult run(Workers& workers) {
+    const auto count = static_cast<std::int64_t>(problems_.size());
+    const double all = operations(0, count);
+    std::vector<std::int64_t> small;
+    for (std::int64_t b = 0; b < count; ++b) {
+      // One that takes longer than its share would keep the other threads waiting.
+      const bool large = operations(b, b + 1) > std::min(kManyProducts, all / workers.count());
+      if (large || device(b) != "cpu")
+        fit(b, workers);
+      else
+        small.push_back(b);
+    }
+    // The longest first: short ones fill what is left at the end.
+    std::stable_sort(small.begin(), small.end(),
+                     [&](std::int64_t a, std::int64_t b) { return operations(a, a + 1) > operations(b, b + 1); });
+    workers.for_each(static_cast<std::int64_t>(small.size()), std::numeric_limits<double>::infinity(),
+                     [&](std::int64_t i, int worker) {
+                       Workers one(workers, worker);
+                       fit(small[static_cast<std::size_t>(i)], one);
+                     });
+    errors_.rethrow();
+    std::stable_sort(result_.warnings.begin(), result_.warnings.end(),
+                     [](const auto& a, const auto& b) { return a.problem < b.problem; });
+    return std::move(result_);
+  }
+
+ private:
+  std::int64_t k(std::int64_t b) const {
+    return params_.k.empty() ? params_.each.k : params_.k[static_cast<std::size_t>(b)];
+  }
+  const MatrixView& rows(std::int64_t b) const { return problems_[static_cast<std::size_t>(b)]; }
+  std::int64_t first_row(std::int64_t b) const { return row_offsets_[static_cast<std::size_t>(b)]; }
+
+  // Multiply-adds of an assignment of each of these problems.
+  double operations(std::int64_t begin, std::int64_t end) const {
+    double sum = 0;
+    for (std::int64_t b = begin; b < end; ++b)
+      sum += static_cast<double>(rows(b).rows) * static_cast<double>(k(b)) * static_cast<double>(rows(b).cols);
+    return sum;
+  }
+
+  std::string device(std::int64_t b) const {
+    const MatrixView& x = rows(b);
+    if (x.cuda_device == MatrixView::kHost && !worth_a_device(x, k(b))) return "cpu";
+    return device_for(x, k(b), params_.each.execution);
+  }
+
+  // As of a fit of the problem alone.
+  Params of(std::int64_t b) const {
+    Params params = params_.each;
+    params.k = k(b);
+    params.allow_fewer_rows = true;
+    if (!params_.init.empty()) params.init = params_.init[static_cast<std::size_t>(b)];
+    const auto first = static_cast<std::size_t>(first_row(b)), count = static_cast<std::size_t>(rows(b).rows);
+    if (!params.weights.empty()) params.weights = params.weights.subspan(first, count);  // mutant: problem_weights
+    return params;
+  }
+
+  void require(std::int64_t b) const {
+    require_problem(rows(b), of(b));
+    if (rows(b).cols != result_.d)
+      refuse("the number of columns of data", std::to_string(rows(b).cols),
+             "that of problem 0, " + std::to_string(result_.d));
+  }
+
+  void fit(std::int64_t b, Workers& workers) {
+    errors_.keep(b, [&] {
+      Params params = of(b);
+      params.execution.device = device(b);
+      store(b, fit_rows(rows(b), std::move(params), workers));
+    });
+  }
+
+  void store(std::int64_t b, Result&& found) {
+    const auto at = static_cast<std::size_t>(b);
+    std::copy(found.centroids.begin(), found.centroids.end(),
+              result_.centroids.begin() + result_.centroid_offsets[at] * result_.d);
+    std::copy(found.labels.begin(), found.labels.end(), result_.labels.begin() + first_row(b));
+    result_.inertia[at] = found.inertia;
+    result_.n_iter[at] = found.n_iter;
+    result_.converged[at] = found.converged;
+    result_.n_used[at] = found.n_used;
+    result_.n_empty[at] = found.n_empty;
+    const std::lock_guard lock(warnings_mutex_);
+    for (Warning& warning : found.warnings) result_.warnings.push_back({b, std::move(warning)});
+  }
+
+  std::span<const MatrixView> problems_;
+  const BatchParams& params_;
+  std::vector<std::int64_t> row_offsets_;  // (B + 1) among the rows of all
+  BatchResult result_;
+  std::mutex warnings_mutex_;
+  FirstError errors_;
+};
+
+}  // namespace
+
+BatchResult fit_batch(std::span<const MatrixView> problems, const BatchParams& params) {
+  FpState fp_state;
+  Batch batch(problems, params);
+  const Execution& execution = params.each.execution;
+  if (execution.device != "cpu" && !execution.device.empty()) chosen_device(execution.device);  // or it throws
+  Workers workers(execution.n_threads, as_caller(fp_state, execution.interrupt));
+  return batch.run(workers);
+}
+
+}  // namespace fastkmeans

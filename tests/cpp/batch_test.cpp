@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many problems in one call: each is a fit of its own, to the bit.
+#include <limits>
+
+#include "testing.hpp"
+
+namespace fastkmeans::testing {
+namespace {
+
+// Problems of all sizes, with k of their own: one that is most of the work, some with fewer rows than k, one without.
+struct Problems {
+  std::vector<Matrix> rows, init;
+  std::vector<MatrixView> views, starts;
+  std::vector<std::int64_t> k;
+  std::vector<double> weights;
+
+  explicit Problems(Random& random) {
+    for (const auto& [n, clusters] :
+         {std::pair{20, 3}, {400, 20}, {3, 7}, {0, 2}, {1, 1}, {60, 60}, {35, 4}, {2, 40}}) {
+      const Kind kind = kKinds[static_cast<std::size_t>(draw(random, 0, std::size(kKinds) - 1))];
+      rows.push_back(random_rows(kind, n, 6, random));
+      init.push_back(random_rows(Kind::normal, draw(random, 1, clusters), 6, random));
+      k.push_back(clusters);
+      for (int i = 0; i < n; ++i) weights.push_back(static_cast<double>(draw(random, i == 0, 3)));
+    }
+    for (const Matrix& x : rows) views.push_back(x.view());
+    for (const Matrix& centroids : init) starts.push_back(centroids.view());
+  }
+};
+
+void expect_fits_alone(const Problems& problems, const BatchParams& params, const Execution& alone) {
+  const BatchResult got = fit_batch(problems.views, params);
+  ASSERT_EQ(got.inertia.size(), problems.views.size());
+  ASSERT_EQ(got.centroid_offsets.size(), problems.views.size() + 1);
+  auto warning = got.warnings.begin();
+  std::int64_t first_row = 0;
+  for (std::size_t b = 0; b < problems.views.size(); ++b) {
+    const std::int64_t n = problems.views[b].rows;
+    Params own = params.each;
+    own.k = problems.k[b];
+    own.allow_fewer_rows = true;
+    own.execution = alone;
+    if (!params.init.empty()) own.init = params.init[b];
+    if (!own.weights.empty())
+      own.weights = own.weights.subspan(static_cast<std::size_t>(first_row), static_cast<std::size_t>(n));
+    const Result expected = fit(problems.views[b], own);
+    const auto begin = got.centroid_offsets[b];
+    ASSERT_EQ(got.centroid_offsets[b + 1], begin + own.k);
+    Result found;
+    found.centroids.assign(got.centroids.begin() + begin * got.d, got.centroids.begin() + (begin + own.k) * got.d);
+    if (params.each.labels) found.labels.assign(got.labels.begin() + first_row, got.labels.begin() + first_row + n);
+    found.inertia = got.inertia[b];
+    found.n_iter = got.n_iter[b];
+    found.converged = got.converged[b];
+    found.n_used = got.n_used[b];
+    found.n_empty = got.n_empty[b];
+    for (; warning != got.warnings.end() && warning->problem == static_cast<std::int64_t>(b); ++warning)
+      found.warnings.push_back(warning->warning);
+    found.iterations = expected.iterations;  // a batch has none
+    expect_same(found, expected);
+    first_row += n;
+  }
+  EXPECT_EQ(warning, got.warnings.end());
+  EXPECT_EQ(got.labels.size(), params.each.labels ? static_cast<std::size_t>(first_row) : 0);
+}
+
+void expect_fits_alone(std::string_view isa, std::string_view isa_alone) {
+  Random random(1400);
+  for (int round = 0; round < 6; ++round) {
+    const Problems problems(random);
+    BatchParams params;
+    params.k = problems.k;
+    params.each.niter = 4;
+    params.each.seed = static_cast<std::uint64_t>(round);
+    params.each.tol = round == 1 ? 0 : 1e-8;
+    params.each.labels = round != 2;
+    params.each.spherical = round == 3;
+    params.each.nredo = round == 4 ? 2 : 1;
+    params.each.max_points_per_centroid = round == 5 ? 7 : 256;
+    if (round % 2) params.each.init_method = InitMethod::kmeans_plus_plus;
+    if (round % 3 == 0) params.init = problems.starts;
+    if (round % 3 == 1) params.each.weights = problems.weights;
+    params.each.execution = on(isa, 1 + 2 * (round % 3));
+    expect_fits_alone(problems, params, on(isa_alone));
+  }
+}
+
+TEST(BatchNoOracle, EachProblemIsAFitOfItsOwn) { expect_fits_alone("", ""); }
+
+TEST(Batch, EachProblemIsAFitOfTheOracle) {
+  for (const cpu::Isa* isa : kernel_isas()) expect_fits_alone(isa->name, "scalar");
+}
+
+TEST(BatchNoOracle, FewerRowsThanClusters) {
+  const Matrix x(3, 2, {1, 2, 5, 6, 1, 2});  // two distinct ones
+  Params params;
+  params.k = 5;
+  EXPECT_THROW(fit(x.view(), params), std::invalid_argument);
+  params.allow_fewer_rows = true;
+  for (const char* isa : {"", "scalar"})
+    for (const InitMethod method : {InitMethod::random, InitMethod::kmeans_plus_plus}) {
+      params.execution = on(isa);
+      params.init_method = method;
+      const Result got = fit(x.view(), params);
+      EXPECT_EQ(got.n_empty, 3);
+      EXPECT_EQ(got.inertia, 0);
+      EXPECT_EQ(got.n_used, 3);
+      EXPECT_TRUE(got.converged);
+      EXPECT_EQ(got.labels[0], got.labels[2]);
+      EXPECT_NE(got.labels[0], got.labels[1]);
+      ASSERT_EQ(got.warnings.size(), 1u);
+      EXPECT_EQ(got.warnings[0].kind, Warning::Kind::empty_clusters);
+      // Rows in any order, then copies: no row goes to those.
+      EXPECT_EQ(predict(x.view(), {got.centroids.data(), 5, 2}).labels, got.labels);
+      const Result none = fit({static_cast<const float*>(nullptr), 0, 2}, params);
+      EXPECT_EQ(none.centroids, std::vector<float>(10));
+      EXPECT_EQ(none.n_empty, 5);
+      EXPECT_EQ(none.n_iter, 1);
+    }
+  // By the rule: the two distinct rows, the equal one, then the first again and again.
+  params.init_method = InitMethod::random;
+  const std::vector<float> centroids = fit(x.view(), params).centroids;
+  for (const std::size_t c : {std::size_t{3}, std::size_t{4}})
+    EXPECT_TRUE(std::equal(centroids.begin(), centroids.begin() + 2, centroids.begin() + static_cast<long>(2 * c)));
+}
+
+TEST(BatchNoOracle, NoProblems) {
+  BatchParams params;
+  const BatchResult got = fit_batch({}, params);
+  EXPECT_TRUE(got.centroids.empty() && got.inertia.empty() && got.labels.empty());
+  EXPECT_EQ(got.centroid_offsets, std::vector<std::int64_t>{0});
+}
+
+std::string error(const std::vector<MatrixView>& problems, const BatchParams& params) {
+  return message_of<std::invalid_argument>([&] { fit_batch(problems, params); });
+}
+
+TEST(BatchNoOracle, ErrorsNameTheFirstProblemThatIsWrong) {
+  Random random(1401);
+  std::vector<Matrix> rows;
+  for (int b = 0; b < 40; ++b) rows.push_back(random_rows(Kind::normal, 10 + b, 3, random));
+  for (const std::size_t b : {36u, 7u, 22u}) rows[b].row(4)[1] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<MatrixView> views;
+  for (const Matrix& x : rows) views.push_back(x.view());
+  BatchParams params;
+  params.each.k = 2;
+  for (const int n_threads : {1, 3}) {  // the longest problems are begun first
+    params.each.execution.n_threads = n_threads;
+    EXPECT_EQ(error(views, params), "problem 7: data has NaN in 1 row, the first is row 4 (column 1)");
+  }
+  const Matrix wide(5, 4);
+  views[3] = wide.view();
+  expect_contains(error(views, params), {"problem 3: the number of columns of data is 4", "that of problem 0, 3"});
+  views.resize(2);
+  std::vector<std::int64_t> ks = {2, 0};
+  params.k = ks;
+  EXPECT_EQ(error(views, params), "problem 1: k is 0; it must be at least 1");
+  ks = {2, std::numeric_limits<std::int64_t>::max()};
+  expect_contains(error(views, params), {"problem 1: k is 9223372036854775807", "at most 2147483647"});
+  ks = {2, 2, 2};
+  params.k = ks;
+  EXPECT_EQ(error(views, params), "the length of k is 3; it must be that of the problems, 2");
+  params.k = {};
+  params.init = views;
+  expect_contains(error(views, params), {"problem 0: the shape of init is (10, 3)"});
+  params.init = {};
+  const std::vector<double> weights(20, 1.0);
+  params.each.weights = weights;
+  EXPECT_EQ(error(views, params), "the length of weights is 20; it must be that of all rows, 21");
+  params.each.weights = {};
+  params.each.niter = 0;
+  EXPECT_EQ(error(views, params), "niter is 0; it must be at least 1");
+  params.each.niter = 1;
+  params.each.callback = [](const IterationStats&) { return false; };
+  expect_contains(error(views, params), {"callback is set"});
+}
+
+TEST(BatchNoOracle, InterruptEndsAllProblems) {
+  Random random(1402);
+  const Matrix x = random_rows(Kind::normal, 200, 4, random);
+  const std::vector<MatrixView> views(20'000, x.view());
+  BatchParams params;
+  params.each.k = 8;
+  for (const int n_threads : {1, 2}) {
+    params.each.execution.n_threads = n_threads;
+    params.each.execution.interrupt = [] { return true; };
+    EXPECT_THROW(fit_batch(views, params), Interrupted);
+    params.each.execution.interrupt = []() -> bool { throw std::runtime_error("the caller's own"); };
+    EXPECT_EQ(message_of<std::runtime_error>([&] { fit_batch(views, params); }), "the caller's own");
+  }
+}
+
+}  // namespace
+}  // namespace fastkmeans::testing
