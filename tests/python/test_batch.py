@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
+import fastkmeans
 import numpy as np
 import pytest
-
-import fastkmeans
 from fastkmeans import BatchResult, EmptyClusterWarning, FastKMeans, SubsampledWarning, fit_batch
 
 SIZES = [40, 3, 700, 1, 0, 90, 5]  # of ragged problems
@@ -27,7 +27,8 @@ def ragged(d: int = 5) -> tuple[np.ndarray[Any, Any], list[int]]:
 
 def assert_same(result: BatchResult, b: int, centroids: Any, labels: Any, model: FastKMeans) -> None:
     """What a batch found in problem b, beside a fit of it."""
-    assert model.centroids is not None and model.labels_ is not None
+    assert model.centroids is not None
+    assert model.labels_ is not None
     np.testing.assert_array_equal(centroids.view(np.uint32), model.centroids.view(np.uint32))
     np.testing.assert_array_equal(labels, model.labels_)
     assert result.inertia[b] == model.inertia_
@@ -52,8 +53,10 @@ def test_each_problem_is_a_fit_of_its_own(options: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SubsampledWarning)
         result = fit_batch(x, 5, **options)
-        assert result.centroids.shape == (6, 5, 7) and result.labels.shape == (6, 60)
-        assert result.centroid_offsets is None and result.converged.dtype == bool
+        assert result.centroids.shape == (6, 5, 7)
+        assert result.labels.shape == (6, 60)
+        assert result.centroid_offsets is None
+        assert result.converged.dtype == bool
         for b in range(len(x)):
             assert_same(result, b, result.centroids[b], result.labels[b], FastKMeans(7, 5, **options).fit(x[b]))
 
@@ -64,8 +67,9 @@ def test_large_and_small_problems() -> None:
     x, offsets = rng.normal(size=(sum(sizes), 3)).astype(np.float16), np.array([0, *np.cumsum(sizes)])
     with pytest.warns(SubsampledWarning, match="problem 0, and 1 more: training on 2048 of 20000"):
         result = fit_batch(x, 8, offsets=offsets, niter=3)
-    assert result.centroids.shape == (4, 8, 3) and result.labels.shape == (sum(sizes),)
-    for b, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    assert result.centroids.shape == (4, 8, 3)
+    assert result.labels.shape == (sum(sizes),)
+    for b, (begin, end) in enumerate(pairwise(offsets)):
         model = FastKMeans(3, 8, niter=3, max_points_per_centroid=256)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SubsampledWarning)
@@ -88,7 +92,9 @@ def test_ragged_problems_with_fewer_rows_than_clusters() -> None:
             assert_same(result, b, centroids, labels, FastKMeans(5, k).fit(x))
             continue
         # Each row is a cluster, and the rest are copies of the first.
-        assert sorted(labels) == list(range(n)) and result.inertia[b] == 0 and result.converged[b]
+        assert sorted(labels) == list(range(n))
+        assert result.inertia[b] == 0
+        assert result.converged[b]
         np.testing.assert_array_equal(centroids[labels], x)
         np.testing.assert_array_equal(centroids[n:], np.broadcast_to(centroids[0] if n else 0, (k - n, 5)))
 
@@ -98,7 +104,9 @@ def test_as_many_clusters_as_distinct_rows(init: str) -> None:
     x = np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=0)[None]  # 9 rows, of which 3 differ
     with pytest.warns(EmptyClusterWarning, match=r"problem 0: 9 of 12 clusters"):
         result = fit_batch(x, 12, init=init)
-    assert result.n_empty.tolist() == [9] and len(np.unique(result.labels)) == 3 and result.inertia[0] == 0
+    assert result.n_empty.tolist() == [9]
+    assert len(np.unique(result.labels)) == 3
+    assert result.inertia[0] == 0
 
 
 def test_initial_centroids_of_each_problem() -> None:
@@ -140,16 +148,20 @@ def test_a_view_is_read_in_place() -> None:
 def test_without_labels_or_problems() -> None:
     assert fit_batch(problems(), 5, labels=False).labels is None
     none = fit_batch(np.zeros((0, 4, 3), np.float32), 2)
-    assert none.centroids.shape == (0, 2, 3) and none.labels.shape == (0, 4) and none.inertia.shape == (0,)
+    assert none.centroids.shape == (0, 2, 3)
+    assert none.labels.shape == (0, 4)
+    assert none.inertia.shape == (0,)
     none = fit_batch(np.zeros((0, 3), np.float32), [], offsets=[0])
-    assert none.centroids.shape == (0, 3) and none.labels.shape == (0,)
+    assert none.centroids.shape == (0, 3)
+    assert none.labels.shape == (0,)
 
 
 def test_a_tensor_comes_back_as_one() -> None:
     torch = pytest.importorskip("torch")
     x = problems()
     result = fit_batch(torch.from_numpy(x), 5)
-    assert isinstance(result.labels, torch.Tensor) and isinstance(result.centroids, torch.Tensor)
+    assert isinstance(result.labels, torch.Tensor)
+    assert isinstance(result.centroids, torch.Tensor)
     np.testing.assert_array_equal(result.labels.numpy(), fit_batch(x, 5).labels)
 
 
