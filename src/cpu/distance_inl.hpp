@@ -26,11 +26,7 @@ float distance(const float* x, const float* c, std::int64_t n) {
     }
   for (int half = kVectors / 2; half >= 1; half /= 2)
     for (int v = 0; v < half; ++v) lane[v] = lane[v] + lane[v + half];  // mutant: distance_tree
-  float last[kWidth];
-  store(last, lane[0]);
-  for (int half = kWidth / 2; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) last[l] = last[l] + last[l + half];
-  return last[0];
+  return sum_lanes(lane[0]);
 }
 
 }  // namespace
