@@ -119,7 +119,7 @@ MUTANTS = [
     Mutant("lower_bound_farthest_move", "std::max(largest, moved)", "moved"),
     Mutant("lower_bound_rebased", "bound > drift ? bound - drift : 0", "bound"),
     Mutant("lower_bound_drift_fits", "if (drift(group) > kMostDrift) rebase(group)", "static_cast<void>(group)"),
-    Mutant("lower_bound_lowered", "movers + drift :", "movers :"),
+    Mutant("lower_bound_lowered", ": movers + drift", ": movers"),
     Mutant("movers_lower", "bounds_.lower_to_movers(group)", "static_cast<void>(0)"),
     Mutant("cheapest_movers", "cost < least", "m == 0"),
     Mutant("bounds_half_done", "follows_ = false;", "", "nobody goes on with a shard after an exception"),
