@@ -32,9 +32,9 @@ class FASTKMEANS_API Interrupted : public std::runtime_error {
 
 // Lloyd's algorithm on the rows of x (n, d). Memory beyond x: 12 bytes a row, 8 more for labels, 8 for weights; with
 // the int8 filter K + 16 bytes a row, K being d rounded up to a multiple of 16 (64 with AMX), or 256 at most if they
-// are narrow, and 16 MiB for the directions; with lower bounds 4 bytes a row and group of centroids, but at most 4 d,
-// and never more than 1024 bytes a row (or 64 if d is below 16), the last rows counting up to a multiple of 16; 28
-// bytes an element of the centroids (36 where the sums need two limbs) and some 60 a centroid, in 4 of which fewer than
+// are narrow, and 16 MiB for the directions; with lower bounds 2 bytes a row and group of centroids, but at most 4 d,
+// and never more than 1024 bytes a row (or 64 if d is below 16), the last rows counting up to a multiple of 16; 29
+// bytes an element of the centroids (37 where the sums need two limbs) and some 60 a centroid, in 4 of which fewer than
 // 32 centroids count as 32; up to 64 MiB for rows being converted; a subsample is copied in x's dtype.
 FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "cpu/layout.hpp"
-#include "cpu/lower_bounds.hpp"
 #include "sketch/bound.hpp"
 
 namespace fastkmeans::cpu {
@@ -47,7 +46,7 @@ class Argmin {
     distances_[s] = distance;
     const double radius = bound_.radius(distance);
     thresholds_[s] = bound_.threshold(point, radius);
-    radii_[s] = LowerBounds::compared(radius);
+    radii_[s] = round_up(radius);  // mutant: lower_bound_radius_up
   }
   // So is c, and it may be nearer than whoever was the nearest.
   void offer(std::int64_t slot, std::int32_t c, float distance, const FilterBound::Point& point) {

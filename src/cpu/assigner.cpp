@@ -20,6 +20,8 @@ namespace {
 constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
 // Rows and centroids looked at to learn what is typical.
 constexpr std::int64_t kLookedAt = 64;
+// Movers are chosen by so many rows, but not by more than a part of all.
+constexpr std::int64_t kSampledForMovers = 256, kRowsPerSampled = 16;
 // Narrow sketches are tried on initial centroids, which are rows, and on the means of the first clusters: then most
 // centroids are nearer to their rows than they were, and hardly more so later.
 constexpr int kSurveys = 2;
@@ -89,7 +91,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   AssignCounts counts = run(call, plan.filter);
   const auto rows = static_cast<double>(x_.rows);
   const double scored =
-      bounds_known ? static_cast<double>(counts.effort.scored) / rows / static_cast<double>(centroids.k) : 1;
+      bounds_known ? static_cast<double>(counts.effort.scored) / rows / static_cast<double>(centroids.k) : 0;
   const TileSet undone = counts.undone;
   const bool gave_up = !undone.empty();
   if (gave_up) {
@@ -177,13 +179,33 @@ void Assigner::keep_bounds(const Call& call, bool wanted) {
   const bool usable = follows_ && wanted && call.task.previous;  // mutant: old_bounds
   if (!usable || (bounds_ && !bounds_->fits(tile_rows, call.centroids))) bounds_.reset();
   if (bounds_)
-    bounds_->move_to(call.centroids, workers_);  // mutant: bounds_moved
+    bounds_->move_to(call.centroids, sample_rows(call), workers_);  // mutant: bounds_moved
   else if (usable && call.more)
-    bounds_ = std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, workers_);
+    bounds_ =
+        std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, radius_, workers_);
+  follows_ = false;  // mutant: bounds_half_done
+}
+
+std::vector<SampledRow> Assigner::sample_rows(const Call& call) const {
+  const std::int64_t count = std::min(kSampledForMovers, x_.rows / kRowsPerSampled);
+  std::vector<SampledRow> sample(static_cast<std::size_t>(count));
+  const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(x_.cols);
+  workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
+    RowTile tile(context_, 1, x_.cols);
+    for (std::int64_t i = first; i < first + block; ++i) {
+      const std::int64_t row = x_.rows * i / count;
+      tile.load(row, 1);
+      const float* centroid = call.centroids.row(call.task.previous[row]);
+      const double distance = std::sqrt(sq_distance(tile.row(0), centroid, x_.cols));
+      sample[static_cast<std::size_t>(i)] = {.row = row, .radius = static_cast<float>(distance)};
+    }
+  });
+  return sample;
 }
 
 AssignCounts Assigner::run(const Call& call, Filter filter) {
-  centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &bounds_->groups().order : nullptr, workers_);
+  const std::vector<std::int32_t> places = bounds_ ? bounds_->places() : std::vector<std::int32_t>();
+  centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &places : nullptr, workers_);
   switch (filter) {
     case Filter::int8:
     case Filter::narrow: return run_sketched(call, *sketcher_of(filter));

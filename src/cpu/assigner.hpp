@@ -37,6 +37,8 @@ class Assigner {
   struct Call;  // what one assignment was asked for
 
   void find_centre();
+  // Rows with known labels, as movers are chosen by them.
+  std::vector<SampledRow> sample_rows(const Call& call) const;
   // Bounds moved to these centroids, or new ones, or none.
   void keep_bounds(const Call& call, bool wanted);
   AssignCounts run(const Call& call, Filter filter);

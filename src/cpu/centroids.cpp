@@ -41,9 +41,10 @@ void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& ce
     order.resize(static_cast<std::size_t>(k));
     std::iota(order.begin(), order.end(), 0);
   }
-  place_of.resize(order.size());
-  for (std::size_t place = 0; place < order.size(); ++place)
-    place_of[static_cast<std::size_t>(order[place])] = static_cast<std::int32_t>(place);
+  place_of.resize(static_cast<std::size_t>(k));
+  for (std::int64_t place = std::ssize(order) - 1; place >= 0; --place)
+    if (const std::int32_t c = order[static_cast<std::size_t>(place)]; c >= 0)
+      place_of[static_cast<std::size_t>(c)] = static_cast<std::int32_t>(place);
   rows.resize(k * ld);
   workers.for_blocks(k, kCentroidsPerTask, operations_on(*this), [&](std::int64_t first, std::int64_t count, int) {
     for (std::int64_t c = first; c < first + count; ++c) write_padded(centroids.row(c), d, factor, &rows[c * ld]);
@@ -53,9 +54,10 @@ void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& ce
 
 void Panels::resize(const CentroidRows& centroids, std::int64_t panel_width) {
   width = panel_width;
-  count = (centroids.k + width - 1) / width;
+  count = (std::ssize(centroids.order) + width - 1) / width;
   starts.resize(static_cast<std::size_t>(count * width));
-  has_copy.assign(static_cast<std::size_t>(count), 0);
+  members.resize(static_cast<std::size_t>(count));
+  has_copy.assign(members.size(), 0);
 }
 
 template <class Write>
@@ -63,15 +65,17 @@ void Panels::fill(const CentroidRows& centroids, const FilterBound& bound, Worke
   workers.for_each(count, operations_on(centroids), [&](std::int64_t panel, int worker) {
     const float* rows[kMostWidth] = {};
     SketchSize sizes[kMostWidth] = {};
-    const std::int64_t members = std::min(width, centroids.k - panel * width);
     const std::int32_t* who = centroids.order.data() + panel * width;
-    for (std::int64_t i = 0; i < members; ++i) rows[i] = centroids.row(who[i]);
+    const std::int64_t places = std::min(width, std::ssize(centroids.order) - panel * width);
+    const std::int64_t filled = std::find(who, who + places, -1) - who;
+    members[static_cast<std::size_t>(panel)] = static_cast<std::uint8_t>(filled);  // mutant: counted_centroids
+    for (std::int64_t i = 0; i < filled; ++i) rows[i] = centroids.row(who[i]);
     write(panel, rows, sizes, worker);
     for (std::int64_t i = 0; i < width; ++i) {
-      const bool is_copy = i < members && centroids.is_copy[static_cast<std::size_t>(who[i])];
+      const bool is_copy = i < filled && centroids.is_copy[static_cast<std::size_t>(who[i])];
       if (is_copy) has_copy[static_cast<std::size_t>(panel)] = 1;
       starts[static_cast<std::size_t>(panel * width + i)] =
-          i >= members || is_copy ? -std::numeric_limits<float>::infinity() : bound.start(sizes[i]);
+          i >= filled || is_copy ? -std::numeric_limits<float>::infinity() : bound.start(sizes[i]);
     }
   });
 }
@@ -115,9 +119,9 @@ void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bou
     std::int8_t* at[kMostWidth];
     Sketcher::Row sketched[kMostWidth] = {};
     for (std::int64_t i = 0; i < width; ++i) at[i] = &q[i * size];
-    const std::int64_t members = std::count_if(rows, rows + width, [](const float* row) { return row; });
-    sketcher.sketch(rows, members, centroids.mu.data(), centroids.ld, of_sketcher, at, sketched);
-    std::fill_n(&q[0] + members * size, (width - members) * size, std::int8_t{0});
+    const std::int64_t filled = members[static_cast<std::size_t>(panel)];
+    sketcher.sketch(rows, filled, centroids.mu.data(), centroids.ld, of_sketcher, at, sketched);
+    std::fill_n(&q[0] + filled * size, (width - filled) * size, std::int8_t{0});
     for (std::int64_t i = 0; i < width; ++i) {
       sizes[i] = sketched[i].size;
       scales[static_cast<std::size_t>(panel * width + i)] = sketched[i].sketch.scale;

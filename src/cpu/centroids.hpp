@@ -25,14 +25,14 @@ struct CentroidRows {
   std::int64_t k = 0, d = 0, ld = 0;
   std::vector<float> mu;               // (ld) the centre that the filter takes away, zero-filled
   Buffer<float> rows;                  // (k, ld) times the factor, zero-filled
-  std::vector<std::int32_t> order;     // (k) which centroid stands at a place
-  std::vector<std::int32_t> place_of;  // (k) and where it stands
+  std::vector<std::int32_t> order;     // (places) which centroid stands there; -1: none
+  std::vector<std::int32_t> place_of;  // (k) and where it stands first
   std::vector<std::uint8_t> is_copy;   // (k) of a lower one: the filter leaves it out
 
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
 
   // centre: (d), or empty for zero. factor: kTinyScale where rows and centroids are multiplied by it first, else 1.
-  // with_order: (k), or null for their own order.
+  // with_order: who stands where, each at least once, or null for their own order.
   void prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
                const std::vector<std::int32_t>* with_order, Workers& workers);
 };
@@ -41,7 +41,8 @@ struct CentroidRows {
 struct Panels {
   std::int64_t count = 0, width = 0;
   std::vector<float> starts;           // (count, width) of the scores; -infinity leaves a place out
-  std::vector<std::uint8_t> has_copy;  // (count) a centroid of the panel was left out as a copy
+  std::vector<std::uint8_t> members;   // (count) centroids in the panel
+  std::vector<std::uint8_t> has_copy;  // (count) one of them was left out as a copy
 
   const float* starts_of(std::int64_t panel) const { return starts.data() + panel * width; }
 

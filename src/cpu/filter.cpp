@@ -32,7 +32,8 @@ class BoundedPanels {
   BoundedPanels(const AssignTask& task, const typename Points::Shared& shared, LowerBounds& bounds)
       : tile_(task, shared),
         workers_(task.context.workers),
-        panels_(shared.panels.count),
+        panels_(bounds.group_panels()),
+        mover_panels_(bounds.mover_panels()),
         panels_per_group_(bounds.panels_per_group()),
         groups_(bounds.groups().count()),
         known_(bounds.known()),
@@ -42,9 +43,11 @@ class BoundedPanels {
     tile_.load(first, count, counts.check);
     tile_.seed(worker, counts.effort);
     bounds_.begin(first, count);
+    if (!scan_movers(worker, counts.effort)) return false;
     for (std::int64_t group = 0; group < groups_; ++group) {
       if (group % kGroupsPerCheckpoint == 0) workers_.checkpoint(worker);
       const std::int64_t chosen = known_ ? bounds_.choose(group, tile_.radii()) : count;
+      bounds_.lower_to_movers(group);  // mutant: movers_lower
       if (chosen == 0) continue;
       if (!known_ || static_cast<double>(chosen) > kDense * static_cast<double>(count)) {
         const auto points = tile_.all();
@@ -66,6 +69,16 @@ class BoundedPanels {
   // Microseconds where no row needs any of them.
   static constexpr std::int64_t kGroupsPerCheckpoint = 64;
 
+  bool scan_movers(int worker, Effort& effort) {
+    const auto points = tile_.all();
+    for (std::int64_t panel = 0; panel < mover_panels_; ++panel) {
+      bounds_.begin_group();
+      if (!tile_.scan(points, panels_ + panel, panels_ + panel + 1, bounds_, worker, effort)) return false;
+      bounds_.learn_movers(panel, points.view.sq_norms(), points.view.errors());
+    }
+    return true;
+  }
+
   template <class SomePoints>
   bool scan(std::int64_t group, const SomePoints& points, int worker, Effort& effort) {
     const std::int64_t begin = group * panels_per_group_, end = std::min(begin + panels_per_group_, panels_);
@@ -75,7 +88,7 @@ class BoundedPanels {
 
   FilterTile<Points, AllRows> tile_;
   Workers& workers_;
-  std::int64_t panels_, panels_per_group_, groups_;
+  std::int64_t panels_, mover_panels_, panels_per_group_, groups_;
   bool known_;
   TileBounds bounds_;
 };

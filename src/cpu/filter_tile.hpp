@@ -160,7 +160,7 @@ class FilterTile {
   bool scan(const SomePoints& points, std::int64_t begin, std::int64_t end, Bounds& bounds, int worker,
             Effort& effort) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
-      effort.scored += points.count * members(panel);  // mutant: counted_rows
+      effort.scored += points.count * shared_.panels.members[static_cast<std::size_t>(panel)];  // mutant: counted_rows
       if (!may_go_on(panel, worker, effort)) return false;
       effort.refined += scan(points, panel, bounds.best());
       bounds.add_panel(points.view.count, shared_.panels.has_copy[static_cast<std::size_t>(panel)]);
@@ -184,12 +184,6 @@ class FilterTile {
   // One panel in so many is scanned for the seeds.
   static constexpr std::int64_t kSeedStep = 8;
   static constexpr std::int32_t kNone = -1;
-
-  // Centroids in a panel: the last one may be filled up.
-  std::int64_t members(std::int64_t panel) const {
-    const std::int64_t width = shared_.panels.width;
-    return std::min(width, shared_.centroids.k - panel * width);  // mutant: counted_centroids
-  }
 
   // A checkpoint now and then. False: given up.
   bool may_go_on(std::int64_t panel, int worker, const Effort& effort) {

@@ -9,6 +9,7 @@
 #include "cpu/scan.hpp"
 #include "plan/costs.hpp"
 #include "sketch/bound.hpp"
+#include "sketch/lower_bound.hpp"
 #include "sketch/rotation.hpp"
 #include "sketch/sketch.hpp"
 
@@ -58,11 +59,13 @@ struct Kernels {
                      float* out);
 
   // Of lower bounds (docs/filter.md section 6.5), n rows; the arrays hold n rounded up to kPadding.
-  // Those rows whose bound lower - drift does not exceed their radius; returns how many.
-  std::int64_t (*choose)(const float* lower, float drift, const float* radii, std::int64_t n, std::int32_t* rows);
-  // lower = drift + sqrt((sq_norm - 2 best - underflow) factor) - error, rounded down: see FilterBound.
+  // Those rows that excludes(lower, drift, radius inverse_unit) does not leave out; returns how many.
+  std::int64_t (*choose)(const StoredBound* lower, std::int32_t drift, float inverse_unit, const float* radii,
+                         std::int64_t n, std::int32_t* rows);
+  // lower = stored_bound(bound inverse_unit, drift) of bound = sqrt((sq_norm - 2 best - underflow) factor) - error,
+  // rounded down: see FilterBound.
   void (*lower_bounds)(const float* best, const float* sq_norms, const float* errors, float underflow, float factor,
-                       float drift, std::int64_t n, float* lower);
+                       float inverse_unit, std::int32_t drift, std::int64_t n, StoredBound* lower);
 
   const SketchKernels* sketch;  // null: no int8 here
 };

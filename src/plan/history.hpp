@@ -7,7 +7,7 @@ namespace fastkmeans {
 // What came of one assignment.
 struct Outcome {
   double changed;       // share of the rows whose label changed
-  double scored;        // share of the pairs that were scored, though there were bounds; 1: there were none
+  double scored;        // share of the pairs that were scored, though there were bounds; 0: there were none
   double most_scored;   // the plan's limit on it
   bool gave_up;         // the plan's limit on distances was reached
   bool narrow = false;  // by narrow sketches, not by a filter of all dimensions
@@ -19,7 +19,10 @@ class History {
     ++calls_;
     changed_ = outcome.changed;
     if (outcome.gave_up) (outcome.narrow ? narrow_ : filters_).begin(calls_);  // mutant: rest_after_giving_up
-    if (outcome.scored < 1 && outcome.scored > outcome.most_scored) bounds_.begin(calls_);  // mutant: rest_of_bounds
+    // A single bad assignment is often one in which many centroids moved far: what it learned serves the next.
+    const bool poor = outcome.scored > outcome.most_scored;  // mutant: rest_of_bounds
+    if (poor && poor_) bounds_.begin(calls_);                // mutant: rest_after_two
+    poor_ = poor;
   }
 
   // Share of the rows whose label changed last; 1 before the first assignment.
@@ -40,6 +43,7 @@ class History {
   };
 
   int calls_ = 0;
+  bool poor_ = false;  // bounds saved too little in the last assignment
   double changed_ = 1;
   Rest filters_{0, 1}, narrow_{0, 1}, bounds_{0, 4};
 };

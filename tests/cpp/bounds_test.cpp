@@ -99,6 +99,74 @@ TEST(BoundsNoOracle, TheOwnCentroidLeaves) {
   }
 }
 
+// Movers: every 19th of 600 centroids, so that they stand in most groups and are scored apart.
+constexpr std::int64_t kWalkers = 600;
+Matrix walkers_at(float at, float apart, float own) {
+  Matrix centroids = far_centroids(kWalkers);
+  for (std::int64_t c = 10; c < kWalkers; c += 19) put(centroids, c, at + apart * static_cast<float>(c));
+  put(centroids, 0, own);
+  return centroids;
+}
+
+// They come near, but not to be the nearest; nothing but their scores tells their groups. Then the nearest leaves.
+TEST(BoundsNoOracle, MoversLowerTheirGroups) {
+  Random random(126);
+  const Matrix x = rows_about(0, random);
+  for (const Path& path : bounded_paths())
+    for (const int threads : {1, 3}) {
+      Moves moves(path, x, threads);
+      for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(far_centroids(kWalkers)), 0));
+      Matrix centroids = far_centroids(kWalkers);
+      put(centroids, 0, 0);
+      for (int step = 0; step < 2; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+      EXPECT_TRUE(all_are(moves.assign(walkers_at(20, 1, 0)), 0)) << path;
+      EXPECT_LT(moves.filter.scored, x.rows * 120) << path << ": they were not scored apart";
+      EXPECT_TRUE(all_are(moves.assign(walkers_at(20, 1, 100)), 10)) << path << ": at 30 it is the nearest";
+      EXPECT_TRUE(all_are(moves.assign(walkers_at(1, 0, 100)), 10))
+          << path << ": one of them wins at once, ties go low";
+    }
+}
+
+// Two of them at one place, in groups and panels far apart: the second is a copy, and no score speaks for its group.
+TEST(BoundsNoOracle, MoversThatAreCopies) {
+  Random random(127);
+  const Matrix x = rows_about(0, random);
+  for (const Path& path : bounded_paths()) {
+    Moves moves(path, x);
+    Matrix centroids = far_centroids(kWalkers);
+    put(centroids, 0, 0);
+    for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+    centroids = walkers_at(20000, 1, 0);
+    put(centroids, 10, 20);
+    put(centroids, 580, 20);
+    EXPECT_TRUE(all_are(moves.assign(centroids), 0)) << path;
+    EXPECT_LT(moves.filter.scored, x.rows * 120) << path << ": they were not scored apart";
+    put(centroids, 10, 30000);
+    put(centroids, 0, 100);
+    EXPECT_TRUE(all_are(moves.assign(centroids), 580)) << path;
+  }
+}
+
+// A row farther from all centroids than 16 bits of the others' unit reach.
+TEST(BoundsNoOracle, RowsBeyondTheRange) {
+  Random random(128);
+  Matrix x = rows_about(0, random);
+  x.row(77)[1] = 1e5f;
+  for (const Path& path : bounded_paths()) {
+    Moves moves(path, x);
+    Matrix centroids = far_centroids(200);
+    put(centroids, 0, 0);
+    for (int step = 0; step < 3; ++step) EXPECT_TRUE(all_are(moves.assign(centroids), 0));
+    put(centroids, 199, 2000);
+    centroids.row(199)[1] = 1e5f;
+    for (int step = 0; step < 2; ++step) {
+      const std::vector<std::int32_t> labels = moves.assign(centroids);
+      EXPECT_EQ(labels[77], 199) << path;
+      EXPECT_EQ(labels[76], 0) << path;
+    }
+  }
+}
+
 // A copy is not scored, so the best score of its group says nothing about it. Here the twin, whose group is far and may
 // have several panels, becomes a copy of 0, the nearest; then it moves a little, and is the nearest itself.
 TEST(BoundsNoOracle, CopiesThatPart) {
