@@ -78,6 +78,7 @@ class CudaShard final : public Shard {
   void start_run(std::vector<float> centroids) override {
     const auto on = on_.here();
     const auto size = static_cast<std::int64_t>(centroids.size());
+    if (size != k_ * d_) filter_.reset();
     k_ = size / d_;
     centroids_.resize(device_, size);
     next_.resize(device_, size);

@@ -152,6 +152,16 @@ def test_the_filter_that_is_forced_runs(search: str, d: int) -> None:
     assert all(0 < stats.scored <= len(x) * 70 for stats in km.iteration_stats[1:])
 
 
+def test_lists_of_neighbours_of_rows_on_the_host() -> None:
+    """Rows that do not fit cross the bus in pieces, their lists stay on the device."""
+    x = datasets.make("blobs", "f4", 800_000, 65, 3)
+    found = on_gpu(x, 100, "int8_lists", niter=4, max_points_per_centroid=None, memory_limit=400_000_000)
+    assert found == on_cpu(x, 100, niter=4, max_points_per_centroid=None)
+    with datasets.forced("", "int8_lists"):
+        km = FastKMeans(65, 100, device="cuda", niter=2, max_points_per_centroid=None, memory_limit=400_000_000).fit(x)
+    assert {s.filter for s in km.iteration_stats} == {"int8_lists"}
+
+
 def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are many centroids they are the default, and the scalar oracle agrees with every assignment."""
     monkeypatch.setenv("FASTKMEANS_VERIFY", "1")
