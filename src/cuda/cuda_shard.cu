@@ -78,13 +78,18 @@ class CudaShard final : public Shard {
   void start_run(std::vector<float> centroids) override {
     const auto on = on_.here();
     const auto size = static_cast<std::int64_t>(centroids.size());
-    if (size != k_ * d_) filter_.reset();
-    k_ = size / d_;
+    if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
+      k_ = size / d_;
+      filter_.reset();
+      exact_.reset();
+      centroids_.reset();  // their sizes are k d
+      next_.reset();
+    }
     centroids_.resize(device_, size);
     next_.resize(device_, size);
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
-    summaries_.emplace(device_, k_);  // another run may have had another k
+    summaries_.emplace(device_, k_);
     put_centroids(centroids);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),

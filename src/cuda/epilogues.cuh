@@ -28,7 +28,7 @@ struct Lists {
   int parts, list_rows, listed;
 };
 
-// How far a row's scan looks, and the row's error, of each row of a batch.
+// How far the scan of each row of a batch looks; the row's error is in it.
 struct Reach {
   float* all;          // in: as far as is wanted; out: centroids beyond this, and no others, may be missing in the list
   const float* least;  // the distance to beat

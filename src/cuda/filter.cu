@@ -130,7 +130,7 @@ class Int8Filter final : public Filter {
       movers_.reset();
       drift_ = 0;
     } else {
-      drift_ = round_up(static_cast<double>(drift_) + movers_->drift);
+      drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
     }
     has_lists_ = tuning_.keep_neighbours;
     if (carried_) {
@@ -239,8 +239,7 @@ class Int8Filter final : public Filter {
   void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Neighbours& kept,
                     const Found& found, Pairs* pairs) {
     revisit<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids_, kept, Moves{lengths_.data(), drift_, movers_->drift}, found, bound_, settled_.data(),
-        &pairs->refined);
+        batch, centroids_, kept, Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &pairs->refined);
     launched("revisit");
     device_.clear(split_counts_.data(), split_counts_.bytes());
     split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(

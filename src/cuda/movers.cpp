@@ -2,6 +2,7 @@
 #include "cuda/movers.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace fastkmeans::cuda {
@@ -14,10 +15,11 @@ Movers choose_movers(const std::vector<float>& shifts, const std::vector<std::ui
   const auto k = static_cast<std::int64_t>(shifts.size());
   // Down from "none is a mover": a share of the rows is scanned whole, and all of them against the movers.
   std::int64_t movers = 0, open = rows;
-  int chosen = kBuckets - 1;
+  const int last = bucket_of(std::numeric_limits<float>::max());
+  int chosen = last;
   int slack_bucket = kBuckets - 1;
   double least = 2;
-  for (int b = kBuckets - 1; b >= 0; movers += moved[static_cast<std::size_t>(b--)]) {
+  for (int b = last; b >= 0; movers += moved[static_cast<std::size_t>(b--)]) {
     const double drift = bound.radius(std::bit_cast<float>(((b + 1) << 21) - 1));
     const auto fall = static_cast<float>(std::min(drift * drift, 3e38));
     for (; slack_bucket > bucket_of(fall); --slack_bucket) open -= slack[static_cast<std::size_t>(slack_bucket)];

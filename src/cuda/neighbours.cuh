@@ -37,7 +37,6 @@ struct Neighbours {
 struct Moves {
   const float* lengths;  // (k) that each centroid moved, rounded up
   float drift;           // sum of all drifts so far
-  float last_drift;
 };
 
 // The nearest centroid of each row so far (distances.hpp); errors, reach: of the row.
@@ -241,6 +240,8 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
     }
     if (lane != 0) continue;
     float beyond = __fsub_rd(found.reach[i], found.errors[i]);
+    // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
+    if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
     if (dropped != WarpList::kNone) beyond = fminf(beyond, unpacked(dropped).distance);
     const float own = round_up(bound.radius(best.distance));
     const float far = last != WarpList::kNone ? unpacked(last).distance : kGrowth * beyond;

@@ -42,7 +42,7 @@ struct Tuning {
   Kind kind;
   bool resident = true;                // rows from the host stay on the device
   bool keep_sketches = false;          // of all rows
-  bool keep_neighbours = false;        // of all rows (neighbours.hpp)
+  bool keep_neighbours = false;        // of all rows (neighbours.cuh)
   bool wgmma = false;                  // the scan of all centroids is Hopper's
   bool rows_in_shared = false;         // the other scans keep 128 rows' sketches in shared memory
   int together = 2;                    // steps of the scan between two barriers, and as many on their way
