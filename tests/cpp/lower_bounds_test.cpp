@@ -231,7 +231,10 @@ TEST(LowerBoundsNoOracle, BytesOfARow) {
   for (const std::int64_t d : {1, 40, 300}) {
     const Matrix centroids = random_rows(Kind::normal, d == 300 ? 4200 : 2100, d, random);  // more panels than bounds
     const std::int64_t most = d == 1 ? 64 : d == 40 ? 160 : 1024;
-    for (const std::int64_t tile_rows : {1, 2, 5, 12, 16, 17, 33, 160, 512})
+    // Groups of many long centroids take a while to make, under an emulator above all.
+    const auto tiles =
+        d == 300 ? std::vector<std::int64_t>{5, 33} : std::vector<std::int64_t>{1, 2, 12, 16, 17, 160, 512};
+    for (const std::int64_t tile_rows : tiles)
       for (const std::int64_t rows : {1, 16, 17, 700}) {
         const cpu::LowerBounds bounds(rows, tile_rows, centroids.centroids(), 8, 1.0, workers);
         const std::int64_t last = (rows - 1) % tile_rows + 1, places = rows - last + (last + 15) / 16 * 16;
