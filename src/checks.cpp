@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checks.hpp"
 
+#include <array>
+#include <charconv>
 #include <limits>
-#include <sstream>
 #include <stdexcept>
 
 namespace fastkmeans {
@@ -12,12 +13,14 @@ void require_at_least(const char* name, std::int64_t value, std::int64_t least) 
   if (value < least) refuse(name, std::to_string(value), "at least " + std::to_string(least));
 }
 
+std::string text_of(double value) {
+  std::array<char, 32> text;
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
 void require_between(const char* name, double value, double least, double most) {
   if (value >= least && value <= most) return;  // not NaN
-  std::ostringstream given, allowed;
-  given << value;
-  allowed << "between " << least << " and " << most;
-  refuse(name, given.str(), allowed.str());
+  refuse(name, text_of(value), "between " + text_of(least) + " and " + text_of(most));
 }
 
 std::string shape_text(std::int64_t rows, std::int64_t cols) {
