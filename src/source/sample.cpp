@@ -162,6 +162,7 @@ class DistinctRows {
 
 void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metric& metric, Reducer& reducer,
              Workers& workers, float* out) {
+  if (places.empty()) return;
   const std::int64_t d = rows.cols();
   const auto count = static_cast<std::int64_t>(places.size());
   const bool alone = reducer.size() == 1;
