@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checks.hpp"
 
-#include <array>
-#include <charconv>
 #include <limits>
 #include <stdexcept>
+
+#include "numeric/text.hpp"
 
 namespace fastkmeans {
 namespace {
 
 void require_at_least(const char* name, std::int64_t value, std::int64_t least) {
   if (value < least) refuse(name, std::to_string(value), "at least " + std::to_string(least));
-}
-
-std::string text_of(double value) {
-  std::array<char, 32> text;
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
 }
 
 void require_between(const char* name, double value, double least, double most) {

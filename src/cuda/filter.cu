@@ -126,21 +126,18 @@ class Int8Filter final : public Filter {
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
     carried_ = has_lists_ && movers_;
-    if (!carried_) {
-      movers_.reset();
-      drift_ = 0;
-    } else {
-      drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
-    }
-    has_lists_ = tuning_.keep_neighbours;
     if (carried_) {
+      drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
       tiles_.prepare(sketcher_, centroids.values, shifts_, movers_->limit, movers_->count);
       move_lengths<<<blocks_for(centroids.k, kThreads), kThreads, 0, device_.stream()>>>(shifts_, centroids.k, bound_,
                                                                                          lengths_.data());
       launched("move_lengths");
     } else {
+      movers_.reset();
+      drift_ = 0;
       tiles_.prepare(sketcher_, centroids.values);
     }
+    has_lists_ = tuning_.keep_neighbours;
     if (has_lists_) device_.clear(slack_.data(), slack_.bytes());
   }
 

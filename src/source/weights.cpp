@@ -2,14 +2,13 @@
 #include "source/weights.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 
+#include "numeric/text.hpp"
 #include "runtime/workers.hpp"
 
 namespace fastkmeans {
@@ -95,12 +94,9 @@ int exponent_for(const Facts& facts, std::span<const double> weights, Workers& w
 IntegerWeights integer_weights(std::span<const double> weights, Workers& workers) {
   if (weights.empty()) return {};
   const Facts facts = facts_of(weights, workers);
-  if (facts.bad < weights.size()) {
-    std::array<char, 32> text;
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), weights[facts.bad]).ptr;
-    throw std::invalid_argument("weights[" + std::to_string(facts.bad) + "] is " + std::string(text.data(), end) +
+  if (facts.bad < weights.size())
+    throw std::invalid_argument("weights[" + std::to_string(facts.bad) + "] is " + text_of(weights[facts.bad]) +
                                 "; it must be finite and at least 0");
-  }
   if (facts.positive == 0) throw std::invalid_argument("weights are all 0; at least one must be above 0");
   IntegerWeights result;
   // mutant: weights_kept
