@@ -62,8 +62,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
       end, [&](Mass at) { return std::upper_bound(ends.begin(), ends.end(), at) - ends.begin(); }, reducer);
 
   const auto bits = [&](std::size_t c, std::uint32_t step, Purpose purpose) {
-    return philox({static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo},
-                  {static_cast<std::uint32_t>(params.seed), static_cast<std::uint32_t>(params.seed >> 32)});
+    return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
   };
   Execution execution = params.execution;
   execution.device = "cpu";

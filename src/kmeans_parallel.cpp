@@ -39,9 +39,8 @@ std::vector<std::int64_t> drawn_rows(const std::vector<double>& distances, const
   std::vector<char> is_drawn(static_cast<std::size_t>(rows.rows()));
   const auto draw = [&](std::int64_t first, std::int64_t count, int) {
     for (std::int64_t i = first; i < first + count; ++i) {
-      const auto u = philox({static_cast<std::uint32_t>(rows.number(i)), round,
-                             static_cast<std::uint32_t>(Purpose::kmeans_parallel), redo},
-                            {static_cast<std::uint32_t>(params.seed), static_cast<std::uint32_t>(params.seed >> 32)});
+      const auto u = random_words(params.seed, {static_cast<std::uint32_t>(rows.number(i)), round,
+                                                static_cast<std::uint32_t>(Purpose::kmeans_parallel), redo});
       const Mass wanted = kCandidatesPerCentroid * static_cast<Mass>(params.k) * mass(i);
       is_drawn[static_cast<std::size_t>(i)] = draw_below(total, u) < wanted;  // mutant: parallel_draw
     }

@@ -59,9 +59,8 @@ class Seeding {
   }
 
   Mass draw(std::size_t step, std::size_t trial, Mass total) const {
-    return draw_below(total, philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(trial),
-                                     static_cast<std::uint32_t>(Purpose::kmeans_plus_plus), redo_},
-                                    {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)}));
+    return draw_below(total, random_words(seed_, {static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(trial),
+                                                  static_cast<std::uint32_t>(Purpose::kmeans_plus_plus), redo_}));
   }
 
   void take_by_weight(std::size_t begin, std::size_t end) {

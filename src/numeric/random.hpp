@@ -44,8 +44,12 @@ inline Uint128 draw_below(Uint128 total, std::array<std::uint32_t, 4> u) {
   return Uint128{u1} * high + (middle >> 64) + carry;  // mutant: draw_carry
 }
 
+inline std::array<std::uint32_t, 4> random_words(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
+  return philox(counter, {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+}
+
 inline std::uint64_t random_bits(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
-  const auto r = philox(counter, {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  const auto r = random_words(seed, counter);
   return r[0] | std::uint64_t{r[1]} << 32;
 }
 
