@@ -82,8 +82,6 @@ class CudaShard final : public Shard {
       k_ = size / d_;
       filter_.reset();
       exact_.reset();
-      centroids_.reset();  // their sizes are k d
-      next_.reset();
     }
     centroids_.resize(device_, size);
     next_.resize(device_, size);

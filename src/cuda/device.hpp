@@ -100,32 +100,37 @@ class DeviceBuffer {
     return *this;
   }
 
-  // Room for `size` values at least; what was in it is lost if it grows.
+  // Room for `size` values; what was in it is lost if more memory must be taken.
   void resize(Device& device, std::int64_t size) {
-    if (size <= size_) return;
-    reset();
-    values_ = static_cast<T*>(device.allocate(size * static_cast<std::int64_t>(sizeof(T))));
-    device_ = &device;
+    if (size > room_) {
+      reset();
+      values_ = static_cast<T*>(device.allocate(bytes_of(size)));
+      device_ = &device;
+      room_ = size;
+    }
     size_ = size;
   }
   void reset() noexcept {
-    if (values_) device_->release(values_, size_ * static_cast<std::int64_t>(sizeof(T)));
+    if (values_) device_->release(values_, bytes_of(room_));
     values_ = nullptr;
-    size_ = 0;
+    size_ = room_ = 0;
   }
   T* data() const { return values_; }
   std::int64_t size() const { return size_; }
-  std::int64_t bytes() const { return size_ * static_cast<std::int64_t>(sizeof(T)); }
+  std::int64_t bytes() const { return bytes_of(size_); }
   void swap(DeviceBuffer& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(values_, other.values_);
     std::swap(size_, other.size_);
+    std::swap(room_, other.room_);
   }
 
  private:
+  static std::int64_t bytes_of(std::int64_t size) { return size * static_cast<std::int64_t>(sizeof(T)); }
+
   Device* device_ = nullptr;
   T* values_ = nullptr;
-  std::int64_t size_ = 0;
+  std::int64_t size_ = 0, room_ = 0;
 };
 
 // Pinned host memory, which the device reads while the host goes on.

@@ -15,14 +15,16 @@ __device__ Best search(const float* row, const Centroids& centroids, int begin, 
   Best best = {__int_as_float(0x7f800000), 0};
   for (int c = begin; c < end; c += kTogether) {
     const float* some[kTogether];
-    float found[kTogether];
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) some[u] = centroids.row(min(c + u, end - 1));
-    warp_distances(row, some, centroids.d, factor, found);
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) best.take(found[u], min(c + u, end - 1));
+    const float found = warp_distances(row, some, centroids.d, factor);
+    best.take(found, min(c + lane_group<kTogether>(), end - 1));
   }
-  return best;
+  Best nearest = best;
+#pragma unroll
+  for (int u = 0; u < kTogether; ++u)
+    nearest.take(of_group<kTogether>(best.distance, u), of_group<kTogether>(best.label, u));
+  return nearest;
 }
 
 __device__ float factor_of(std::uint8_t state, bool tiny) { return tiny && (state & kTinyRow) ? kTinyScale : 1.0f; }

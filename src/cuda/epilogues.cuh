@@ -52,7 +52,6 @@ class Collect {
       : task_(task), centroids_(task.centroids), output_(output), place_(place) {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
-    list_ = static_cast<std::int64_t>(blockIdx.y) * output.lists.list_rows + first_row;
     const int at = static_cast<int>(threadIdx.x);
     if (at >= Place::kRows) return;
     Row row = {kInfinity, kFarAway, 0.0f, 0};
@@ -92,36 +91,37 @@ class Collect {
 
   __device__ void look(int slot, int tile, const Products<Place>& products) {
     // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
-    int beyond[Place::kRowTiles][2], most = -1;  // the largest product less the least that may pass
+    int largest[Place::kRowTiles][2][Place::kChains], most = -1;  // of each chain of columns; less the least to pass
 #pragma unroll
     for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        int largest[Place::kChains];
 #pragma unroll
         for (int c = 0; c < Place::kColumnTiles; ++c) {
-          int& so_far = largest[c % Place::kChains];
+          int& so_far = largest[r][h][c % Place::kChains];
           const int two[] = {products[r][c][2 * h], products[r][c][2 * h + 1]};
           so_far = c < Place::kChains ? max(two[0], two[1]) : __vimax3_s32(so_far, two[0], two[1]);
         }
+        int of_all = largest[r][h][0];
 #pragma unroll
-        for (int chain = 1; chain < Place::kChains; ++chain) largest[0] = max(largest[0], largest[chain]);
-        beyond[r][h] = largest[0] - least_[r][h];
-        most = max(most, beyond[r][h]);
+        for (int chain = 1; chain < Place::kChains; ++chain) of_all = max(of_all, largest[r][h][chain]);
+        most = max(most, of_all - least_[r][h]);
       }
     if (most < 0) return;
 #pragma unroll
     for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h)
-        if (beyond[r][h] >= 0) note(slot, tile, r, h, products);
+#pragma unroll
+        for (int chain = 0; chain < Place::kChains; ++chain)
+          if (largest[r][h][chain] >= least_[r][h]) note(slot, tile, r, h, chain, products);
   }
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
     if (at >= Place::kRows || first_row + at >= rows) return;
     const Row row = shared().rows[at];
-    output_.lists.counts[list_ + at] = row.candidates;
+    output_.lists.counts[list_of(at)] = row.candidates;
     // The least of all parts; not negative, so bits are ordered as it is.
     if (row.candidates >= kMany)
       atomicMin(reinterpret_cast<int*>(output_.reach.all + row_at(task_, first_row + at)), __float_as_int(row.reach));
@@ -146,25 +146,31 @@ class Collect {
     return all;
   }
 
+  // Worked out anew each time: there is no register to spare for it.
+  __device__ std::int64_t list_of(int row) const {
+    return std::int64_t{blockIdx.y} * output_.lists.list_rows + std::int64_t{blockIdx.x} * Place::kRows + row;
+  }
   __device__ TileInfo info_of(int tile) const { return centroids_.tiles[min(tile, centroids_.count - 1)]; }
 
-  // r and h are known when this is compiled: the products stay in registers.
-  __device__ __forceinline__ void note(int slot, int tile, int r, int h, const Products<Place>& products) {
+  // r, h and chain are known when this is compiled: the products stay in registers.
+  __device__ __forceinline__ void note(int slot, int tile, int r, int h, int chain, const Products<Place>& products) {
+    constexpr int kChecked = 2 * Place::kColumnTiles / Place::kChains;  // columns of a chain
+    const auto column_tile = [chain](int i) { return chain + i / 2 * Place::kChains; };
     const int least = least_[r][h];
     unsigned passed = 0;
 #pragma unroll
-    for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
-      if (products[r][i / 2][2 * h + i % 2] >= least) passed |= 1u << i;
+    for (int i = 0; i < kChecked; ++i)
+      if (products[r][column_tile(i)][2 * h + i % 2] >= least) passed |= 1u << i;
     Row& row = shared().rows[place_.row(r, h)];
     const float inverse = row.half_inverse * shared().inverse_scale[slot];
     for (; passed; passed &= passed - 1) {
       const int chosen = __ffs(static_cast<int>(passed)) - 1;
       int product = 0;
 #pragma unroll
-      for (int i = 0; i < 2 * Place::kColumnTiles; ++i)
-        if (i == chosen) product = products[r][i / 2][2 * h + i % 2];
+      for (int i = 0; i < kChecked; ++i)
+        if (i == chosen) product = products[r][column_tile(i)][2 * h + i % 2];
       // Once more, with the centroid's own norm and error.
-      const int column = place_.column(chosen / 2, chosen % 2);
+      const int column = place_.column(column_tile(chosen), chosen % 2);
       const OwnSize own = shared().sizes[slot][column];
       if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
       const int to = atomicAdd(&row.candidates, 1);
@@ -174,7 +180,7 @@ class Collect {
                   __float_as_int(fmaxf(least_reach, least_reach + 0.5f * (row.reach - least_reach))));
       }
       if (to < output_.lists.listed)
-        output_.lists.lists[(list_ + place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
+        output_.lists.lists[list_of(place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
     }
   }
 
@@ -182,7 +188,6 @@ class Collect {
   const CentroidSketches& centroids_;
   const Output& output_;
   const Place& place_;
-  std::int64_t list_;               // of the block's first row
   TileInfo next_[Place::kAhead];    // of the tiles to be brought next
   int least_[Place::kRowTiles][2];  // products, of the thread's rows with the tile looked at
 };

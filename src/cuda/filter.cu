@@ -27,19 +27,18 @@ __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order,
 // D to the label that is known, or to the seed: the distance to beat.
 __global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
                              const std::int32_t* order, const Found found, const FilterBound bound) {
-  for (std::int64_t i = warp_id(); i < batch.count; i += warp_count()) {
-    Best best = {0, 0};
+  for (std::int64_t first = kRowsAtOnce * warp_id(); first < batch.count; first += kRowsAtOnce * warp_count()) {
+    const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = min(place, batch.count - 1);
     const bool bad = batch.states[i] & kBadRow;
-    if (!bad) {
-      best.label = batch.previous ? batch.previous[i] : seed_of(seeds, order, i);
-      best.distance = warp_distance(batch.rows.row(i), centroids.row(best.label), centroids.d, 1.0f);
-    }
-    if (lane_id() != 0) continue;
+    Best best = {0, bad ? 0 : batch.previous ? batch.previous[i] : seed_of(seeds, order, i)};
+    const float distance = distances_of_rows(batch, centroids, i, best.label);
+    if (!bad) best.distance = distance;
+    if (!leads_group<kRowsAtOnce>() || place >= batch.count) continue;
     found.nearest[i] = packed(best);
     if (bad)
       found.reach[i] = found.least_reach[i] = 0;
     else
-      found.set_reach(static_cast<int>(i), best.distance, found.errors[i], bound);
+      found.set_reach(i, best.distance, found.errors[i], bound);
   }
 }
 
@@ -48,12 +47,13 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
                                  const Integer* seeds, const Found found, const float* errors,
                                  const FilterBound bound) {
   const int rows = rows_of(task);
-  for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
-    const int i = row_at(task, static_cast<int>(place));
-    Best best = unpacked(found.nearest[i]);
+  for (std::int64_t first = kRowsAtOnce * warp_id(); first < rows; first += kRowsAtOnce * warp_count()) {
+    const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = row_at(task, min(place, rows - 1));
     const std::int32_t label = seed_of(seeds, task.centroids.order, i);
-    best.take(warp_distance(batch.rows.row(i), centroids.row(label), centroids.d, 1.0f), label);
-    if (lane_id() != 0) continue;
+    const float distance = distances_of_rows(batch, centroids, i, label);
+    if (!leads_group<kRowsAtOnce>() || place >= rows) continue;
+    Best best = unpacked(found.nearest[i]);
+    best.take(distance, label);
     found.nearest[i] = packed(best);
     found.set_reach(i, best.distance, errors[place], bound);
   }
@@ -97,24 +97,15 @@ class Int8Filter final : public Filter {
         reach_(device, 2 * tuning.batch),
         nearest_(device, tuning.batch),
         seeds_(device, tuning.batch),
-        lists_(device, list_parts(tuning) * tuning.batch * tuning.listed),
+        lists_(device, list_parts(tuning) * tuning.batch * listed(tuning)),
         counts_(device, list_parts(tuning) * tuning.batch),
         finer_q_(device, 2 * tuning.second_batch * sketcher_.size()),
         finer_(device, 3 * tuning.second_batch),
-        second_lists_(device, tuning.second_parts * tuning.second_batch * tuning.second_listed),
+        second_lists_(device, tuning.second_parts * tuning.second_batch * kSecondListed),
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 3 * tuning.batch),
-        left_over_counts_(device, 3),
-        neighbours_(device, tuning.keep_neighbours ? n * kNeighbours : 0),
-        neighbour_counts_(device, tuning.keep_neighbours ? n : 0),
-        bounds_(device, tuning.keep_neighbours ? n : 0),
-        wanted_(device, tuning.keep_neighbours ? n : 0),
-        least_(device, tuning.keep_neighbours ? n * kNeighbours : 0),
-        lengths_(device, tuning.keep_neighbours ? k : 0),
-        settled_(device, tuning.keep_neighbours ? tuning.batch : 0),
-        split_(device, tuning.keep_neighbours ? 2 * tuning.batch : 0),
-        split_counts_(device, 2),
-        slack_(device, kBuckets) {
+        left_over_counts_(device, 3) {
+    if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
@@ -125,20 +116,11 @@ class Int8Filter final : public Filter {
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
-    carried_ = has_lists_ && movers_;
-    if (carried_) {
-      drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
-      tiles_.prepare(sketcher_, centroids.values, shifts_, movers_->limit, movers_->count);
-      move_lengths<<<blocks_for(centroids.k, kThreads), kThreads, 0, device_.stream()>>>(shifts_, centroids.k, bound_,
-                                                                                         lengths_.data());
-      launched("move_lengths");
-    } else {
-      movers_.reset();
-      drift_ = 0;
+    if (neighbours_ && neighbours_->begin(centroids))
+      tiles_.prepare(sketcher_, centroids.values, neighbours_->shifts(), neighbours_->movers().limit,
+                     neighbours_->movers().count);
+    else
       tiles_.prepare(sketcher_, centroids.values);
-    }
-    has_lists_ = tuning_.keep_neighbours;
-    if (has_lists_) device_.clear(slack_.data(), slack_.bytes());
   }
 
   void assign(const Batch& batch, Pairs* pairs) override {
@@ -156,19 +138,18 @@ class Int8Filter final : public Filter {
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
     const Found found = {nearest_.data(), rows.errors, reach_.data(), reach_.data() + tuning_.batch};
-    const Neighbours kept = kept_of(batch);
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
-    if (carried_ && batch.previous) {
-      revisit_rows(task, rows, batch, kept, found, pairs);
+    if (neighbours_ && neighbours_->carried()) {
+      revisit_rows(task, rows, batch, found, pairs);
     } else {
       if (!batch.previous) {
         device_.clear(seeds_.data(), seeds_.bytes());
         seed(task, rows, kSeedTiles);
       }
-      upper_bounds<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
-          batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
+      upper_bounds<<<blocks_of_rows(batch.count), kThreads, 0, device_.stream()>>>(batch, centroids_, seeds_.data(),
+                                                                                   task.centroids.order, found, bound_);
       launched("upper_bounds");
-      scan_first(task, rows, batch, tuning_.parts, {kept, false, false}, found, left_over(0), pairs);
+      scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), pairs);
     }
     // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
     // both digits, against the best score of all centroids. How many there are the host never learns: launches that
@@ -178,7 +159,7 @@ class Int8Filter final : public Filter {
     task.count = first.count;
     narrow_reach<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
     launched("narrow_reach");
-    scan_first(task, rows, batch, list_parts(tuning_), {kept, false, false}, found, second, pairs);
+    scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, pairs);
     task.chosen = second.rows;
     task.count = second.count;
     task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
@@ -187,25 +168,14 @@ class Int8Filter final : public Filter {
       scan_again(task, rows, batch, found, last, pairs);
     search_chosen(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &pairs->refined);
     unpack_nearest(device_, nearest_.data(), batch);
-    if (!kept.ids) return;
-    measure_slack<<<blocks_for(batch.count, kThreads * kSampled), kThreads, 0, device_.stream()>>>(
-        batch, kept, nearest_.data(), bound_, drift_, slack_.data());
-    launched("measure_slack");
+    if (neighbours_) neighbours_->measure(batch, nearest_.data());
   }
 
   void moved(const std::vector<float>& shifts, const float* on_device) override {
-    if (!has_lists_) return;
-    if (movers_ && !carried_) return forget();  // twice without an assignment between
-    std::vector<std::uint32_t> slack(kBuckets);
-    device_.download(slack.data(), slack_.data(), slack_.bytes());
-    movers_ = choose_movers(shifts, slack, bound_);
-    carried_ = false;
-    shifts_ = on_device;
+    if (neighbours_) neighbours_->moved(shifts, on_device);
   }
-
   void forget() override {
-    has_lists_ = carried_ = false;
-    movers_.reset();
+    if (neighbours_) neighbours_->forget();
   }
 
  private:
@@ -225,32 +195,18 @@ class Int8Filter final : public Filter {
     return rows;
   }
 
-  Neighbours kept_of(const Batch& batch) const {
-    if (!tuning_.keep_neighbours) return {};
-    const std::int64_t first = batch.first, entry = first * kNeighbours;
-    return {neighbours_.data() + entry, least_.data() + entry, neighbour_counts_.data() + first, bounds_.data() + first,
-            wanted_.data() + first};
-  }
-
   // Whose lists decide, and what must be scanned: some rows whole, the others against the movers.
-  void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Neighbours& kept,
-                    const Found& found, Pairs* pairs) {
-    revisit<<<blocks_of_warps(batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids_, kept, Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &pairs->refined);
-    launched("revisit");
-    device_.clear(split_counts_.data(), split_counts_.bytes());
-    split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
-        settled_.data(), batch.count, static_cast<int>(tuning_.batch), static_cast<Integer>(centroids_.k),
-        static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), pairs);
-    launched("split_rows");
-    task.chosen = split_.data();
-    task.count = split_counts_.data();
-    scan_first(task, rows, batch, list_parts(tuning_), {kept, true, false}, found, left_over(0), pairs);
+  void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, Pairs* pairs) {
+    const ChosenRows open = neighbours_->open(), settled = neighbours_->settled();
+    neighbours_->revisit(batch, centroids_, found, pairs);
+    task.chosen = open.rows;
+    task.count = open.count;
+    scan_first(task, rows, batch, list_parts(tuning_), true, false, found, left_over(0), pairs);
     if (tiles_.mover_tiles() == 0) return;
-    task.chosen += tuning_.batch;
-    ++task.count;
+    task.chosen = settled.rows;
+    task.count = settled.count;
     task.tiles = tiles_.mover_tiles();
-    scan_first(task, rows, batch, 1, {kept, true, true}, found, left_over(0), pairs);
+    scan_first(task, rows, batch, 1, true, true, found, left_over(0), pairs);
   }
 
   template <class Epilogue>
@@ -277,22 +233,23 @@ class Int8Filter final : public Filter {
   // After the first scan, the second, and that with both digits.
   LeftOver left_over(int scan) { return {left_over_.data() + scan * tuning_.batch, left_over_counts_.data() + scan}; }
 
-  // What refine() is to know of lists.
-  struct Known {
-    Neighbours kept;
-    bool carried, settled;
-  };
-
-  // By the first digit.
-  void scan_first(const ScanTask& task, const RowSketches& rows, const Batch& batch, int parts, const Known& known,
-                  const Found& found, const LeftOver& out, Pairs* pairs) {
-    const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), tuning_.listed};
+  // By the first digit; carried, settled: of the rows' lists of neighbours (refine()).
+  void scan_first(const ScanTask& task, const RowSketches& rows, const Batch& batch, int parts, bool carried,
+                  bool settled, const Found& found, const LeftOver& out, Pairs* pairs) {
+    const int places = listed(tuning_) * (list_parts(tuning_) / parts);
+    const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma)
       launch<kWgmmaRows, kWgmmaThreads>(scan_wgmma<OnHopper>, task, OnHopper::Output{rows, found.reaches(), lists},
                                         lists.parts, wgmma_shared_bytes(task.size));
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
-    take(task, batch, lists, known, found, out, pairs);
+    if (neighbours_)
+      refine<true><<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
+          task, batch, centroids_, lists, found, neighbours_->of(batch), carried, settled, neighbours_->drift(), bound_,
+          &pairs->refined);
+    else
+      refine_alone(task, batch, lists, found, pairs);
+    note_left_over(task, lists, out);
   }
 
   void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, const LeftOver& out,
@@ -301,32 +258,35 @@ class Int8Filter final : public Filter {
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
     sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
-    improve_by_seeds<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(
+    improve_by_seeds<<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
     task.centroids = tiles_.finer();
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
-                         tuning_.second_listed};
+                         kSecondListed};
     launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists},
                                 lists.parts, scan_shared_bytes(task.size, task.together, false));
-    take(task, batch, lists, {}, found, out, pairs);
+    refine_alone(task, batch, lists, found, pairs);
+    note_left_over(task, lists, out);
   }
 
-  // D to what the scan has left; and which of the rows have more than their lists hold.
-  void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
-            const LeftOver& out, Pairs* pairs) {
-    refine<<<blocks_of_warps(task.most), kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found,
-                                                                          known.kept, known.carried, known.settled,
-                                                                          drift_, bound_, &pairs->refined);
+  // D to what a scan has left, without lists of neighbours.
+  void refine_alone(const ScanTask& task, const Batch& batch, const Lists& lists, const Found& found, Pairs* pairs) {
+    refine<false><<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
+        task, batch, centroids_, lists, found, Neighbours{}, false, false, 0.0f, bound_, &pairs->refined);
+  }
+  // And which of the rows have more than their lists hold.
+  void note_left_over(const ScanTask& task, const Lists& lists, const LeftOver& out) {
     launched("refine");
     find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, out);
     launched("find_left_over");
   }
 
-  unsigned blocks_of_warps(std::int64_t rows) const {
-    return std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(32 * device_.processors()));
+  // Of kernels whose warps take some rows at once.
+  unsigned blocks_of_rows(std::int64_t rows) const {
+    return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device_.processors()));
   }
 
   Device& device_;
@@ -346,19 +306,7 @@ class Int8Filter final : public Filter {
   DeviceBuffer<std::int32_t> left_over_, left_over_counts_;
   Centroids centroids_ = {};
 
-  // Lists of neighbours, where they are kept.
-  DeviceBuffer<std::int32_t> neighbours_;
-  DeviceBuffer<std::uint8_t> neighbour_counts_;
-  DeviceBuffer<float> bounds_, wanted_;
-  DeviceBuffer<float> least_, lengths_;
-  DeviceBuffer<std::uint8_t> settled_;               // (batch) as revisit() says
-  DeviceBuffer<std::int32_t> split_, split_counts_;  // rows to be scanned whole, and those settled
-  DeviceBuffer<std::uint32_t> slack_;                // of this assignment
-  bool has_lists_ = false;                           // of the last assignment
-  bool carried_ = false;                             // this assignment has those of the one before
-  std::optional<Movers> movers_;                     // since then
-  const float* shifts_ = nullptr;                    // of the movers and all others, device memory
-  float drift_ = 0;                                  // sum of all drifts since lists were made anew
+  std::optional<NeighbourLists> neighbours_;  // where they are kept
 };
 
 }  // namespace

@@ -8,7 +8,12 @@
 // rest, the movers, do not count: rows are scored against them anew.
 #pragma once
 
+#include <algorithm>
+#include <optional>
+#include <vector>
+
 #include "cuda/batch.hpp"
+#include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
 #include "cuda/movers.hpp"
 #include "cuda/scan.cuh"
@@ -59,6 +64,13 @@ struct WarpList {
   __device__ bool has(std::int32_t id) const {
     return __any_sync(kAll, mine != kNone && static_cast<std::int32_t>(mine) == id);
   }
+  // The same for an id of each lane.
+  __device__ bool has_mine(std::int32_t id) const {
+    bool found = false;
+    for (int t = __popc(__ballot_sync(kAll, mine != kNone)) - 1; t >= 0; --t)
+      found |= static_cast<std::int32_t>(__shfl_sync(kAll, mine, t)) == id;
+    return found;
+  }
   __device__ void insert(float least, std::int32_t id) {
     const Integer key = packed({least, id});
     const int at = __popc(__ballot_sync(kAll, mine < key));
@@ -73,73 +85,99 @@ __global__ void move_lengths(const float* shifts, int k, const FilterBound bound
   if (c < k) lengths[c] = round_up(bound.radius(shifts[c]));
 }
 
+// Rows that a warp takes at once: what is known of each is asked for together, and radii, in fp64, are worked out side
+// by side.
+constexpr int kRowsAtOnce = 8;
+
+// D of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
+__device__ inline float distances_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
+  const float *x[kRowsAtOnce], *c[kRowsAtOnce];
+#pragma unroll
+  for (int u = 0; u < kRowsAtOnce; ++u) {
+    x[u] = batch.rows.row(of_group<kRowsAtOnce>(i, u));
+    c[u] = centroids.row(of_group<kRowsAtOnce>(label, u));
+  }
+  return warp_distances(x, c, centroids.d, 1.0f);
+}
+
 // D to those of the lists' centroids that may be nearest by now, and which rows they decide: settled[i] is 1, of bad
 // rows 2.
-__global__ __launch_bounds__(256, 4) void revisit(const Batch batch, const Centroids centroids, const Neighbours kept,
-                                                  const Moves moves, const Found found, const FilterBound bound,
-                                                  std::uint8_t* settled, Integer* refined) {
+__global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const Centroids centroids,
+                                                       const Neighbours kept, const Moves moves, const Found found,
+                                                       const FilterBound bound, std::uint8_t* settled,
+                                                       Integer* refined) {
   constexpr int kTogether = 4;
-  const int lane = lane_id();
+  const int lane = lane_id(), half = lane / kNeighbours, slot = lane % kNeighbours;
+  static_assert(2 * kNeighbours == kWarp, "two lists in a warp");
   Integer pairs = 0;
-  for (std::int64_t i = warp_id(); i < batch.count; i += warp_count()) {
-    if (batch.states[i] & kBadRow) {
-      if (lane == 0) {
-        found.nearest[i] = 0;
-        settled[i] = 2;
+  for (std::int64_t first = kRowsAtOnce * warp_id(); first < batch.count; first += kRowsAtOnce * warp_count()) {
+    const int last = static_cast<int>(min(first + kRowsAtOnce, std::int64_t{batch.count})) - 1;
+    const int mine = min(static_cast<int>(first) + lane_group<kRowsAtOnce>(), last);
+    const std::int32_t previous = batch.previous[mine];
+    const float distance = distances_of_rows(batch, centroids, mine, previous);
+    const float radius = round_up(bound.radius(distance));
+    for (int two = 0; first + two <= last; two += 2) {
+      // The lanes of each half of the warp have a list.
+      const int i = min(static_cast<int>(first) + two + half, last);
+      const bool twice = first + two + half > last;
+      const bool bad = batch.states[i] & kBadRow;
+      const int count = bad || twice ? 0 : kept.counts[i];
+      const std::int64_t at = std::int64_t{i} * kNeighbours + slot;
+      Best best = {of_group<kRowsAtOnce>(distance, two + half), of_group<kRowsAtOnce>(previous, two + half)};
+      float own = of_group<kRowsAtOnce>(radius, two + half);
+      std::int32_t id = best.label;
+      float least = kInfinity;
+      if (slot < count) {
+        id = kept.ids[at];
+        least = fmaxf(0.0f, __fsub_rd(kept.least[at], moves.lengths[id]));
       }
-      continue;
-    }
-    const float* row = batch.rows.row(i);
-    const int count = kept.counts[i];
-    Best best = {0, batch.previous[i]};
-    std::int32_t id = best.label;
-    float least = kInfinity;
-    if (lane < count) {
-      id = kept.ids[i * kNeighbours + lane];
-      least = fmaxf(0.0f, __fsub_rd(kept.least[i * kNeighbours + lane], moves.lengths[id]));
-    }
-    best.distance = warp_distance(row, centroids.row(best.label), centroids.d, 1.0f);
-    ++pairs;
-    bool computed = id == best.label;  // lane's least distance is that of D
-    if (computed && lane < count) least = round_down(bound.least_radius(best.distance));
-    const auto compute = [&](unsigned others) {
+      float its_distance = best.distance;
+      bool computed = slot < count && id == best.label;
+      unsigned others = __ballot_sync(kAll, slot < count && least <= own && !computed);
+      if (lane == 0) pairs += static_cast<Integer>(__popc(others));
       while (others) {
-        const float* some[kTogether];
+        const float *x[kTogether], *c[kTogether];
         int from[kTogether];
-        float distance[kTogether];
 #pragma unroll
         for (int u = 0; u < kTogether; ++u) {
           from[u] = others ? __ffs(static_cast<int>(others)) - 1 : -1;
-          pairs += others != 0;
           others &= others - 1;
-          some[u] = centroids.row(__shfl_sync(kAll, id, max(from[u], 0)));
+          x[u] = batch.rows.row(min(static_cast<int>(first) + two + max(from[u], 0) / kNeighbours, last));
+          c[u] = centroids.row(__shfl_sync(kAll, id, max(from[u], 0)));
         }
-        warp_distances(row, some, centroids.d, 1.0f, distance);
+        const float found_now = warp_distances(x, c, centroids.d, 1.0f);
 #pragma unroll
         for (int u = 0; u < kTogether; ++u) {
-          const std::int32_t its = __shfl_sync(kAll, id, max(from[u], 0));
+          const float one = of_group<kTogether>(found_now, u);
+          const std::int32_t its_id = __shfl_sync(kAll, id, max(from[u], 0));
           if (from[u] < 0) continue;
-          best.take(distance[u], its);
+          if (from[u] / kNeighbours == half) best.take(one, its_id);
           if (lane == from[u]) {
-            least = round_down(bound.least_radius(distance[u]));
+            its_distance = one;
             computed = true;
           }
         }
       }
-    };
-    float own = round_up(bound.radius(best.distance));
-    compute(__ballot_sync(kAll, lane < count && least <= own && !computed));
-    own = round_up(bound.radius(best.distance));
-    const float beyond = count > 0 ? __fsub_rd(kept.bounds[i], moves.drift) : 0.0f;  // all others are
-    const bool decided = beyond > own;
-    if (lane < count) kept.least[i * kNeighbours + lane] = least;
-    if (lane != 0) continue;
-    found.nearest[i] = packed(best);
-    const float error = found.errors[i], wanted = count > 0 ? own * kept.wanted[i] : own;
-    found.reach[i] = __fadd_ru(decided ? beyond : wanted, error);
-    found.least_reach[i] = __fadd_ru(own, error);
-    settled[i] = decided;
+      if (computed) least = round_down(bound.least_radius(its_distance));
+      if (slot < count) kept.least[at] = least;
+      own = round_up(bound.radius(best.distance));
+      if (slot != 0 || twice) continue;
+      if (bad) {
+        found.nearest[i] = 0;
+        settled[i] = 2;
+        continue;
+      }
+      ++pairs;
+      const float beyond = count > 0 ? __fsub_rd(kept.bounds[i], moves.drift) : 0.0f;  // all others are
+      const bool decided = beyond > own;
+      found.nearest[i] = packed(best);
+      const float error = found.errors[i], wanted = count > 0 ? own * kept.wanted[i] : own;
+      found.reach[i] = __fadd_ru(decided ? beyond : wanted, error);
+      found.least_reach[i] = __fadd_ru(own, error);
+      settled[i] = decided;
+    }
   }
+  pairs += __shfl_xor_sync(kAll, pairs, kNeighbours);
   if (lane == 0) atomicAdd(refined, pairs);
 }
 
@@ -166,6 +204,7 @@ __global__ void split_rows(const std::uint8_t* settled, int count, int most, Int
 
 // D to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists from
 // the assignment before, settled: which decide unless candidates come nearer.
+template <bool kKeep>
 __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
                                                  const Lists lists, const Found found, const Neighbours kept,
                                                  bool carried, bool settled, float drift, const FilterBound bound,
@@ -173,81 +212,90 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
   constexpr int kTogether = 4;  // candidates whose elements are on their way at once
   const int rows = rows_of(task), lane = lane_id();
   Integer pairs = 0;
-  for (std::int64_t place = warp_id(); place < rows; place += warp_count()) {
+  for (std::int64_t first = kRowsAtOnce * warp_id(); first < rows; first += kRowsAtOnce * warp_count()) {
+    // The lanes of a group share the parts of its row.
+    const std::int64_t mine = first + lane_group<kRowsAtOnce>();
     int total = 0;
-    bool ran_over = false;
-    for (int part = lane; part < lists.parts; part += kWarp) {
-      const int count = lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + place];
-      total += count;
-      ran_over |= count > lists.listed;
-    }
-    total = __reduce_add_sync(kAll, total);
-    if (total == 0 && (settled || !kept.ids)) continue;
-    ran_over = __any_sync(kAll, ran_over);
-    const int i = row_at(task, static_cast<int>(place));
-    const float* row = batch.rows.row(i);
-    WarpList list;
-    const int known = carried ? kept.counts[i] : 0;
-    for (int t = 0; t < known; ++t)
-      list.insert(kept.least[std::int64_t{i} * kNeighbours + t], kept.ids[std::int64_t{i} * kNeighbours + t]);
-    Best best = unpacked(found.nearest[i]);
-    if (!list.has(best.label)) list.insert(round_down(bound.least_radius(best.distance)), best.label);
-    for (int part = 0; part < lists.parts; ++part) {
-      const std::int64_t at = static_cast<std::int64_t>(part) * lists.list_rows + place;
-      const int count = min(lists.counts[at], lists.listed);
-      for (int begin = 0; begin < count; begin += kWarp) {
-        std::int32_t mine = -1;
-        if (begin + lane < count) mine = task.centroids.order[lists.lists[at * lists.listed + begin + lane]];
-        unsigned others = __ballot_sync(kAll, mine >= 0);
-        while (others) {
-          const float* some[kTogether];
-          std::int32_t who[kTogether];
-          float distance[kTogether];
-          int chosen = 0;
+    bool over = false;
+    if (mine < rows)
+      for (int part = lane % (kWarp / kRowsAtOnce); part < lists.parts; part += kWarp / kRowsAtOnce) {
+        const int count = lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + mine];
+        total |= count;
+        over |= count > lists.listed;
+      }
+    unsigned open = __ballot_sync(kAll, total > 0), ran_over = __ballot_sync(kAll, over);
+    for (int u = 0; u < kRowsAtOnce && first + u < rows;
+         ++u, open >>= kWarp / kRowsAtOnce, ran_over >>= kWarp / kRowsAtOnce) {
+      constexpr unsigned kGroup = (1u << kWarp / kRowsAtOnce) - 1;
+      if (!(open & kGroup) && (settled || !kKeep)) continue;
+      const std::int64_t place = first + u;
+      const int i = row_at(task, static_cast<int>(place));
+      const float* row = batch.rows.row(i);
+      Best best = unpacked(found.nearest[i]);
+      const std::int32_t label = best.label;
+      WarpList list;
+      if constexpr (kKeep) {
+        const int count = carried ? kept.counts[i] : 0;
+        const std::int64_t at = std::int64_t{i} * kNeighbours + lane;
+        const float least = lane < count ? kept.least[at] : 0.0f;
+        const std::int32_t id = lane < count ? kept.ids[at] : 0;
+        for (int t = 0; t < count; ++t) list.insert(__shfl_sync(kAll, least, t), __shfl_sync(kAll, id, t));
+        if (!list.has(label)) list.insert(round_down(bound.least_radius(best.distance)), label);
+      }
+      for (int part = 0; part < lists.parts; ++part) {
+        const std::int64_t at = static_cast<std::int64_t>(part) * lists.list_rows + place;
+        const int count = min(lists.counts[at], lists.listed);
+        for (int begin = 0; begin < count; begin += kWarp) {
+          std::int32_t candidate = -1;
+          if (begin + lane < count) candidate = task.centroids.order[lists.lists[at * lists.listed + begin + lane]];
+          bool known = candidate == label;
+          if constexpr (kKeep) known = list.has_mine(candidate);
+          unsigned others = __ballot_sync(kAll, candidate >= 0 && !known);
+          pairs += static_cast<Integer>(__popc(others));
+          while (others) {
+            const float* some[kTogether];
+            std::int32_t who[kTogether];
+            const int chosen = min(__popc(others), kTogether);
 #pragma unroll
-          for (int u = 0; u < kTogether; ++u) {
-            who[u] = best.label;
-            while (others && chosen == u) {
-              const std::int32_t id = __shfl_sync(kAll, mine, __ffs(static_cast<int>(others)) - 1);
+            for (int c = 0; c < kTogether; ++c) {
+              const std::int32_t id = __shfl_sync(kAll, candidate, max(__ffs(static_cast<int>(others)) - 1, 0));
+              who[c] = others ? id : label;
               others &= others - 1;
-              if (list.has(id)) continue;
-              who[u] = id;
-              ++chosen;
+              some[c] = centroids.row(who[c]);
             }
-            some[u] = centroids.row(who[u]);
-          }
-          if (chosen == 0) break;
-          warp_distances(row, some, centroids.d, 1.0f, distance);
-          pairs += static_cast<Integer>(chosen);
+            const float distance = warp_distances(row, some, centroids.d, 1.0f);
+            const float least = kKeep ? round_down(bound.least_radius(distance)) : 0.0f;
 #pragma unroll
-          for (int u = 0; u < kTogether; ++u)
-            if (u < chosen) {
-              best.take(distance[u], who[u]);
-              list.insert(round_down(bound.least_radius(distance[u])), who[u]);
+            for (int c = 0; c < kTogether; ++c) {
+              if (c >= chosen) break;
+              best.take(of_group<kTogether>(distance, c), who[c]);
+              if constexpr (kKeep) list.insert(of_group<kTogether>(least, c), who[c]);
             }
+          }
         }
       }
+      if (lane == 0) found.nearest[i] = packed(best);
+      if constexpr (kKeep) {
+        // Not recorded: beyond what was asked for. Dropped: not nearer than the first that is.
+        const Integer dropped = __shfl_sync(kAll, list.mine, kNeighbours);
+        const Integer farthest = __shfl_sync(kAll, list.mine, kAskedFor - 1);
+        const int count = __popc(__ballot_sync(kAll, list.mine != WarpList::kNone && lane < kNeighbours));
+        if (lane < count) {
+          kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
+          kept.least[std::int64_t{i} * kNeighbours + lane] = unpacked(list.mine).distance;
+        }
+        if (lane != 0) continue;
+        float beyond = __fsub_rd(found.reach[i], found.errors[i]);
+        // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
+        if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
+        if (dropped != WarpList::kNone) beyond = fminf(beyond, unpacked(dropped).distance);
+        const float own = round_up(bound.radius(best.distance));
+        const float far = farthest != WarpList::kNone ? unpacked(farthest).distance : kGrowth * beyond;
+        kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
+        kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
+        kept.bounds[i] = __fadd_rd(beyond, drift);
+      }
     }
-    if (lane == 0) found.nearest[i] = packed(best);
-    if (!kept.ids) continue;
-    // Not recorded: beyond what was asked for. Dropped: not nearer than the first that is.
-    const Integer dropped = __shfl_sync(kAll, list.mine, kNeighbours);
-    const Integer last = __shfl_sync(kAll, list.mine, kAskedFor - 1);
-    const int count = __popc(__ballot_sync(kAll, list.mine != WarpList::kNone && lane < kNeighbours));
-    if (lane < count) {
-      kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
-      kept.least[std::int64_t{i} * kNeighbours + lane] = unpacked(list.mine).distance;
-    }
-    if (lane != 0) continue;
-    float beyond = __fsub_rd(found.reach[i], found.errors[i]);
-    // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
-    if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
-    if (dropped != WarpList::kNone) beyond = fminf(beyond, unpacked(dropped).distance);
-    const float own = round_up(bound.radius(best.distance));
-    const float far = last != WarpList::kNone ? unpacked(last).distance : kGrowth * beyond;
-    kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
-    kept.counts[i] = static_cast<std::uint8_t>(ran_over ? 0 : count);
-    kept.bounds[i] = __fadd_rd(beyond, drift);
   }
   if (lane == 0 && pairs) atomicAdd(refined, pairs);
 }
@@ -269,5 +317,110 @@ __global__ void measure_slack(const Batch batch, const Neighbours kept, const In
   for (int b = static_cast<int>(threadIdx.x); b < kBuckets; b += static_cast<int>(blockDim.x))
     if (mine[b] > 0) atomicAdd(slack + b, mine[b]);
 }
+
+// What is kept for the rows of a shard, from one assignment to the next.
+class NeighbourLists {
+ public:
+  // batch: the most rows of one.
+  NeighbourLists(Device& device, std::int64_t n, std::int64_t k, std::int64_t batch, const FilterBound& bound)
+      : device_(device),
+        bound_(bound),
+        batch_(batch),
+        ids_(device, n * kNeighbours),
+        least_(device, n * kNeighbours),
+        counts_(device, n),
+        bounds_(device, n),
+        wanted_(device, n),
+        lengths_(device, k),
+        settled_(device, batch),
+        split_(device, 2 * batch),
+        split_counts_(device, 2),
+        slack_(device, kBuckets) {}
+
+  // Begins an assignment. Whether the lists of the one before may decide; then there are movers, too.
+  bool begin(const Centroids& centroids) {
+    carried_ = has_lists_ && movers_;
+    if (carried_) {
+      drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
+      move_lengths<<<blocks_for(centroids.k, kThreads), kThreads, 0, device_.stream()>>>(shifts_, centroids.k, bound_,
+                                                                                         lengths_.data());
+      launched("move_lengths");
+    } else {
+      movers_.reset();
+      drift_ = 0;
+    }
+    has_lists_ = true;
+    device_.clear(slack_.data(), slack_.bytes());
+    return carried_;
+  }
+  bool carried() const { return carried_; }
+  const Movers& movers() const { return *movers_; }
+  const float* shifts() const { return shifts_; }  // (k) device memory: how far the centroids moved, D as stored
+  float drift() const { return drift_; }
+
+  Neighbours of(const Batch& batch) const {
+    const std::int64_t first = batch.first, entry = first * kNeighbours;
+    return {ids_.data() + entry, least_.data() + entry, counts_.data() + first, bounds_.data() + first,
+            wanted_.data() + first};
+  }
+
+  // Finds which rows of the batch their lists decide. Open: those that must be scanned whole; settled: the others.
+  void revisit(const Batch& batch, const Centroids& centroids, const Found& found, Pairs* pairs) {
+    const auto most = static_cast<unsigned>(32 * device_.processors());
+    revisit_rows<<<std::min(blocks_for(batch.count, kThreads / kWarp * kRowsAtOnce), most), kThreads, 0,
+                   device_.stream()>>>(batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_,
+                                       settled_.data(), &pairs->refined);
+    launched("revisit");
+    device_.clear(split_counts_.data(), split_counts_.bytes());
+    split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
+        settled_.data(), batch.count, static_cast<int>(batch_), static_cast<Integer>(centroids.k),
+        static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), pairs);
+    launched("split_rows");
+  }
+  ChosenRows open() const { return {split_.data(), split_counts_.data()}; }
+  ChosenRows settled() const { return {split_.data() + batch_, split_counts_.data() + 1}; }
+
+  // After the assignment of the batch: what the choice of movers is to know.
+  void measure(const Batch& batch, const Integer* nearest) {
+    measure_slack<<<blocks_for(batch.count, kThreads * kSampled), kThreads, 0, device_.stream()>>>(
+        batch, of(batch), nearest, bound_, drift_, slack_.data());
+    launched("measure_slack");
+  }
+
+  // As of Filter (batch.hpp).
+  void moved(const std::vector<float>& shifts, const float* on_device) {
+    if (!has_lists_) return;
+    if (movers_ && !carried_) return forget();  // twice without an assignment between
+    std::vector<std::uint32_t> slack(kBuckets);
+    device_.download(slack.data(), slack_.data(), slack_.bytes());
+    movers_ = choose_movers(shifts, slack, bound_);
+    carried_ = false;
+    shifts_ = on_device;
+  }
+  void forget() {
+    has_lists_ = carried_ = false;
+    movers_.reset();
+  }
+
+ private:
+  static constexpr int kThreads = 256;
+
+  Device& device_;
+  FilterBound bound_;
+  std::int64_t batch_;
+  DeviceBuffer<std::int32_t> ids_;  // as Neighbours has them, of all rows
+  DeviceBuffer<float> least_;
+  DeviceBuffer<std::uint8_t> counts_;
+  DeviceBuffer<float> bounds_, wanted_;
+  DeviceBuffer<float> lengths_;                      // (k) as Moves has them
+  DeviceBuffer<std::uint8_t> settled_;               // (batch) as revisit_rows() says
+  DeviceBuffer<std::int32_t> split_, split_counts_;  // open and settled rows of the batch
+  DeviceBuffer<std::uint32_t> slack_;                // of this assignment
+  bool has_lists_ = false;                           // of the last assignment
+  bool carried_ = false;                             // this assignment has those of the one before
+  std::optional<Movers> movers_;                     // since then
+  const float* shifts_ = nullptr;
+  float drift_ = 0;  // sum of all drifts since lists were made anew
+};
 
 }  // namespace fastkmeans::cuda

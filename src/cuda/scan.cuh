@@ -175,12 +175,10 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
   const int piece = thread % 4, sketch = thread / 4;
   std::uint32_t from[kBrought];  // pieces of 16 bytes: a batch has fewer than 2^32
-  bool valid[kBrought];
 #pragma unroll
   for (int i = 0; i < kBrought; ++i) {
-    const int at = first_row + sketch + kApart * i;
-    valid[i] = at < rows;
-    const int row = valid[i] ? kDigits == 1 ? row_at(task, at) : at : 0;
+    const int at = min(first_row + sketch + kApart * i, rows - 1);  // beyond the end nobody looks at products
+    const int row = kDigits == 1 ? row_at(task, at) : at;
     from[i] = static_cast<std::uint32_t>(row) * (kDigits * task.size / 16) + piece;
   }
   const std::uint32_t row_steps = shared_address(shared);
@@ -191,7 +189,7 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
 #pragma unroll
     for (int i = 0; i < kBrought; ++i)
       copy_async<16>(to + place_in_step(sketch + kApart * i, piece),
-                     task.rows + std::int64_t{16} * from[i] + step * kGranule, valid[i]);
+                     task.rows + std::int64_t{16} * from[i] + step * kGranule);
   };
 
   // And of the centroids, 16 bytes in every 2048.

@@ -10,14 +10,17 @@ namespace {
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;        // int8, 100 T a second
 constexpr double kMostTerms = 2e11;           // of D and of few dimensions, 2 T a second
-constexpr std::int64_t kMostBatch = 1 << 18;  // more rows fill no device better
+constexpr std::int64_t kMostBatch = 1 << 20;  // many kernels for a batch find nothing to do: few batches
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
 // Candidates of a row: token embeddings leave 1 to 20 (docs/performance.md), with long tails. Rows with more are
 // scanned once more against what they found by then.
-constexpr int kListed = 64, kSecondListed = 128;
-constexpr int kSecondParts = 8;  // few rows are left: blocks share the centroids
+constexpr int kListed = 64;
+// Few rows are left, nobody knows how many: blocks share the centroids. But blocks without a row take their time too,
+// 20 us for 16,384 of them (H200), as long as a tenth of an iteration of 4,096 clusters.
+constexpr int kSecondParts = 8;
+constexpr std::int64_t kTilesOfSecondPart = 16;
 constexpr std::int64_t kLeastSecondBatch = 4096;
 // With fewer centroids a scan costs little more than to look at lists of neighbours. Fits of 10 iterations with lists
 // take this share of the time without (H200, d = 128, 100 points a centroid): blobs 0.50 at k = 131,072, 0.68 at
@@ -40,12 +43,12 @@ std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   if (tuning.kind != Kind::int8) return bytes;
   if (!tuning.keep_sketches) bytes += sketch_size(problem.d) + 12;
   if (tuning.keep_neighbours) bytes += 8 + 1;
-  return bytes + list_parts(tuning) * (4 * tuning.listed + 4);
+  return bytes + list_parts(tuning) * (4 * listed(tuning) + 4);
 }
 
 std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
   if (tuning.kind != Kind::int8) return 0;
-  return tuning.second_batch * (tuning.second_parts * (4 * tuning.second_listed + 4) + 2 * sketch_size(problem.d) + 12);
+  return tuning.second_batch * (tuning.second_parts * (4 * kSecondListed + 4) + 2 * sketch_size(problem.d) + 12);
 }
 
 void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, const std::string& kernel) {
@@ -77,7 +80,7 @@ void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& li
                                                            std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
   tuning.some_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfPart, 1, kSomeParts));
-  tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / 4, 1, kSecondParts));
+  tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfSecondPart, 1, kSecondParts));
 }
 
 void set_batch(Tuning& tuning, std::int64_t rows) {
@@ -102,6 +105,10 @@ std::int64_t wgmma_shared_bytes(std::int64_t size) {
 
 int list_parts(const Tuning& tuning) {
   return tuning.keep_neighbours ? std::max(tuning.parts, tuning.some_parts) : tuning.parts;
+}
+
+int listed(const Tuning& tuning) {
+  return list_parts(tuning) > 1 ? kListed / 2 : kListed;  // parts find about the same number each
 }
 
 std::string_view scan_of(const Tuning& tuning) {
@@ -146,8 +153,6 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     tuning.keep_sketches = true;
     tuning.keep_neighbours =
         forced == kInt8Lists || (forced.empty() && problem.iterates && problem.k >= kLeastForLists);
-    tuning.listed = kListed;
-    tuning.second_listed = kSecondListed;
     choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
     tuning.few_rows = limits.processors * rows_of_block(tuning);

@@ -51,9 +51,8 @@ struct Tuning {
   std::int64_t few_rows = 64 * kTile;  // pieces of no more rows leave processors idle
   int parts = 1;                       // of the centroids, scanned by blocks of their own
   int some_parts = 1;                  // the same where some of the rows are scanned, nobody knows how many
-  int listed = 0;                      // candidates of a row and part that are kept
   std::int64_t second_batch = 0;       // rows with more of them, scanned again
-  int second_parts = 1, second_listed = 0;
+  int second_parts = 1;
 };
 
 // forced: a filter's name (int8, int8_lists, low_dim, none: all distances), or ""; std::runtime_error if unknown.
@@ -68,6 +67,10 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem);
 
 // Parts of the centroids that a row has lists of candidates for, at most.
 int list_parts(const Tuning& tuning);
+// Places of candidates of a row in a list of each, where there are so many parts; with fewer parts they share them all.
+int listed(const Tuning& tuning);
+// The same of rows that are scanned with both digits, for each of Tuning::second_parts.
+inline constexpr int kSecondListed = 128;
 
 // Elements of a sketch, d rounded up.
 std::int64_t sketch_size(std::int64_t d);

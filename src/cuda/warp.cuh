@@ -41,21 +41,60 @@ __device__ inline float warp_distance(const float* x, const float* c, int d, flo
   return add_lanes(sum);
 }
 
-// D of x to several centroids at once, so that more loads are in flight.
+// The same tree for several sums at once, with fewer exchanges: that of sums[u] in the lanes of group u, lane_group().
 template <int kCount>
-__device__ inline void warp_distances(const float* x, const float* const (&c)[kCount], int d, float factor,
-                                      float (&out)[kCount]) {
-  for (int u = 0; u < kCount; ++u) out[u] = 0;
-  for (int j = lane_id(); j < d; j += kWarp) {
-    const float element = x[j] * factor;
+__device__ inline int lane_group() {
+  return lane_id() / (kWarp / kCount);
+}
+template <int kCount>
+__device__ inline float add_lanes_by_group(float (&sums)[kCount]) {
+  int half = kWarp / 2;
 #pragma unroll
-    for (int u = 0; u < kCount; ++u) {
-      const float t = element - c[u][j] * factor;
-      out[u] = fmaf(t, t, out[u]);
+  for (int left = kCount / 2; left >= 1; left /= 2, half /= 2) {
+    const bool upper = lane_id() & half;
+#pragma unroll
+    for (int u = 0; u < left; ++u) {
+      const float kept = upper ? sums[u + left] : sums[u], given = upper ? sums[u] : sums[u + left];
+      sums[u] = kept + __shfl_xor_sync(kAll, given, half);
     }
   }
+  float sum = sums[0];
 #pragma unroll
-  for (int u = 0; u < kCount; ++u) out[u] = add_lanes(out[u]);
+  for (; half >= 1; half /= 2) sum = sum + __shfl_xor_sync(kAll, sum, half);
+  return sum;
+}
+// Of what the lanes of each group have, that of group u.
+template <int kCount, class T>
+__device__ inline T of_group(T value, int u) {
+  return __shfl_sync(kAll, value, u * (kWarp / kCount));
+}
+
+template <int kCount>
+__device__ inline bool leads_group() {
+  return lane_id() % (kWarp / kCount) == 0;
+}
+
+// D of several pairs at once, so that more loads are in flight: that of x[u] and c[u] in the lanes of group u.
+template <int kCount>
+__device__ inline float warp_distances(const float* const (&x)[kCount], const float* const (&c)[kCount], int d,
+                                       float factor) {
+  float sums[kCount] = {};
+  for (int j = lane_id(); j < d; j += kWarp) {
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      const float t = x[u][j] * factor - c[u][j] * factor;
+      sums[u] = fmaf(t, t, sums[u]);
+    }
+  }
+  return add_lanes_by_group(sums);
+}
+// Of one x.
+template <int kCount>
+__device__ inline float warp_distances(const float* x, const float* const (&c)[kCount], int d, float factor) {
+  const float* same[kCount];
+#pragma unroll
+  for (int u = 0; u < kCount; ++u) same[u] = x;
+  return warp_distances(same, c, d, factor);
 }
 
 // The nearest centroid so far: the least D, ties to the lowest index. D >= 0, so its bits are ordered as it is.

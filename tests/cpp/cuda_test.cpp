@@ -135,6 +135,31 @@ TEST_F(CudaFits, ListsOfNeighbours) {
   expect_same(fit(x.view(), params), relocated);
 }
 
+// Rows far from the centre, with errors of their sketches that are much larger than the distances: what a list promises
+// is a difference of numbers that large, and must not rise by their rounding. Movers keep the lists in use.
+TEST_F(CudaFits, ListsOfNeighboursWithLargeErrors) {
+  Random random(311);
+  Matrix x(3000, 70), init(60, 70);
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t j = 0; j < x.cols; ++j) {
+      // Six clumps, in each ten clusters in a row, with one point in twenty between them.
+      const auto clump = static_cast<float>(i % 6), cluster = static_cast<float>(i / 6 % 10);
+      const float at = i % 20 ? cluster : cluster + 0.5f;
+      x.row(i)[j] = 120.0f * (clump - 2.5f) * (j % 2 ? 1.0f : -1.0f) + (j == 3 ? 1e-3f * at : 0.0f) +
+                    1e-4f * static_cast<float>(draw(random, 0, 9));
+    }
+  for (std::int64_t c = 0; c < init.rows; ++c) std::copy_n(x.row(c / 10 * 6 + c % 6 + 300 * (c % 3)), 70, init.row(c));
+  Params params = params_of(init.rows, 15, -1);
+  params.init = init.view();
+  params.execution = on("scalar");
+  const Result expected = fit(x.view(), params);
+  params.execution = on(Path{"cuda", "int8_lists"});
+  const Result got = fit(x.view(), params);
+  expect_same(got, expected);
+  ASSERT_GT(got.iterations.size(), 4u);
+  EXPECT_LT(got.iterations.back().filter.scored, x.rows * init.rows);
+}
+
 // Rows that do not fit stay on the host, and cross the bus in many pieces.
 TEST_F(CudaFits, MemoryLimit) {
   Random random(305);
