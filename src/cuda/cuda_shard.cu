@@ -233,19 +233,6 @@ class CudaShard final : public Shard {
   }
 
  private:
-  // The device is current while a method runs, and never for the caller's own code.
-  class Number {
-   public:
-    explicit Number(int number) : number_(number) { enter(); }
-    OnDevice here() const { return OnDevice(number_); }
-    void enter() { current_.emplace(number_); }
-    void leave() { current_.reset(); }
-
-   private:
-    int number_;
-    std::optional<OnDevice> current_;
-  };
-
   std::int64_t row_bytes() const { return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_); }
 
   // Where there is no memory for all rows, they stay on the host.
@@ -471,7 +458,7 @@ class CudaShard final : public Shard {
 
   DeviceMasses masses() { return {device_, rows_, weights_.data(), distances_.data()}; }
 
-  Number on_;
+  DeviceNumber on_;
   const Source& rows_;
   const Metric& metric_;
   std::string forced_;

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -37,6 +38,20 @@ class OnDevice {
 
  private:
   int before_ = -1;  // -1: it was the same
+};
+
+// Of an object whose device is current while it is made, while one of its methods runs, and while it is destroyed, and
+// never for the caller's own code.
+class DeviceNumber {
+ public:
+  explicit DeviceNumber(int number) : number_(number) { enter(); }
+  OnDevice here() const { return OnDevice(number_); }
+  void enter() { current_.emplace(number_); }
+  void leave() { current_.reset(); }
+
+ private:
+  int number_;
+  std::optional<OnDevice> current_;
 };
 
 class Device {
