@@ -214,7 +214,7 @@ MUTANTS = [
         "static_cast<double>(row[j + l]) * static_cast<double>(row[j + l])",
     ),
     Mutant("tiny_scaled", "!call.tiny", "true"),
-    Mutant("tiny_limit", " < magnitude_bits(kTinyBelow)", " <= magnitude_bits(kTinyBelow)"),
+    Mutant("tiny_limit", " >= magnitude_bits(kTinyBelow)", " > magnitude_bits(kTinyBelow)"),
     Mutant("tiny_row_limit", " < magnitude_bits(kTinyBelow)", " <= magnitude_bits(kTinyBelow)"),
     Mutant("tiny_rows_scaled", "rows_.scale(slot)", "static_cast<void>(0)"),
     Mutant("scaled_marked", "Selection::kScaled", "false"),

@@ -80,7 +80,7 @@ class LowerBounds {
     return std::min(groups_.members, static_cast<std::int64_t>(groups_.order.size()) - group * groups_.members);
   }
   // None, and if any are wanted some more and more.
-  std::vector<Movers> candidates(const std::vector<float>& moves, bool any) const;
+  std::vector<Movers> candidates(const std::vector<float>& moves, bool any, Workers& workers) const;
   // By the scores that the sampled rows then need.
   Movers cheapest(std::vector<Movers> candidates, const std::vector<SampledRow>& sample, Workers& workers);
   void rebase(std::int64_t group);
@@ -89,7 +89,7 @@ class LowerBounds {
   float inverse_unit_;
   bool known_ = false;
   Groups groups_;
-  std::vector<float> centroids_;     // where they were
+  Buffer<float> centroids_;          // (k, d) where they were
   std::vector<std::int32_t> drift_;  // (groups) of those that are not movers, summed up: see lower_bound.hpp
   std::vector<std::int32_t> movers_, first_mover_;  // (movers), (groups + 1)
   Buffer<StoredBound> values_;                      // (tiles, groups, stride): the rows of a tile, and up to a vector
