@@ -127,6 +127,7 @@ MUTANTS = [
     Mutant("bounds_half_done", "follows_ = false;", "", "nobody goes on with a shard after an exception"),
     Mutant("lower_bound_moves_from_last", "std::copy_n(", "if (false) std::copy_n("),
     Mutant("groups_in_order", "Bisection(", "if (false) Bisection("),
+    Mutant("groups_in_pieces", ".first = first + at", ".first = first"),
     Mutant("bounds_a_tile", "bytes * tile_rows / stride_ / 2", "bytes / 2"),
     Mutant("last_tile_stride", "padded(rows", "padded(tile_rows + 0 * rows"),
     Mutant("bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_)", "static_cast<void>(0)"),

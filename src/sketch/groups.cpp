@@ -30,12 +30,12 @@ class Bisection {
     while (true) {
       std::erase_if(parts, [&](const Part& part) { return part.count <= panel_width_; });
       if (parts.empty()) return;
-      // The direction of a part leads from a, the member farthest from its first, to b, the one farthest from a.
       for (Part& part : parts) part.from = member(part.first);
-      measure(parts, to_a_);
-      for_each(parts, 1, [&](Part& part, std::int64_t) { part.from = farthest(part, to_a_); });
-      measure(parts, to_a_);
-      for_each(parts, 1, [&](Part& part, std::int64_t) { part.from = farthest(part, to_a_); });
+      // The direction of a part leads from a, the member farthest from its first, to b, the one farthest from a.
+      for (int end = 0; end < 2; ++end) {
+        measure(parts, to_a_);
+        for_each(parts, 1, [&](Part& part, std::int64_t) { part.from = farthest(part, to_a_); });
+      }
       measure(parts, to_b_);
       next.resize(2 * parts.size());
       for_each(parts, kSorting, [&](const Part& part, std::int64_t i) {
@@ -68,6 +68,7 @@ class Bisection {
     std::vector<Part> pieces;
     for (const auto& [first, count, from] : parts)
       for (std::int64_t at = 0; at < count; at += most)
+        // mutant: groups_in_pieces
         pieces.push_back({.first = first + at, .count = std::min(most, count - at), .from = from});
     for_each(pieces, 3.0 * static_cast<double>(d_), [&](const Part& piece, std::int64_t) {
       for (std::int64_t i = piece.first; i < piece.first + piece.count; ++i)
