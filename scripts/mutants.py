@@ -128,7 +128,9 @@ MUTANTS = [
     Mutant("lower_bound_moves_from_last", "std::copy_n(", "if (false) std::copy_n("),
     Mutant("groups_in_order", "Bisection(", "if (false) Bisection("),
     Mutant("groups_in_pieces", ".first = first + at", ".first = first"),
-    Mutant("bounds_a_tile", "bytes * tile_rows / stride_ / 2", "bytes / 2"),
+    Mutant("bounds_a_tile", " * tile_rows / stride_", ""),
+    Mutant("unit_of_bounds", "std::max(radius_", "std::min(radius_"),
+    Mutant("shared_bounds", "kBestShare * panels", "panels"),
     Mutant("last_tile_stride", "padded(rows", "padded(tile_rows + 0 * rows"),
     Mutant("bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_)", "static_cast<void>(0)"),
     Mutant(

@@ -35,9 +35,8 @@ LowerBounds::LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
   const std::int64_t panels = (centroids.k + panel_width - 1) / panel_width;
   // Tiles are filled up to whole vectors: where they are short, fewer groups keep the promise. Tiles of one row still
   // may have kFewBytes / 2 / kPadding = 2.
-  const std::int64_t bytes = std::clamp(4 * centroids.d, kFewBytes, kMostBytes);
-  const std::int64_t most_groups = bytes * tile_rows / stride_ / 2;  // mutant: bounds_a_tile
-  const std::int64_t panels_per_group = (panels + most_groups - 1) / most_groups;
+  const std::int64_t most = most_groups(centroids.d) * tile_rows / stride_;  // mutant: bounds_a_tile
+  const std::int64_t panels_per_group = (panels + most - 1) / most;
   groups_ = Groups(centroids.values, centroids.k, centroids.d, panel_width, panels_per_group * panel_width, workers);
   drift_.assign(static_cast<std::size_t>(groups_.count()), 0);
   first_mover_.assign(drift_.size() + 1, 0);
