@@ -20,8 +20,8 @@ double operations_on(const CentroidRows& centroids) {
 
 bool is_tiny(CentroidsView centroids, const Kernels& kernels) {
   for (std::int64_t c = 0; c < centroids.k; ++c)  // most often the first one says no
-    if (kernels.largest_bits(centroids.row(c), centroids.d) >= magnitude_bits(kTinyBelow))
-      return false;  // mutant: tiny_limit
+    // mutant: tiny_limit
+    if (kernels.largest_bits(centroids.row(c), centroids.d) >= magnitude_bits(kTinyBelow)) return false;
   return true;
 }
 
