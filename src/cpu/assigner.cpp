@@ -20,6 +20,9 @@ namespace {
 constexpr std::int64_t kMostRows = 192, kMostSketchedRows = 512;
 // Rows and centroids looked at to learn what is typical.
 constexpr std::int64_t kLookedAt = 64;
+// Bounds reach as far as the centroids lie apart, though most rows may have a centroid of their own, at distance 0:
+// their unit is that of at least this share of a centroid's distance from the centre.
+constexpr double kLeastDistance = 1.0 / 16;
 // Movers are chosen by so many rows, but not by more than a part of all.
 constexpr std::int64_t kSampledForMovers = 256, kRowsPerSampled = 16;
 // Narrow sketches are tried on initial centroids, which are rows, and on the means of the first clusters: then most
@@ -129,6 +132,7 @@ Problem Assigner::problem(const Call& call) const {
                      .k = call.centroids.k,
                      .size = sketcher_ ? sketcher_->size() : 0,
                      .panel_width = kernels_.panel_width,
+                     .most_groups = LowerBounds::most_groups(x_.cols),
                      .first = call.task.previous == nullptr,
                      .more = call.more,
                      .sketched = has_sketches_of(sketcher_.get()),
@@ -178,11 +182,14 @@ void Assigner::keep_bounds(const Call& call, bool wanted) {
   const std::int64_t tile_rows = call.task.tile_rows;
   const bool usable = follows_ && wanted && call.task.previous;  // mutant: old_bounds
   if (!usable || (bounds_ && !bounds_->fits(tile_rows, call.centroids))) bounds_.reset();
-  if (bounds_)
+  if (bounds_) {
     bounds_->move_to(call.centroids, sample_rows(call), workers_);  // mutant: bounds_moved
-  else if (usable && call.more)
+  } else if (usable && call.more) {
+    // mutant: unit_of_bounds
+    const double distance = std::max(radius_, kLeastDistance * typical_length(call.centroids));
     bounds_ =
-        std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, radius_, workers_);
+        std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, distance, workers_);
+  }
   follows_ = false;  // mutant: bounds_half_done
 }
 
@@ -268,10 +275,13 @@ std::int64_t Assigner::rows_per_tile(Filter filter) const {
   return rows < group ? rows : rows / group * group;
 }
 
+double Assigner::typical_length(CentroidsView centroids) const {
+  return typical(centroids.k,
+                 [&](std::int64_t c) { return std::sqrt(sq_distance(centroids.row(c), centre_.data(), centroids.d)); });
+}
+
 double Assigner::split(CentroidsView centroids) const {
-  const double length = typical(centroids.k, [&](std::int64_t c) {
-    return std::sqrt(sq_distance(centroids.row(c), centre_.data(), centroids.d));
-  });
+  const double length = typical_length(centroids);
   // Before any distance is known: initial centroids are rows, and as far from the centre as from each other.
   const double radius = radius_ > 0 ? radius_ : length;
   return radius > 0 ? std::clamp(typical_quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;

@@ -52,6 +52,8 @@ class Assigner {
   // Narrow sketches for rows like these and such centroids, if they are worth looking for.
   void look_for_narrow(const Call& call);
   std::int64_t rows_per_tile(Filter filter) const;
+  // Of a centroid from the centre.
+  double typical_length(CentroidsView centroids) const;
   // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
   double split(CentroidsView centroids) const;
 

@@ -19,8 +19,10 @@ double operations_on(const CentroidRows& centroids) {
 }  // namespace
 
 bool is_tiny(CentroidsView centroids, const Kernels& kernels) {
-  // mutant: tiny_limit
-  return kernels.largest_bits(centroids.values, centroids.k * centroids.d) < magnitude_bits(kTinyBelow);
+  for (std::int64_t c = 0; c < centroids.k; ++c)  // most often the first one says no
+    // mutant: tiny_limit
+    if (kernels.largest_bits(centroids.row(c), centroids.d) >= magnitude_bits(kTinyBelow)) return false;
+  return true;
 }
 
 void write_padded(const float* row, std::int64_t d, float factor, float* out) {

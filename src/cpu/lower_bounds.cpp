@@ -27,13 +27,16 @@ LowerBounds::LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
       last_stride_(padded(rows - last_tile_ * tile_rows)),  // mutant: last_tile_stride
       panel_width_(panel_width),
       inverse_unit_(inverse_bound_unit(typical_distance)),
-      centroids_(centroids.values, centroids.values + centroids.k * centroids.d) {
+      centroids_(centroids.k * centroids.d) {
+  const double copied = static_cast<double>(centroids_.size());
+  workers.for_blocks(centroids.k, kCentroidsPerTask, copied, [&](std::int64_t first, std::int64_t count, int) {
+    std::copy_n(centroids.row(first), count * centroids.d, &centroids_[first * centroids.d]);
+  });
   const std::int64_t panels = (centroids.k + panel_width - 1) / panel_width;
   // Tiles are filled up to whole vectors: where they are short, fewer groups keep the promise. Tiles of one row still
   // may have kFewBytes / 2 / kPadding = 2.
-  const std::int64_t bytes = std::clamp(4 * centroids.d, kFewBytes, kMostBytes);
-  const std::int64_t most_groups = bytes * tile_rows / stride_ / 2;  // mutant: bounds_a_tile
-  const std::int64_t panels_per_group = (panels + most_groups - 1) / most_groups;
+  const std::int64_t most = most_groups(centroids.d) * tile_rows / stride_;  // mutant: bounds_a_tile
+  const std::int64_t panels_per_group = (panels + most - 1) / most;
   groups_ = Groups(centroids.values, centroids.k, centroids.d, panel_width, panels_per_group * panel_width, workers);
   drift_.assign(static_cast<std::size_t>(groups_.count()), 0);
   first_mover_.assign(drift_.size() + 1, 0);
@@ -61,7 +64,7 @@ void LowerBounds::move_to(CentroidsView centroids, const std::vector<SampledRow>
       std::copy_n(centroids.row(c), centroids.d, before);  // mutant: lower_bound_moves_from_last
     }
   });
-  const Movers chosen = cheapest(candidates(moves, !sample.empty()), sample, workers);
+  const Movers chosen = cheapest(candidates(moves, !sample.empty(), workers), sample, workers);
   drift_ = chosen.drift;
   movers_.clear();
   for (std::int64_t place = 0; place < std::ssize(groups_.order); ++place) {
@@ -76,13 +79,18 @@ void LowerBounds::move_to(CentroidsView centroids, const std::vector<SampledRow>
   });
 }
 
-std::vector<LowerBounds::Movers> LowerBounds::candidates(const std::vector<float>& moves, bool any) const {
-  std::vector<float> farthest = moves;
-  std::sort(farthest.begin(), farthest.end(), std::greater<>());
-  std::vector<Movers> candidates;
+std::vector<LowerBounds::Movers> LowerBounds::candidates(const std::vector<float>& moves, bool any,
+                                                         Workers& workers) const {
   const std::int64_t most = any ? std::ssize(moves) / kMostMovers : 0;
-  for (std::int64_t count = 0; count <= most; count = std::max(panel_width_, 2 * count)) {
-    Movers movers = {.most = farthest[static_cast<std::size_t>(count)], .count = count, .drift = drift_};
+  std::vector<float> farthest = moves;
+  std::nth_element(farthest.begin(), farthest.begin() + most, farthest.end(), std::greater<>());
+  std::sort(farthest.begin(), farthest.begin() + most, std::greater<>());
+  std::vector<Movers> candidates;
+  for (std::int64_t count = 0; count <= most; count = std::max(panel_width_, 2 * count))
+    candidates.push_back({.most = farthest[static_cast<std::size_t>(count)], .count = count, .drift = drift_});
+  const double operations = 4.0 * static_cast<double>(candidates.size() * moves.size());
+  workers.for_each(std::ssize(candidates), operations, [&](std::int64_t m, int) {
+    Movers& movers = candidates[static_cast<std::size_t>(m)];
     for (std::int64_t group = 0; group < groups_.count(); ++group) {
       float largest = 0;
       for (std::int64_t i = 0; i < members(group); ++i) {
@@ -93,8 +101,7 @@ std::vector<LowerBounds::Movers> LowerBounds::candidates(const std::vector<float
       std::int32_t& drift = movers.drift[static_cast<std::size_t>(group)];
       drift = drift_after(drift, largest);
     }
-    candidates.push_back(std::move(movers));
-  }
+  });
   return candidates;
 }
 

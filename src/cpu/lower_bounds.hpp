@@ -31,6 +31,9 @@ class LowerBounds {
   LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
               double typical_distance, Workers& workers);
 
+  // Of a row of d dimensions.
+  static std::int64_t most_groups(std::int64_t d) { return std::clamp(4 * d, kFewBytes, kMostBytes) / kBytes; }
+
   // Whether these bounds are of such tiles and so many centroids.
   bool fits(std::int64_t tile_rows, CentroidsView centroids) const {
     // mutant: bounds_fit
@@ -42,7 +45,7 @@ class LowerBounds {
 
   const Groups& groups() const { return groups_; }
   std::int64_t panels_per_group() const { return groups_.members / panel_width_; }
-  std::int64_t bytes() const { return values_.size() * 2; }
+  std::int64_t bytes() const { return values_.size() * kBytes; }
 
   // The centroids moved here. Those that moved farthest become movers, as many as make the next assignment of the
   // sampled rows the cheapest.
@@ -68,6 +71,7 @@ class LowerBounds {
   // The bounds of a row: as many as 8192 centroids in panels of 16 have, and never more than the row itself in fp32 or
   // kFewBytes. The rows of a tile count up to the next multiple of kPadding.
   static constexpr std::int64_t kMostBytes = 1024, kFewBytes = 64;
+  static constexpr std::int64_t kBytes = sizeof(StoredBound);
 
   // What the next assignment meets where all centroids that moved farther than `most` are movers.
   struct Movers {
@@ -80,7 +84,7 @@ class LowerBounds {
     return std::min(groups_.members, static_cast<std::int64_t>(groups_.order.size()) - group * groups_.members);
   }
   // None, and if any are wanted some more and more.
-  std::vector<Movers> candidates(const std::vector<float>& moves, bool any) const;
+  std::vector<Movers> candidates(const std::vector<float>& moves, bool any, Workers& workers) const;
   // By the scores that the sampled rows then need.
   Movers cheapest(std::vector<Movers> candidates, const std::vector<SampledRow>& sample, Workers& workers);
   void rebase(std::int64_t group);
@@ -89,7 +93,7 @@ class LowerBounds {
   float inverse_unit_;
   bool known_ = false;
   Groups groups_;
-  std::vector<float> centroids_;     // where they were
+  Buffer<float> centroids_;          // (k, d) where they were
   std::vector<std::int32_t> drift_;  // (groups) of those that are not movers, summed up: see lower_bound.hpp
   std::vector<std::int32_t> movers_, first_mover_;  // (movers), (groups + 1)
   Buffer<StoredBound> values_;                      // (tiles, groups, stride): the rows of a tile, and up to a vector

@@ -23,6 +23,8 @@ constexpr std::int64_t kMostLowDim = 64;  // the tile of columns must stay in L1
 // Bounds that cost no more than this of what scoring costs are kept from the start: tokens are spared half of the third
 // iteration, and data without structure lose a fifth of one before bounds rest.
 constexpr double kCheapBounds = 0.2;
+// What each panel of a group has of the cost of a bound: its best score (tok128, k = 20,000 to 100,000).
+constexpr double kBestShare = 0.2;
 // What a survey may cost of all that is expected to be spent on scores.
 constexpr double kSurveyShare = 0.04;
 // Rows of fewer elements are scored so fast that little is left to save.
@@ -106,8 +108,10 @@ void choose_bounds(const Problem& problem, const History& history, const Costs& 
   const double bytes = static_cast<double>(plan.filter == Filter::narrow ? problem.narrow.size
                                            : plan.filter == Filter::int8 ? problem.size
                                                                          : 4 * problem.d);
-  const double groups = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);
-  const double keeping = groups * costs.bound, gathering = groups * costs.gather_byte * bytes;
+  const double panels = static_cast<double>(problem.k) / static_cast<double>(problem.panel_width);
+  const double groups = std::min(panels, static_cast<double>(problem.most_groups));
+  const double keeping = costs.bound * (kBestShare * panels + (1 - kBestShare) * groups);  // mutant: shared_bounds
+  const double gathering = groups * costs.gather_byte * bytes;
   const double scored = scored_share(problem.first ? 1 : history.changed());  // mutant: new_run_changes
   const double with = scored * (cost + keeping + gathering);
   plan.bounds =

@@ -31,7 +31,8 @@ struct Problem {
   std::int64_t rows;
   std::int64_t d, k;
   std::int64_t size;         // elements of a sketch; 0: there is none
-  std::int64_t panel_width;  // centroids a lower bound speaks for
+  std::int64_t panel_width;  // centroids that are scored together
+  std::int64_t most_groups;  // for which a row has lower bounds; a group is one or more panels
   bool first;                // no labels are known
   bool more;                 // more iterations will follow
   bool sketched;             // the rows' sketches are there already

@@ -103,6 +103,22 @@ TEST(AssignerNoOracle, AnotherRunForgetsBounds) {
 // Tiles that share a group of rows would wipe each other's sketches. How often depends on the threads: once in
 // thousands of tiles on two busy cores. The labels before are of centroids aside, from where only its sketch leads a
 // row home.
+// Most rows are centroids, at distance 0: bounds count in a unit that the others' distances reach all the same.
+TEST(AssignerNoOracle, BoundsWhereMostRowsAreCentroids) {
+  constexpr std::int64_t n = 600, d = 8, k = 400;
+  Random random(132);
+  Matrix x = random_rows(Kind::normal, n, d, random), centroids(k, d);
+  for (float& value : x.values) value *= 0x1p-10f;
+  for (std::int64_t c = 0; c < k; ++c) std::copy_n(x.row(c), d, centroids.row(c));
+  for (const Path& path : kernel_paths(true)) {
+    if (path.filter != "fp32_bounds" && path.filter != "int8_bounds") continue;
+    Shard shard(path, x.view());
+    shard.assign(centroids, false);
+    shard.assign(centroids, true);
+    EXPECT_LT(shard.assign(centroids, true).filter.scored, n * k / 2) << path;
+  }
+}
+
 TEST(AssignerNoOracle, TilesOfLessThanAGroupKeepNoSketches) {
   constexpr std::int64_t n = 1000, d = 64;
   Random random(133);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "testing.hpp"
 
@@ -389,16 +390,25 @@ TEST(LowerBoundsNoOracle, MoversAreThoseThatMovedFarthest) {
   EXPECT_EQ(near->mover_panels(), 0) << "nothing to save";
 }
 
+// Of few centroids, and of so many that threads share the distances of one part.
 TEST(LowerBoundsNoOracle, NearCentroidsShareAPanel) {
-  Matrix centroids(64, 3);
   Random random(95);
-  for (std::int64_t c = 0; c < 64; ++c)
-    for (std::int64_t j = 0; j < 3; ++j)
-      centroids.row(c)[j] = static_cast<float>(draw(random, -9, 9)) + 1000.0f * static_cast<float>(c % 4);
-  Workers workers(1, {});
-  const cpu::LowerBounds bounds(10, 10, centroids.centroids(), 16, 1.0, workers);
-  for (std::size_t slot = 0; slot < 64; ++slot)
-    EXPECT_EQ(bounds.groups().order[slot] % 4, bounds.groups().order[slot / 16 * 16] % 4) << slot;
+  for (const auto& [k, d] : {std::pair<std::int64_t, std::int64_t>{64, 3}, {1024, 200}}) {
+    Matrix centroids(k, d);
+    for (std::int64_t c = 0; c < k; ++c)
+      for (std::int64_t j = 0; j < d; ++j)
+        centroids.row(c)[j] = static_cast<float>(draw(random, -9, 9)) + 1000.0f * static_cast<float>(c % 4);
+    std::vector<std::int32_t> of_one_thread;
+    for (const int threads : {1, 4}) {
+      Workers workers(threads, {});
+      const cpu::LowerBounds bounds(10, 10, centroids.centroids(), 16, 1.0, workers);
+      const std::vector<std::int32_t>& order = bounds.groups().order;
+      for (std::size_t slot = 0; slot < order.size(); ++slot)
+        EXPECT_EQ(order[slot] % 4, order[slot / 16 * 16] % 4) << slot;
+      if (threads == 1) of_one_thread = order;
+      EXPECT_EQ(order, of_one_thread);
+    }
+  }
 }
 
 }  // namespace

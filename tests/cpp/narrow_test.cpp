@@ -297,6 +297,7 @@ Surveyed surveyed(const cpu::Isa& isa, const Matrix& x, const Matrix& centroids)
                            .k = centroids.rows,
                            .size = x.cols,
                            .panel_width = isa.kernels->panel_width,
+                           .most_groups = 512,
                            .first = false,
                            .more = true,
                            .sketched = false,

@@ -29,6 +29,7 @@ Problem problem(std::int64_t d, std::int64_t k, const char* forced = "") {
           .k = k,
           .size = (d + 15) / 16 * 16,
           .panel_width = 16,
+          .most_groups = 512,
           .first = false,
           .more = true,
           .sketched = true,
@@ -320,6 +321,10 @@ TEST_F(PlanNoOracle, BoundsWhereManyGroupsAndCalmOrCheap) {
   EXPECT_TRUE(make_plan(some, after({restless, kCalm}), kCosts).bounds) << "calm";
   some.first = true;
   EXPECT_FALSE(make_plan(some, after({kCalm}), kCosts).bounds) << "another run begins";
+  Problem many = problem(200, 8000);
+  EXPECT_FALSE(make_plan(many, {}, kCosts).bounds);
+  many.most_groups = 100;
+  EXPECT_TRUE(make_plan(many, {}, kCosts).bounds) << "five panels share a bound";
   EXPECT_TRUE(make_plan(problem(8000, 1000), {}, kCosts).bounds) << "cheap";
 }
 
