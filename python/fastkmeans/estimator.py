@@ -28,7 +28,7 @@ from ._sklearn import (
 
 # Up to this many rows are sorted before a fit, which takes milliseconds.
 _FEW = 4096
-_RANDOM_STARTS = {"k-means++": 1, "random": 10}  # init -> n_init="auto"
+_RANDOM_STARTS = {"k-means++": 1, "random": 10, "k-means||": 1, "afk-mc2": 1}  # init -> n_init="auto"
 
 
 Weights = npt.NDArray[np.float64]  # (n,)
@@ -51,8 +51,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Parameters
     ----------
     n_clusters : at least 1.
-    init : "k-means++", "random" (distinct rows), the initial centers (n_clusters, d), which are copied in `fit`, or a
-        callable `init(X, n_clusters, random_state=)` that returns them; X is as given, a numpy array or a tensor.
+    init : "k-means++", "random" (distinct rows), for large n_clusters also "k-means||" or "afk-mc2", as in `FastKMeans`;
+        the initial centers (n_clusters, d), which are copied in `fit`, or a callable `init(X, n_clusters,
+        random_state=)` that returns them; X is as given, a numpy array or a tensor.
     n_init : runs from different initial centers, of which the one of lowest inertia is kept; "auto": 10 for "random"
         and a callable, else 1.
     max_iter : most iterations of a run.
@@ -294,7 +295,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if not real("tol", self.tol) >= 0:
             raise ValueError(f"tol must be at least 0, given {self.tol}.")
         if isinstance(self.init, str) and self.init not in _RANDOM_STARTS:
-            allowed = "'k-means++', 'random', an array of shape (n_clusters, n_features) or a callable"
+            names = ", ".join(map(repr, _RANDOM_STARTS))
+            allowed = f"{names}, an array of shape (n_clusters, n_features) or a callable"
             raise ValueError(f"init must be {allowed}, given {self.init!r}.")
         if self.algorithm not in ("lloyd", "elkan"):
             raise ValueError(f"algorithm must be 'lloyd' or 'elkan', given {self.algorithm!r}.")
