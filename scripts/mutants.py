@@ -303,9 +303,9 @@ MUTANTS = [
     Mutant("inertia_tol", "params.inertia_tol * inertia", "params.inertia_tol"),
     Mutant("any_tolerance", " || params.inertia_tol > 0", ""),
     Mutant("any_tolerance", " || params.changed_tol > 0", ""),
-    Mutant(
-        "deadline_of_all_shards", "sum_over_shards(taken.count() >= seconds_, reducer)", "(taken.count() >= seconds_)"
-    ),
+    Mutant("deadline_of_all_shards", "sum_over_shards(taken() >= seconds_, reducer)", "(taken() >= seconds_)"),
+    Mutant("no_time_left", "std::numeric_limits<double>::min()", "-1e9"),
+    Mutant("time_of_all_problems", "deadline_.left()", "params.max_runtime_secs"),
     Mutant("no_time_for_more", "iteration + 1 < params.niter && ", ""),
     Mutant("no_time_for_more_runs", "more && !timed_out", "more && !run.timed_out"),
     Mutant("any_run_timed_out", "best.timed_out = timed_out", "static_cast<void>(0)"),

@@ -66,6 +66,7 @@ struct BatchResult {
   std::vector<double> inertia;                 // (B)
   std::vector<int> n_iter;                     // (B)
   std::vector<std::uint8_t> converged;         // (B) 0 or 1
+  std::vector<std::uint8_t> timed_out;         // (B) 0 or 1
   std::vector<std::int64_t> n_used, n_empty;   // (B) k - n_empty clusters have rows
   struct ProblemWarning {
     std::int64_t problem;

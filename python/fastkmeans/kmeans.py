@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import (
+    EMPTY_CLUSTERS,
     boolean,
     device_name,
+    init_method,
     integer,
     limit_in_bytes,
     memory_limit,
@@ -356,7 +358,7 @@ class FastKMeans:
         self.int_centroids = boolean("int_centroids", self.int_centroids)
         if self.min_points_per_centroid is not None:
             self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
-        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, ("farthest", "split", "random"))
+        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, EMPTY_CLUSTERS)
         self.inertia_tol = share("inertia_tol", self.inertia_tol)
         self.changed_tol = share("changed_tol", self.changed_tol)
         self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
@@ -381,12 +383,30 @@ class FastKMeans:
             "chunk_size_centroids": self.chunk_size_centroids,
         }
 
+    def _training(self) -> dict[str, Any]:
+        """What the core is to compute, but for k and what is given."""
+        return {
+            "niter": self.niter,
+            "tol": self.tol,
+            "inertia_tol": self.inertia_tol,
+            "changed_tol": self.changed_tol,
+            "max_runtime_secs": self.max_runtime_secs or 0.0,
+            "seed": self.seed,
+            "max_points_per_centroid": self.max_points_per_centroid,
+            "nredo": self.nredo,
+            "spherical": self.spherical,
+            "frozen_centroids": self.frozen_centroids,
+            "int_centroids": self.int_centroids,
+            "min_points_per_centroid": self.min_points_per_centroid,
+            "empty_clusters": self.empty_clusters,
+            "init_method": self.init if isinstance(self.init, str) else "random",
+        }
+
     def _initial(self) -> _input.Rows | None:
         """The initial centroids, or None where `init` is the name of a method, or must see the data."""
-        if isinstance(self.init, str) and self.init not in _INIT_METHODS:
-            names = ", ".join(map(repr, _INIT_METHODS))
-            raise ValueError(f"init must be {names}, an array of shape (k, d) or a callable, given {self.init!r}.")
-        return None if isinstance(self.init, str) or callable(self.init) else self._centroids_of(self.init)
+        if init_method(self.init, "an array of shape (k, d) or a callable") or callable(self.init):
+            return None
+        return self._centroids_of(self.init)
 
     def _centroids_of(self, init: Any) -> _input.Rows:
         """All k initial centroids as the core reads them."""
@@ -433,20 +453,7 @@ class FastKMeans:
             rows.array,
             rows.dtype,
             k=self.k,
-            niter=self.niter,
-            tol=self.tol,
-            inertia_tol=self.inertia_tol,
-            changed_tol=self.changed_tol,
-            max_runtime_secs=self.max_runtime_secs or 0.0,
-            seed=self.seed,
-            max_points_per_centroid=self.max_points_per_centroid,
-            nredo=self.nredo,
-            spherical=self.spherical,
-            frozen_centroids=self.frozen_centroids,
-            int_centroids=self.int_centroids,
-            min_points_per_centroid=self.min_points_per_centroid,
-            empty_clusters=self.empty_clusters,
-            init_method=self.init if isinstance(self.init, str) else "random",
+            **self._training(),
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
             weights=given_weights,
@@ -475,7 +482,6 @@ def _if_given(weights: Any) -> dict[str, Any]:
     return {} if weights is None else {"weights": weights}
 
 
-_INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(
     ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")

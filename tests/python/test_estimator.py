@@ -101,7 +101,7 @@ def test_parameters_are_scikit_learns_and_ours() -> None:
         ({"n_init": "often"}, TypeError, "n_init must be an integer, given 'often'"),
         ({"tol": -1e-9}, ValueError, "tol must be at least 0, given -1e-09"),
         ({"tol": float("nan")}, ValueError, "tol must be a number, given nan"),
-        ({"init": "best"}, ValueError, "init must be 'k-means.*'afk-mc2', an array.*given 'best'"),
+        ({"init": "best"}, ValueError, "init must be 'random.*'afk-mc2', an array.*given 'best'"),
         ({"algorithm": "full"}, ValueError, "algorithm must be 'lloyd' or 'elkan', given 'full'"),
         ({"random_state": "x"}, ValueError, "x"),
         ({"device": "tpu"}, ValueError, "device must be"),
