@@ -162,6 +162,7 @@ const char* kind_name(fk::Warning::Kind kind) {
     case fk::Warning::Kind::empty_clusters: return "empty_clusters";
     case fk::Warning::Kind::precision: return "precision";
     case fk::Warning::Kind::few_points: return "few_points";
+    case fk::Warning::Kind::zero_rows: return "zero_rows";
   }
   return "";
 }
@@ -311,6 +312,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   out["converged"] = result.converged;
   out["timed_out"] = result.timed_out;
   out["n_used"] = result.n_used;
+  out["n_zero"] = result.n_zero;
   out["iterations"] = std::move(iterations);
   out["warnings"] = std::move(warnings);
   return out;
@@ -354,6 +356,7 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   out["converged"] = to_numpy_or_none(std::move(result.converged), true);
   out["timed_out"] = to_numpy_or_none(std::move(result.timed_out), true);
   out["n_used"] = to_numpy_or_none(std::move(result.n_used), true);
+  out["n_zero"] = to_numpy_or_none(std::move(result.n_zero), true);
   out["n_empty"] = to_numpy_or_none(std::move(result.n_empty), true);
   out["warnings"] = std::move(warnings);
   return out;

@@ -258,6 +258,7 @@ MUTANTS = [
     Mutant("frozen_get_no_row", "c >= frozen", "c >= 0 * frozen"),
     # Statistics.
     Mutant("zero_rows_have_no_largest", "largest > 0", "true"),
+    Mutant("zero_rows_of_all_workers", "+= found", "= found"),
     Mutant("column_max_of_all_workers", "std::max(column_bits[j], found.column_bits[j])", "found.column_bits[j]"),
     # Empty clusters.
     Mutant("farthest_tie", "old > value", "old < value"),
@@ -344,6 +345,7 @@ MUTANTS = [
     Mutant("row_places", "mine[static_cast<std::size_t>(i)]", "i"),
     Mutant("column_max_of_all_shards", "reducer.max(", "std::make_pair("),
     Mutant("least_row_of_all_shards", "reducer.min(", "std::make_pair("),
+    Mutant("zero_rows_of_all_shards", "sum_over_shards(zero_rows, reducer)", "zero_rows"),
     Mutant("bad_row_number", "rows.number(check.first)", "check.first"),
     Mutant("first_bad_row_of_all_shards", "reducer.min(", "std::make_pair("),
     Mutant("precision_of_all_shards", "gather_over_shards(bits, reducer)", "bits"),

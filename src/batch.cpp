@@ -84,6 +84,7 @@ class Batch {
     result_.converged.resize(problems.size());
     result_.timed_out.resize(problems.size());
     result_.n_used.resize(problems.size());
+    result_.n_zero.resize(problems.size());
     result_.n_empty.resize(problems.size());
   }
 
@@ -171,6 +172,7 @@ class Batch {
     result_.converged[at] = found.converged;
     result_.timed_out[at] = found.timed_out;
     result_.n_used[at] = found.n_used;
+    result_.n_zero[at] = found.n_zero;
     result_.n_empty[at] = found.n_empty;
     const std::lock_guard lock(warnings_mutex_);
     for (Warning& warning : found.warnings) result_.warnings.push_back({b, std::move(warning)});

@@ -43,6 +43,7 @@ class _FitResult(TypedDict):
     converged: bool
     timed_out: bool
     n_used: int
+    n_zero: int
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
@@ -54,6 +55,7 @@ class _BatchResult(TypedDict):
     converged: npt.NDArray[np.uint8]
     timed_out: npt.NDArray[np.uint8]
     n_used: npt.NDArray[np.int64]
+    n_zero: npt.NDArray[np.int64]
     n_empty: npt.NDArray[np.int64]
     warnings: list[tuple[int, str, str]]  # problem, kind, message
 

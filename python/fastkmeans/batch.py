@@ -20,7 +20,8 @@ class BatchResult(NamedTuple):
 
     centroids : float32 (B, k, d); where k is an array (sum of k, d), problem after problem.
     labels : int64 (B, n), or (N,) with offsets; None unless they were wanted.
-    inertia, n_iter, converged, timed_out, n_used : (B,) float64, int64, bool, bool, int64, as those of `FastKMeans`.
+    inertia, n_iter, converged, timed_out, n_used, n_zero : (B,) float64, int64, bool, bool, int64, int64, as those of
+        `FastKMeans`.
     n_empty : int64 (B,), clusters that ended without a row; k - n_empty have rows.
     centroid_offsets : int64 (B + 1,), where k is an array: problem b has centroids [offsets[b], offsets[b + 1]). Else
         None.
@@ -33,6 +34,7 @@ class BatchResult(NamedTuple):
     converged: npt.NDArray[np.bool_]
     timed_out: npt.NDArray[np.bool_]
     n_used: npt.NDArray[np.int64]
+    n_zero: npt.NDArray[np.int64]
     n_empty: npt.NDArray[np.int64]
     centroid_offsets: npt.NDArray[np.int64] | None
 
@@ -146,6 +148,7 @@ def fit_batch(
         found["converged"].astype(bool),
         found["timed_out"].astype(bool),
         found["n_used"],
+        found["n_zero"],
         found["n_empty"],
         None if one_k else _ends(ks),
     )

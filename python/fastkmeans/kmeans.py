@@ -94,7 +94,8 @@ class FastKMeans:
         rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
         that returns them, data being what `train` or `fit` was given; with these nredo is 1.
     spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
-        zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
+        zeros stay zero, with a ZeroRowsWarning. `predict` takes centroids as they are; distances and inertia are those
+        of the scaled rows.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
     min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
@@ -123,8 +124,8 @@ class FastKMeans:
 
     `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
 
-    Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row) and
-    PrecisionWarning (float64 data of which float32 loses much).
+    Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row),
+    PrecisionWarning (float64 data of which float32 loses much) and, with spherical=True, ZeroRowsWarning.
 
     Attributes
     ----------
@@ -135,8 +136,9 @@ class FastKMeans:
         where `train` is replaced.
     inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
         last iteration's, over the rows used.
-    n_iter_, converged_, timed_out_, n_used_ : iterations of the run kept, whether it stopped because it was done,
-        whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count).
+    n_iter_, converged_, timed_out_, n_used_, n_zero_ : iterations of the run kept, whether it stopped because it was
+        done, whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count), and how many
+        of these are zero.
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -146,6 +148,7 @@ class FastKMeans:
     converged_: bool | None = None
     timed_out_: bool | None = None
     n_used_: int | None = None
+    n_zero_: int | None = None
     iteration_stats: list[IterationStats] | None = None
     _centroids: Any = None
     _home: Any = None  # of the rows trained on, see _input.Rows
@@ -472,6 +475,7 @@ class FastKMeans:
             converged_=result["converged"],
             timed_out_=result["timed_out"],
             n_used_=result["n_used"],
+            n_zero_=result["n_zero"],
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
         return result["labels"], rows.home
@@ -484,7 +488,7 @@ def _if_given(weights: Any) -> dict[str, Any]:
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(
-    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")
+    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
 )
 # What a repr shows; use_triton, a hint, is not what was asked for.
 _OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

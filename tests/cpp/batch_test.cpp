@@ -57,6 +57,7 @@ void expect_fits_alone(const Problems& problems, const BatchParams& params, cons
     found.converged = got.converged[b];
     EXPECT_FALSE(got.timed_out[b]);
     found.n_used = got.n_used[b];
+    found.n_zero = got.n_zero[b];
     found.n_empty = got.n_empty[b];
     for (; warning != got.warnings.end() && warning->problem == static_cast<std::int64_t>(b); ++warning)
       found.warnings.push_back(warning->warning);

@@ -35,6 +35,7 @@ def assert_same(result: BatchResult, b: int, centroids: Any, labels: Any, model:
     assert result.n_iter[b] == model.n_iter_
     assert result.converged[b] == model.converged_
     assert result.n_used[b] == model.n_used_
+    assert result.n_zero[b] == model.n_zero_
 
 
 @pytest.mark.parametrize(
