@@ -274,9 +274,9 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
-  fk::Params params = options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid,
-                              nredo, spherical, frozen_centroids, int_centroids, min_points_per_centroid,
-                              empty_clusters, init_method, labels);
+  fk::Params params =
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+              frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = k;
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
@@ -331,9 +331,9 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   std::optional<Rows> initial;
   std::vector<fk::MatrixView> starts;
   fk::BatchParams params;
-  params.each = options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo,
-                        spherical, frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters,
-                        init_method, labels);
+  params.each =
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+              frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = {k.data(), k.size()};
   if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
   if (weights) params.each.weights = {weights->data(), weights->size()};
@@ -478,9 +478,8 @@ NB_MODULE(_core, m) {
   m.def("fit_batch", &fit_batch, "data"_a, "dtype"_a, nb::kw_only(), "offsets"_a.none(), "k"_a, "niter"_a, "tol"_a,
         "inertia_tol"_a, "changed_tol"_a, "max_runtime_secs"_a, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
         "spherical"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,
-        "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(),
-        "weights"_a.none(), "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a,
-        "chunk_size_centroids"_a);
+        "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(), "weights"_a.none(), "labels"_a,
+        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a);
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
