@@ -28,9 +28,7 @@ class Deadline {
   }
 
  private:
-  double taken() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
+  double taken() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
   double seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
