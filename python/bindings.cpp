@@ -162,6 +162,7 @@ const char* kind_name(fk::Warning::Kind kind) {
     case fk::Warning::Kind::empty_clusters: return "empty_clusters";
     case fk::Warning::Kind::precision: return "precision";
     case fk::Warning::Kind::few_points: return "few_points";
+    case fk::Warning::Kind::zero_rows: return "zero_rows";
   }
   return "";
 }
@@ -241,12 +242,16 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 }
 
 // What the fits of one problem and of many have in common.
-fk::Params options(int niter, double tol, std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid,
-                   int nredo, bool spherical, bool frozen_centroids, bool int_centroids,
-                   std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method, bool labels) {
+fk::Params options(int niter, double tol, double inertia_tol, double changed_tol, double max_runtime_secs,
+                   std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
+                   bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
+                   std::string_view empty_clusters, std::string_view init_method, bool labels) {
   fk::Params params;
   params.niter = niter;
   params.tol = tol;
+  params.inertia_tol = inertia_tol;
+  params.changed_tol = changed_tol;
+  params.max_runtime_secs = max_runtime_secs;
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
@@ -254,6 +259,7 @@ fk::Params options(int niter, double tol, std::uint64_t seed, std::optional<std:
   params.frozen_centroids = frozen_centroids;
   params.int_centroids = int_centroids;
   params.min_points_per_centroid = min_points_per_centroid;
+  params.empty_clusters = empty_clusters_from_name(empty_clusters);
   params.init_method = init_method_from_name(init_method);
   params.labels = labels;
   return params;
@@ -268,13 +274,10 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
              std::int64_t chunk_size_centroids, nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
-  fk::Params params = options(niter, tol, seed, max_points_per_centroid, nredo, spherical, frozen_centroids,
-                              int_centroids, min_points_per_centroid, init_method, labels);
+  fk::Params params =
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+              frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = k;
-  params.inertia_tol = inertia_tol;
-  params.changed_tol = changed_tol;
-  params.max_runtime_secs = max_runtime_secs;
-  params.empty_clusters = empty_clusters_from_name(empty_clusters);
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
@@ -309,15 +312,17 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   out["converged"] = result.converged;
   out["timed_out"] = result.timed_out;
   out["n_used"] = result.n_used;
+  out["n_zero"] = result.n_zero;
   out["iterations"] = std::move(iterations);
   out["warnings"] = std::move(warnings);
   return out;
 }
 
 nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Integers> offsets, Integers k, int niter,
-                   double tol, std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo,
-                   bool spherical, bool frozen_centroids, bool int_centroids,
-                   std::optional<std::int64_t> min_points_per_centroid, std::string_view init_method, nb::handle init,
+                   double tol, double inertia_tol, double changed_tol, double max_runtime_secs, std::uint64_t seed,
+                   std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
+                   bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
+                   std::string_view empty_clusters, std::string_view init_method, nb::handle init,
                    std::string_view init_dtype, std::optional<Integers> init_offsets, std::optional<Vector> weights,
                    bool labels, std::string device, std::int64_t memory_limit, int n_threads,
                    std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
@@ -326,8 +331,9 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   std::optional<Rows> initial;
   std::vector<fk::MatrixView> starts;
   fk::BatchParams params;
-  params.each = options(niter, tol, seed, max_points_per_centroid, nredo, spherical, frozen_centroids, int_centroids,
-                        min_points_per_centroid, init_method, labels);
+  params.each =
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+              frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = {k.data(), k.size()};
   if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
   if (weights) params.each.weights = {weights->data(), weights->size()};
@@ -348,7 +354,9 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   out["inertia"] = to_numpy_or_none(std::move(result.inertia), true);
   out["n_iter"] = to_numpy_or_none(std::vector<std::int64_t>(result.n_iter.begin(), result.n_iter.end()), true);
   out["converged"] = to_numpy_or_none(std::move(result.converged), true);
+  out["timed_out"] = to_numpy_or_none(std::move(result.timed_out), true);
   out["n_used"] = to_numpy_or_none(std::move(result.n_used), true);
+  out["n_zero"] = to_numpy_or_none(std::move(result.n_zero), true);
   out["n_empty"] = to_numpy_or_none(std::move(result.n_empty), true);
   out["warnings"] = std::move(warnings);
   return out;
@@ -468,10 +476,10 @@ NB_MODULE(_core, m) {
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
         "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("fit_batch", &fit_batch, "data"_a, "dtype"_a, nb::kw_only(), "offsets"_a.none(), "k"_a, "niter"_a, "tol"_a,
-        "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a, "spherical"_a, "frozen_centroids"_a, "int_centroids"_a,
-        "min_points_per_centroid"_a.none(), "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(),
-        "weights"_a.none(), "labels"_a, "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a,
-        "chunk_size_centroids"_a);
+        "inertia_tol"_a, "changed_tol"_a, "max_runtime_secs"_a, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
+        "spherical"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,
+        "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(), "weights"_a.none(), "labels"_a,
+        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a);
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

@@ -261,6 +261,7 @@ MUTANTS = [
     Mutant("frozen_get_no_row", "c >= frozen", "c >= 0 * frozen"),
     # Statistics.
     Mutant("zero_rows_have_no_largest", "largest > 0", "true"),
+    Mutant("zero_rows_of_all_workers", "+= found", "= found"),
     Mutant("column_max_of_all_workers", "std::max(column_bits[j], found.column_bits[j])", "found.column_bits[j]"),
     # Empty clusters.
     Mutant("farthest_tie", "old > value", "old < value"),
@@ -306,9 +307,9 @@ MUTANTS = [
     Mutant("inertia_tol", "params.inertia_tol * inertia", "params.inertia_tol"),
     Mutant("any_tolerance", " || params.inertia_tol > 0", ""),
     Mutant("any_tolerance", " || params.changed_tol > 0", ""),
-    Mutant(
-        "deadline_of_all_shards", "sum_over_shards(taken.count() >= seconds_, reducer)", "(taken.count() >= seconds_)"
-    ),
+    Mutant("deadline_of_all_shards", "sum_over_shards(taken() >= seconds_, reducer)", "(taken() >= seconds_)"),
+    Mutant("no_time_left", "std::numeric_limits<double>::min()", "-1e9"),
+    Mutant("time_of_all_problems", "deadline_.left()", "params.max_runtime_secs"),
     Mutant("no_time_for_more", "iteration + 1 < params.niter && ", ""),
     Mutant("no_time_for_more_runs", "more && !timed_out", "more && !run.timed_out"),
     Mutant("any_run_timed_out", "best.timed_out = timed_out", "static_cast<void>(0)"),
@@ -347,6 +348,7 @@ MUTANTS = [
     Mutant("row_places", "mine[static_cast<std::size_t>(i)]", "i"),
     Mutant("column_max_of_all_shards", "reducer.max(", "std::make_pair("),
     Mutant("least_row_of_all_shards", "reducer.min(", "std::make_pair("),
+    Mutant("zero_rows_of_all_shards", "sum_over_shards(zero_rows, reducer)", "zero_rows"),
     Mutant("bad_row_number", "rows.number(check.first)", "check.first"),
     Mutant("first_bad_row_of_all_shards", "reducer.min(", "std::make_pair("),
     Mutant("precision_of_all_shards", "gather_over_shards(bits, reducer)", "bits"),

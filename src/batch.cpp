@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "deadline.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "fit.hpp"
 #include "make_shard.hpp"
@@ -55,7 +56,7 @@ class FirstError {
 class Batch {
  public:
   Batch(std::span<const MatrixView> problems, const BatchParams& params)
-      : problems_(problems), params_(params), row_offsets_{0} {
+      : problems_(problems), params_(params), deadline_(params.each.max_runtime_secs), row_offsets_{0} {
     const auto count = static_cast<std::int64_t>(problems.size());
     for (const auto& [name, given] : {std::pair("k", params.k.size()), std::pair("init", params.init.size())})
       if (given != 0 && given != problems.size())
@@ -81,7 +82,9 @@ class Batch {
     result_.inertia.resize(problems.size());
     result_.n_iter.resize(problems.size());
     result_.converged.resize(problems.size());
+    result_.timed_out.resize(problems.size());
     result_.n_used.resize(problems.size());
+    result_.n_zero.resize(problems.size());
     result_.n_empty.resize(problems.size());
   }
 
@@ -154,6 +157,7 @@ class Batch {
     errors_.keep(b, [&] {
       Params params = of(b);
       params.execution.device = device(b);
+      params.max_runtime_secs = deadline_.left();  // mutant: time_of_all_problems
       store(b, fit_rows(rows(b), std::move(params), workers));
     });
   }
@@ -166,7 +170,9 @@ class Batch {
     result_.inertia[at] = found.inertia;
     result_.n_iter[at] = found.n_iter;
     result_.converged[at] = found.converged;
+    result_.timed_out[at] = found.timed_out;
     result_.n_used[at] = found.n_used;
+    result_.n_zero[at] = found.n_zero;
     result_.n_empty[at] = found.n_empty;
     const std::lock_guard lock(warnings_mutex_);
     for (Warning& warning : found.warnings) result_.warnings.push_back({b, std::move(warning)});
@@ -174,6 +180,7 @@ class Batch {
 
   std::span<const MatrixView> problems_;
   const BatchParams& params_;
+  const Deadline deadline_;
   std::vector<std::int64_t> row_offsets_;  // (B + 1) among the rows of all
   BatchResult result_;
   std::mutex warnings_mutex_;

@@ -2,7 +2,9 @@
 // The time that a fit may take.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "runtime/reducer.hpp"
 
@@ -16,11 +18,18 @@ class Deadline {
   // The same on every shard: over for one is over for all.
   bool is_over(Reducer& reducer) const {
     if (seconds_ == 0) return false;
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start_;
-    return sum_over_shards(taken.count() >= seconds_, reducer) > 0;  // mutant: deadline_of_all_shards
+    return sum_over_shards(taken() >= seconds_, reducer) > 0;  // mutant: deadline_of_all_shards
+  }
+
+  // What is left for another deadline that begins now: 0 for any time, else above 0.
+  double left() const {
+    if (seconds_ == 0) return 0;
+    return std::max(seconds_ - taken(), std::numeric_limits<double>::min());  // mutant: no_time_left
   }
 
  private:
+  double taken() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
   double seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -135,6 +135,10 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                             (params.frozen_centroids || params.empty_clusters == EmptyClusters::split
                                                  ? ""
                                                  : ": the data has too few distinct points to fill them")});
+  if (params.spherical && result.n_zero > 0)
+    result.warnings.push_back(
+        {Warning::Kind::zero_rows, std::to_string(result.n_zero) + " of " + std::to_string(result.n_used) +
+                                       " points are zero: they have no direction, and stay zero"});
   if (auto text = precision_warning(moments, reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }
@@ -165,6 +169,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
   result.converged = run.converged;
   result.timed_out = run.timed_out;
   result.n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
+  result.n_zero = statistics.zero_rows;
   result.n_empty = run.n_empty;
   result.iterations = std::move(run.iterations);
   add_warnings(n, params, shard->moments(), reducer, result);

@@ -88,8 +88,9 @@ struct Params {
 // Many problems in one call: B of them, with columns alike.
 struct BatchParams {
   // Of every problem, as of a fit of its own: the same seed, too. A problem may have fewer rows than k, whatever
-  // allow_fewer_rows says. each.init: the same for all; each.weights: of all rows, problem after problem; each.callback
-  // must be empty.
+  // allow_fewer_rows says. each.init: the same for all; each.weights: of all rows, problem after problem;
+  // each.max_runtime_secs: of the whole call, whose problems get one iteration each when it is over; each.callback must
+  // be empty.
   Params each;
   std::span<const std::int64_t> k;   // (B) clusters of each problem; empty: each.k
   std::span<const MatrixView> init;  // (B) initial centroids of each problem, as Params::init; empty: each.init

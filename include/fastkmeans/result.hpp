@@ -37,7 +37,7 @@ struct IterationStats {
 
 // Something the caller should know; the result is valid all the same.
 struct Warning {
-  enum class Kind { subsampled, empty_clusters, precision, few_points };
+  enum class Kind { subsampled, empty_clusters, precision, few_points, zero_rows };
   Kind kind;
   std::string message;
 };
@@ -51,6 +51,7 @@ struct Result {
   bool converged = false;            // a tolerance ended the run kept, or nothing changed any more
   bool timed_out = false;    // max_runtime_secs cut the fit short: the one case that is not the same bits everywhere
   std::int64_t n_used = 0;   // rows of weight > 0 trained on (fewer than n after subsampling)
+  std::int64_t n_zero = 0;   // of these, all of whose elements are 0: Params::spherical leaves them so
   std::int64_t n_empty = 0;  // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;
@@ -66,7 +67,9 @@ struct BatchResult {
   std::vector<double> inertia;                 // (B)
   std::vector<int> n_iter;                     // (B)
   std::vector<std::uint8_t> converged;         // (B) 0 or 1
-  std::vector<std::int64_t> n_used, n_empty;   // (B) k - n_empty clusters have rows
+  std::vector<std::uint8_t> timed_out;         // (B) 0 or 1
+  std::vector<std::int64_t> n_used, n_zero;    // (B)
+  std::vector<std::int64_t> n_empty;           // (B) k - n_empty clusters have rows
   struct ProblemWarning {
     std::int64_t problem;
     Warning warning;

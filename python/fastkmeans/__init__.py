@@ -10,6 +10,7 @@ from ._report import (
     NotFittedError,
     PrecisionWarning,
     SubsampledWarning,
+    ZeroRowsWarning,
 )
 from ._version import __version__
 from .batch import BatchResult, fit_batch
@@ -28,6 +29,7 @@ __all__ = [
     "NotFittedError",
     "PrecisionWarning",
     "SubsampledWarning",
+    "ZeroRowsWarning",
     "__version__",
     "fit_batch",
 ]
@@ -41,6 +43,7 @@ for _public in (
     NotFittedError,
     PrecisionWarning,
     SubsampledWarning,
+    ZeroRowsWarning,
 ):
     _public.__module__ = __name__
 

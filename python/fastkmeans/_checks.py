@@ -14,6 +14,9 @@ import numpy as np
 from . import _core
 from ._report import warn
 
+INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
+EMPTY_CLUSTERS = ("farthest", "split", "random")
+
 
 def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
     """`value` as an int in [low, high]; whole floats and numpy's numbers are taken too, bools are not."""
@@ -73,6 +76,15 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
         names = ", ".join(repr(known) for known in allowed[:-1])
         raise ValueError(f"{name} must be {names} or {allowed[-1]!r}, given {value!r}.")
     return value
+
+
+def init_method(init: Any, others: str) -> str | None:
+    """The method that `init` names, None where it is no string; others: what else it may be, for the message."""
+    if not isinstance(init, str):
+        return None
+    if init not in INIT_METHODS:
+        raise ValueError(f"init must be {', '.join(map(repr, INIT_METHODS))}, {others}, given {init!r}.")
+    return str(init)  # numpy has strings of its own
 
 
 def _shown(number: Any) -> str:

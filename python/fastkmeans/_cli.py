@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import signal
 import sys
 import time
@@ -17,7 +18,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import FastKMeans, __version__, _core
+from ._checks import EMPTY_CLUSTERS, INIT_METHODS
 from ._files import Failure, check_outputs, load, save
+from ._report import logger
 from ._streams import forgiving, hold_closed, write_now
 
 # Rows assigned between two looks at the progress bar: enough work for all threads, and a few looks a second.
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
     train.add_argument(
         "--init",
-        choices=["random", "k-means++", "k-means||", "afk-mc2"],
+        choices=INIT_METHODS,
         default="random",
         help="rows to begin with (%(default)s)",
     )
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--min-points-per-centroid", type=int, metavar="N", help="warn about fewer than K times N rows")
     train.add_argument(
         "--empty-clusters",
-        choices=["farthest", "split", "random"],
+        choices=EMPTY_CLUSTERS,
         default="farthest",
         help="get the farthest row, half of the largest cluster, or a random row (%(default)s)",
     )
@@ -87,12 +90,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="train on at most K times N rows; 'all' for every row (%(default)s)",
     )
+    train.add_argument("-v", "--verbose", action="store_true", help="a line for each iteration, on stderr")
     train.set_defaults(run=_train)
 
     assign = commands.add_parser("assign", help="the nearest centroid of each row", epilog=_OUTPUTS, allow_abbrev=False)
     assign.add_argument("input", metavar="INPUT.npy", help="matrix (n, d)")
     assign.add_argument("centroids", metavar="CENTROIDS.npy", help="matrix (k, d)")
     assign.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the labels: (n,) int64")
+    assign.add_argument("--distances", metavar="FILE", help="for the squared distances to these: (n,) float32")
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
@@ -102,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
             "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
         )
         command.add_argument("--n-threads", type=int, help="threads (the CPUs this process may use)")
+        for what, default in (("data", 51_200), ("centroids", 10_240)):
+            help_line = f"most {'rows' if what == 'data' else what} handled at a time (%(default)s)"
+            command.add_argument(f"--chunk-size-{what}", type=int, default=default, metavar="N", help=help_line)
         command.add_argument("-q", "--quiet", action="store_true", help=f"no line ({line}), no progress bar")
     info = commands.add_parser("info", help="version, instruction sets, threads, CUDA, build", allow_abbrev=False)
     info.set_defaults(run=_info)
@@ -169,7 +177,7 @@ def _train(options: argparse.Namespace) -> None:
     weights = None if options.weights is None else load(options.weights, "vector (n)")
     initial = None if options.init_centroids is None else load(options.init_centroids)
     start = time.perf_counter()
-    with _progress(options.quiet) as show:
+    with _progress(options.quiet or options.verbose) as show, _iteration_lines(options.verbose):
         total = options.niter * options.nredo
         kmeans = FastKMeans(
             x.shape[1],
@@ -187,13 +195,14 @@ def _train(options: argparse.Namespace) -> None:
             min_points_per_centroid=options.min_points_per_centroid,
             empty_clusters=options.empty_clusters,
             max_points_per_centroid=options.max_points_per_centroid,
+            verbose=options.verbose,
             **_of_both(options),
             callback=lambda stats: show("training", stats.redo * options.niter + stats.iteration + 1, total),
         )
         kmeans.train(x, weights, initial)
         arrays = [kmeans.centroids]
         if options.labels is not None:
-            arrays.append(_labels(kmeans, x, show))
+            arrays.append(_nearest(kmeans, x, show)[0])
     seconds = time.perf_counter() - start
     save(list(zip(targets, arrays, strict=True)))
     if not options.quiet:
@@ -203,16 +212,17 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _assign(options: argparse.Namespace) -> None:
-    check_outputs([options.output], inputs=[options.input, options.centroids])
+    targets = [path for path in (options.output, options.distances) if path is not None]
+    check_outputs(targets, inputs=[options.input, options.centroids])
     x = load(options.input)
     centroids = load(options.centroids)
     start = time.perf_counter()
     kmeans = FastKMeans(centroids.shape[1], centroids.shape[0], **_of_both(options))
     kmeans.centroids = centroids
     with _progress(options.quiet) as show:
-        labels = _labels(kmeans, x, show)
+        labels, distances = _nearest(kmeans, x, show)
     seconds = time.perf_counter() - start
-    save([(options.output, labels)])
+    save(list(zip(targets, (labels, distances), strict=False)))  # the second if it was asked for
     if not options.quiet:
         print(f"k={kmeans.k}, {len(labels)} row{'' if len(labels) == 1 else 's'}, {seconds:.2f} s")
 
@@ -243,7 +253,8 @@ def _cuda_info() -> None:
 
 def _of_both(options: argparse.Namespace) -> dict[str, Any]:
     """What both commands tell a FastKMeans."""
-    return {name: getattr(options, name) for name in ("device", "memory_limit", "n_threads", "spherical")}
+    names = ("device", "memory_limit", "n_threads", "spherical", "chunk_size_data", "chunk_size_centroids")
+    return {name: getattr(options, name) for name in names}
 
 
 def _bytes_or_share(text: str) -> float:
@@ -264,19 +275,36 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"fastkmeans: warning: {message}", file=sys.stderr)
 
 
-def _labels(kmeans: FastKMeans, x: np.ndarray[Any, Any], show: Callable[[str, int, int], None]) -> Any:
-    """`kmeans.predict(x)`, in steps: a row's label does not depend on the rows beside it."""
+def _nearest(kmeans: FastKMeans, x: np.ndarray[Any, Any], show: Callable[[str, int, int], None]) -> tuple[Any, Any]:
+    """Labels and distances of `kmeans.assign(x)`, in steps: those of a row do not depend on the rows beside it."""
     n = x.shape[0]
-    labels = np.empty(n, np.int64)
+    labels, distances = np.empty(n, np.int64), np.empty(n, np.float32)
     for start in range(0, n, _ROWS_PER_STEP):
         stop = min(start + _ROWS_PER_STEP, n)
         try:
-            labels[start:stop] = kmeans.predict(x[start:stop])
+            distances[start:stop], labels[start:stop] = kmeans.assign(x[start:stop])
         except ValueError:
             kmeans.predict(x)  # fails too, and counts the bad rows of all steps
             raise
         show("assigning", stop, n)
-    return labels
+    return labels, distances
+
+
+@contextmanager
+def _iteration_lines(wanted: bool) -> Iterator[None]:
+    """What a fit logs at INFO goes to stderr, if wanted."""
+    if not wanted:
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stderr), logger.level
+    handler.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextmanager

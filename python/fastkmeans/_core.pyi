@@ -43,6 +43,7 @@ class _FitResult(TypedDict):
     converged: bool
     timed_out: bool
     n_used: int
+    n_zero: int
     iterations: list[IterationStats]
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
@@ -52,7 +53,9 @@ class _BatchResult(TypedDict):
     inertia: npt.NDArray[np.float64]  # (B,), and so on
     n_iter: npt.NDArray[np.int64]
     converged: npt.NDArray[np.uint8]
+    timed_out: npt.NDArray[np.uint8]
     n_used: npt.NDArray[np.int64]
+    n_zero: npt.NDArray[np.int64]
     n_empty: npt.NDArray[np.int64]
     warnings: list[tuple[int, str, str]]  # problem, kind, message
 
@@ -113,6 +116,9 @@ def fit_batch(
     k: npt.NDArray[np.int64],  # (B,)
     niter: int,
     tol: float,
+    inertia_tol: float,
+    changed_tol: float,
+    max_runtime_secs: float,
     seed: int,
     max_points_per_centroid: int | None,
     nredo: int,
@@ -120,6 +126,7 @@ def fit_batch(
     frozen_centroids: bool,
     int_centroids: bool,
     min_points_per_centroid: int | None,
+    empty_clusters: str,
     init_method: str,
     init: object | None,  # as data
     init_dtype: str,

@@ -72,6 +72,10 @@ class EmptyClusterWarning(UserWarning):
     """Clusters ended without a row."""
 
 
+class ZeroRowsWarning(UserWarning):
+    """With spherical=True: rows trained on are zero, and have no direction."""
+
+
 class PrecisionWarning(UserWarning):
     """The rows' spread is so small beside their mean that float32 loses much of it."""
 
@@ -81,6 +85,7 @@ _CATEGORIES = {
     "few_points": FewPointsWarning,
     "empty_clusters": EmptyClusterWarning,
     "precision": PrecisionWarning,
+    "zero_rows": ZeroRowsWarning,
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _input
-from ._checks import boolean, integer
+from ._checks import boolean, init_method, integer
 from ._report import warn
 from .kmeans import FastKMeans
 
@@ -20,7 +20,8 @@ class BatchResult(NamedTuple):
 
     centroids : float32 (B, k, d); where k is an array (sum of k, d), problem after problem.
     labels : int64 (B, n), or (N,) with offsets; None unless they were wanted.
-    inertia, n_iter, converged, n_used : (B,) float64, int64, bool, int64, as those of `FastKMeans`.
+    inertia, n_iter, converged, timed_out, n_used, n_zero : (B,) float64, int64, bool, bool, int64, int64, as those of
+        `FastKMeans`.
     n_empty : int64 (B,), clusters that ended without a row; k - n_empty have rows.
     centroid_offsets : int64 (B + 1,), where k is an array: problem b has centroids [offsets[b], offsets[b + 1]). Else
         None.
@@ -31,7 +32,9 @@ class BatchResult(NamedTuple):
     inertia: npt.NDArray[np.float64]
     n_iter: npt.NDArray[np.int64]
     converged: npt.NDArray[np.bool_]
+    timed_out: npt.NDArray[np.bool_]
     n_used: npt.NDArray[np.int64]
+    n_zero: npt.NDArray[np.int64]
     n_empty: npt.NDArray[np.int64]
     centroid_offsets: npt.NDArray[np.int64] | None
 
@@ -51,6 +54,10 @@ def fit_batch(
     frozen_centroids: bool = False,
     int_centroids: bool = False,
     min_points_per_centroid: int | None = None,
+    empty_clusters: str = "farthest",
+    inertia_tol: float = 0.0,
+    changed_tol: float = 0.0,
+    max_runtime_secs: float | None = None,
     weights: Any = None,
     labels: bool = True,
     device: Any = None,
@@ -69,8 +76,10 @@ def fit_batch(
         as many clusters with rows as it has distinct rows, and the rest are empty. Empty clusters that nothing is known
         of are copies of the first (zeros, without rows); an EmptyClusterWarning says so, and `n_empty` how many.
     offsets : (B + 1,) integers, from 0 to N, ascending: problem b has rows [offsets[b], offsets[b + 1]).
-    init : "random", "k-means++", or the first initial centroids: (B, m, d) with m <= k; (m, d), the same for all; or
-        where k is an array (sum of k, d), problem after problem.
+    init : "random", "k-means++", "k-means||", "afk-mc2", or the first initial centroids: (B, m, d) with m <= k; (m, d),
+        the same for all; or where k is an array (sum of k, d), problem after problem. No callable.
+    max_runtime_secs : of the whole call: when this time is over, every problem that is left gets one iteration, and its
+        labels.
     weights : how much each row counts, (B, n), or (N,) with offsets.
     labels : whether labels are wanted; inertia is then that of all rows, to the centroids returned.
     device : where to compute, as `FastKMeans` has it. Until a kernel for many problems exists, a CUDA device computes
@@ -83,7 +92,9 @@ def fit_batch(
     Raises what `FastKMeans.fit` raises, but for few rows; a message about a problem names it, the first that is wrong.
     """
     device_options = {"device": device, "n_threads": n_threads, "memory_limit": memory_limit}
-    method = init if isinstance(init, str) else "random"
+    method = init_method(init, "or an array")
+    if callable(init):
+        raise TypeError(f"init must be the name of a method or an array, and no callable, given {init!r}.")
     options = FastKMeans(
         1,
         1,
@@ -92,11 +103,15 @@ def fit_batch(
         seed=seed,
         max_points_per_centroid=max_points_per_centroid,
         nredo=nredo,
-        init=method,
+        init=method or "random",
         spherical=spherical,
         frozen_centroids=frozen_centroids,
         int_centroids=int_centroids,
         min_points_per_centroid=min_points_per_centroid,
+        empty_clusters=empty_clusters,
+        inertia_tol=inertia_tol,
+        changed_tol=changed_tol,
+        max_runtime_secs=max_runtime_secs,
         **device_options,
     )
     where = options._device()
@@ -109,22 +124,13 @@ def fit_batch(
     count = shape[0] if row_offsets is None else len(row_offsets) - 1
     one_k = np.ndim(k) == 0
     ks = _clusters(k, count)
-    initial, init_offsets = (None, None) if isinstance(init, str) else _initial(init, ks, one_k, shape[-1])
+    initial, init_offsets = (None, None) if method else _initial(init, ks, one_k, shape[-1])
     found = _core.fit_batch(
         rows.array,
         rows.dtype,
         offsets=row_offsets,
         k=ks,
-        niter=options.niter,
-        tol=options.tol,
-        seed=options.seed,
-        max_points_per_centroid=options.max_points_per_centroid,
-        nredo=options.nredo,
-        spherical=options.spherical,
-        frozen_centroids=options.frozen_centroids,
-        int_centroids=options.int_centroids,
-        min_points_per_centroid=options.min_points_per_centroid,
-        init_method=method,
+        **options._training(),
         init=None if initial is None else initial.array,
         init_dtype="float32" if initial is None else initial.dtype,
         init_offsets=init_offsets,
@@ -140,7 +146,9 @@ def fit_batch(
         found["inertia"],
         found["n_iter"],
         found["converged"].astype(bool),
+        found["timed_out"].astype(bool),
         found["n_used"],
+        found["n_zero"],
         found["n_empty"],
         None if one_k else _ends(ks),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _centring, _core, _input
-from ._checks import integer, real
+from ._checks import init_method, integer, real
 from ._core_call import Core
 from ._distances import distances
 from ._report import issue, iteration_stats, log_iteration, not_fitted
@@ -28,7 +28,6 @@ from ._sklearn import (
 
 # Up to this many rows are sorted before a fit, which takes milliseconds.
 _FEW = 4096
-_RANDOM_STARTS = {"k-means++": 1, "random": 10}  # init -> n_init="auto"
 
 
 Weights = npt.NDArray[np.float64]  # (n,)
@@ -51,8 +50,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Parameters
     ----------
     n_clusters : at least 1.
-    init : "k-means++", "random" (distinct rows), the initial centers (n_clusters, d), which are copied in `fit`, or a
-        callable `init(X, n_clusters, random_state=)` that returns them; X is as given, a numpy array or a tensor.
+    init : "k-means++", "random" (distinct rows), for large n_clusters "k-means||" or "afk-mc2", as in `FastKMeans`, the
+        initial centers (n_clusters, d), which are copied in `fit`, or a callable `init(X, n_clusters, random_state=)`
+        that returns them; X is as given, a numpy array or a tensor.
     n_init : runs from different initial centers, of which the one of lowest inertia is kept; "auto": 10 for "random"
         and a callable, else 1.
     max_iter : most iterations of a run.
@@ -293,9 +293,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             integer(name, value, high=2**31 - 1)
         if not real("tol", self.tol) >= 0:
             raise ValueError(f"tol must be at least 0, given {self.tol}.")
-        if isinstance(self.init, str) and self.init not in _RANDOM_STARTS:
-            allowed = "'k-means++', 'random', an array of shape (n_clusters, n_features) or a callable"
-            raise ValueError(f"init must be {allowed}, given {self.init!r}.")
+        init_method(self.init, "an array of shape (n_clusters, n_features) or a callable")
         if self.algorithm not in ("lloyd", "elkan"):
             raise ValueError(f"algorithm must be 'lloyd' or 'elkan', given {self.algorithm!r}.")
         if self.algorithm == "elkan" and self.n_clusters == 1:
@@ -304,8 +302,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _runs(self) -> int:
         """How many runs from different initial centers."""
         if isinstance(self.init, str) or callable(self.init):
-            usual = _RANDOM_STARTS[self.init] if isinstance(self.init, str) else 10
-            return usual if self.n_init == "auto" else int(self.n_init)
+            if self.n_init != "auto":
+                return int(self.n_init)
+            return 10 if callable(self.init) or self.init == "random" else 1
         if self.n_init not in ("auto", 1):
             name = type(self).__name__
             message = "Explicit initial center position passed: performing only one init in"

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import (
+    EMPTY_CLUSTERS,
     boolean,
     device_name,
+    init_method,
     integer,
     limit_in_bytes,
     memory_limit,
@@ -92,7 +94,8 @@ class FastKMeans:
         rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
         that returns them, data being what `train` or `fit` was given; with these nredo is 1.
     spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
-        zeros stay zero. `predict` takes centroids as they are; distances and inertia are those of the scaled rows.
+        zeros stay zero, with a ZeroRowsWarning. `predict` takes centroids as they are; distances and inertia are those
+        of the scaled rows.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
     min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
@@ -121,8 +124,8 @@ class FastKMeans:
 
     `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
 
-    Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row) and
-    PrecisionWarning (float64 data of which float32 loses much).
+    Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row),
+    PrecisionWarning (float64 data of which float32 loses much) and, with spherical=True, ZeroRowsWarning.
 
     Attributes
     ----------
@@ -133,8 +136,9 @@ class FastKMeans:
         where `train` is replaced.
     inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
         last iteration's, over the rows used.
-    n_iter_, converged_, timed_out_, n_used_ : iterations of the run kept, whether it stopped because it was done,
-        whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count).
+    n_iter_, converged_, timed_out_, n_used_, n_zero_ : iterations of the run kept, whether it stopped because it was
+        done, whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count), and how many
+        of these are zero.
     iteration_stats : list of IterationStats, of the run kept.
     """
 
@@ -144,6 +148,7 @@ class FastKMeans:
     converged_: bool | None = None
     timed_out_: bool | None = None
     n_used_: int | None = None
+    n_zero_: int | None = None
     iteration_stats: list[IterationStats] | None = None
     _centroids: Any = None
     _home: Any = None  # of the rows trained on, see _input.Rows
@@ -356,7 +361,7 @@ class FastKMeans:
         self.int_centroids = boolean("int_centroids", self.int_centroids)
         if self.min_points_per_centroid is not None:
             self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
-        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, ("farthest", "split", "random"))
+        self.empty_clusters = one_of("empty_clusters", self.empty_clusters, EMPTY_CLUSTERS)
         self.inertia_tol = share("inertia_tol", self.inertia_tol)
         self.changed_tol = share("changed_tol", self.changed_tol)
         self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
@@ -381,12 +386,30 @@ class FastKMeans:
             "chunk_size_centroids": self.chunk_size_centroids,
         }
 
+    def _training(self) -> dict[str, Any]:
+        """What the core is to compute, but for k and what is given."""
+        return {
+            "niter": self.niter,
+            "tol": self.tol,
+            "inertia_tol": self.inertia_tol,
+            "changed_tol": self.changed_tol,
+            "max_runtime_secs": self.max_runtime_secs or 0.0,
+            "seed": self.seed,
+            "max_points_per_centroid": self.max_points_per_centroid,
+            "nredo": self.nredo,
+            "spherical": self.spherical,
+            "frozen_centroids": self.frozen_centroids,
+            "int_centroids": self.int_centroids,
+            "min_points_per_centroid": self.min_points_per_centroid,
+            "empty_clusters": self.empty_clusters,
+            "init_method": self.init if isinstance(self.init, str) else "random",
+        }
+
     def _initial(self) -> _input.Rows | None:
         """The initial centroids, or None where `init` is the name of a method, or must see the data."""
-        if isinstance(self.init, str) and self.init not in _INIT_METHODS:
-            names = ", ".join(map(repr, _INIT_METHODS))
-            raise ValueError(f"init must be {names}, an array of shape (k, d) or a callable, given {self.init!r}.")
-        return None if isinstance(self.init, str) or callable(self.init) else self._centroids_of(self.init)
+        if init_method(self.init, "an array of shape (k, d) or a callable") or callable(self.init):
+            return None
+        return self._centroids_of(self.init)
 
     def _centroids_of(self, init: Any) -> _input.Rows:
         """All k initial centroids as the core reads them."""
@@ -433,20 +456,7 @@ class FastKMeans:
             rows.array,
             rows.dtype,
             k=self.k,
-            niter=self.niter,
-            tol=self.tol,
-            inertia_tol=self.inertia_tol,
-            changed_tol=self.changed_tol,
-            max_runtime_secs=self.max_runtime_secs or 0.0,
-            seed=self.seed,
-            max_points_per_centroid=self.max_points_per_centroid,
-            nredo=self.nredo,
-            spherical=self.spherical,
-            frozen_centroids=self.frozen_centroids,
-            int_centroids=self.int_centroids,
-            min_points_per_centroid=self.min_points_per_centroid,
-            empty_clusters=self.empty_clusters,
-            init_method=self.init if isinstance(self.init, str) else "random",
+            **self._training(),
             init=None if initial is None else initial.array,
             init_dtype="float32" if initial is None else initial.dtype,
             weights=given_weights,
@@ -465,6 +475,7 @@ class FastKMeans:
             converged_=result["converged"],
             timed_out_=result["timed_out"],
             n_used_=result["n_used"],
+            n_zero_=result["n_zero"],
             iteration_stats=[iteration_stats(found) for found in result["iterations"]],
         )
         return result["labels"], rows.home
@@ -475,10 +486,9 @@ def _if_given(weights: Any) -> dict[str, Any]:
     return {} if weights is None else {"weights": weights}
 
 
-_INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(
-    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")
+    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
 )
 # What a repr shows; use_triton, a hint, is not what was asked for.
 _OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

@@ -14,6 +14,7 @@ namespace {
 struct Found {
   std::vector<std::uint32_t> column_bits;
   std::uint32_t least_row_bits = ~0u;
+  std::int64_t zero_rows = 0;
   RowCheck check;
 };
 
@@ -37,6 +38,7 @@ Statistics statistics_of(const Context& context, const Source& source) {
         continue;
       }
       if (source.weight(first + i) == 0) continue;
+      found.zero_rows += largest == 0;
       // mutant: zero_rows_have_no_largest
       if (largest > 0) found.least_row_bits = std::min(found.least_row_bits, largest);
       kernels.raise_bits(row, d, found.column_bits.data());
@@ -50,6 +52,7 @@ Statistics statistics_of(const Context& context, const Source& source) {
   std::uint32_t least = ~0u;
   for (const Found& found : parts) {
     result.check.merge(found.check);
+    result.zero_rows += found.zero_rows;  // mutant: zero_rows_of_all_workers
     least = std::min(least, found.least_row_bits);
     for (std::size_t j = 0; j < found.column_bits.size(); ++j)
       column_bits[j] = std::max(column_bits[j], found.column_bits[j]);  // mutant: column_max_of_all_workers

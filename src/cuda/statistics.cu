@@ -17,12 +17,14 @@ constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 struct Found {
   Integer bad;
   Integer first_bad;  // its number in the shard, the lowest
+  Integer zero_rows;
   std::uint32_t least_row_max;
 };
 
 // column_max null: states and the check alone.
 __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int d, std::uint32_t limit,
                      const std::int64_t* weights, std::uint8_t* states, std::uint32_t* column_max, Found* found) {
+  Integer zero_rows = 0;
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     const float* row = rows.row(i);
     std::uint32_t most = 0;
@@ -38,11 +40,13 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
       }
     }
     if (!column_max || bad || (weights && weights[first + i] == 0)) continue;
+    zero_rows += most == 0;
     if (lane_id() == 0 && most > 0 && most < found->least_row_max) atomicMin(&found->least_row_max, most);
     // An old value of the maximum is no more than the present one: it asks for an atomic in vain, at worst.
     for (int j = lane_id(); j < d; j += kWarp)
       if (const std::uint32_t bits = magnitude_bits(row[j]); bits > column_max[j]) atomicMax(column_max + j, bits);
   }
+  if (lane_id() == 0 && zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
 }
 
 // About the first row, a part of the rows for each block, so that a common offset cancels.
@@ -89,7 +93,7 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
     : states_(device, n) {
   DeviceBuffer<std::uint32_t> column_max(device, d);
   device.clear(column_max.data(), column_max.bytes());
-  const Found none = {0, std::numeric_limits<Integer>::max(), kNone};
+  const Found none = {0, std::numeric_limits<Integer>::max(), 0, kNone};
   DeviceBuffer<Found> found(device, 1);
   device.upload(found.data(), &none, sizeof none);
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
@@ -103,6 +107,7 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   statistics_.check.bad = static_cast<std::int64_t>(result.bad);
   if (result.bad) statistics_.check.first = static_cast<std::int64_t>(result.first_bad);
   statistics_.least_row_max = result.least_row_max == kNone ? 0.0f : std::bit_cast<float>(result.least_row_max);
+  statistics_.zero_rows = static_cast<std::int64_t>(result.zero_rows);
   statistics_.column_max.resize(static_cast<std::size_t>(d));
   if (all_statistics) device.download(statistics_.column_max.data(), column_max.data(), column_max.bytes());
 }

@@ -31,6 +31,7 @@ class ScalarShard final : public HostShard {
       for (std::size_t j = 0; j < row_.size(); ++j)
         result.column_max[j] = std::max(result.column_max[j], std::abs(row_[j]));
       const float row_max = largest_magnitude(row_.data(), x_.cols);
+      result.zero_rows += row_max == 0;
       if (row_max > 0 && (result.least_row_max == 0 || row_max < result.least_row_max)) result.least_row_max = row_max;
     }
     return result;

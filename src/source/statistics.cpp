@@ -27,6 +27,7 @@ void Statistics::merge_over_shards(Reducer& reducer) {
   std::uint64_t least = least_row_max > 0 ? std::bit_cast<std::uint32_t>(least_row_max) : kNone;
   reducer.min(&least, 1);  // mutant: least_row_of_all_shards
   least_row_max = least == kNone ? 0.0f : std::bit_cast<float>(static_cast<std::uint32_t>(least));
+  zero_rows = sum_over_shards(zero_rows, reducer);  // mutant: zero_rows_of_all_shards
 }
 
 void require_valid_rows(const RowCheck& check, const Source& rows, const char* what, Reducer& reducer,

@@ -33,6 +33,7 @@ struct RowCheck {
 struct Statistics {
   std::vector<float> column_max;  // (d) max_i |x_ij| of the rows of weight
   float least_row_max = 0;        // least nonzero max_j |x_ij| of them; 0 if all are zero
+  std::int64_t zero_rows = 0;     // of them, all of whose elements are 0
   RowCheck check;                 // of all rows
 
   // Those of all shards' rows; the check stays that of the shard's own.

@@ -22,6 +22,7 @@ TEST(StatisticsNoOracle, ByHand) {
     const Statistics got = statistics_of(on(isa->name, 2), x.view());
     EXPECT_EQ(got.column_max, (std::vector<float>{1, 2, 0})) << isa->name;  // bad rows do not count
     EXPECT_EQ(got.least_row_max, 0x1p-140f) << isa->name;
+    EXPECT_EQ(got.zero_rows, 1) << isa->name;
     EXPECT_EQ(got.check.bad, 2) << isa->name;
     EXPECT_EQ(got.check.first, 3) << isa->name;
   }
@@ -33,6 +34,7 @@ TEST(StatisticsNoOracle, OfZeros) {
     const Statistics got = statistics_of(on(isa->name, 2), x.view());
     EXPECT_EQ(got.column_max, (std::vector<float>{0, 0}));
     EXPECT_EQ(got.least_row_max, 0.0f);
+    EXPECT_EQ(got.zero_rows, 300);
     EXPECT_EQ(got.check.bad, 0);
   }
 }
@@ -49,6 +51,7 @@ TEST(Statistics, EqualTheOracle) {
         const Statistics got = statistics_of(on(isa->name, static_cast<int>(draw(random, 1, 5))), x.view());
         EXPECT_TRUE(same_bits(got.column_max, expected.column_max)) << isa->name;
         EXPECT_EQ(got.least_row_max, expected.least_row_max) << isa->name;
+        EXPECT_EQ(got.zero_rows, expected.zero_rows) << isa->name;
         EXPECT_EQ(got.check.bad, expected.check.bad) << isa->name;
         EXPECT_EQ(got.check.first, expected.check.first) << isa->name;
       }

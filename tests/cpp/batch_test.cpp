@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many problems in one call: each is a fit of its own, to the bit.
+#include <algorithm>
+#include <chrono>
 #include <limits>
+#include <numeric>
 
 #include "testing.hpp"
 
@@ -52,7 +55,9 @@ void expect_fits_alone(const Problems& problems, const BatchParams& params, cons
     found.inertia = got.inertia[b];
     found.n_iter = got.n_iter[b];
     found.converged = got.converged[b];
+    EXPECT_FALSE(got.timed_out[b]);
     found.n_used = got.n_used[b];
+    found.n_zero = got.n_zero[b];
     found.n_empty = got.n_empty[b];
     for (; warning != got.warnings.end() && warning->problem == static_cast<std::int64_t>(b); ++warning)
       found.warnings.push_back(warning->warning);
@@ -77,7 +82,10 @@ void expect_fits_alone(std::string_view isa, std::string_view isa_alone) {
     params.each.spherical = round == 3;
     params.each.nredo = round == 4 ? 2 : 1;
     params.each.max_points_per_centroid = round == 5 ? 7 : 256;
-    if (round % 2) params.each.init_method = InitMethod::kmeans_plus_plus;
+    params.each.inertia_tol = round == 4 ? 0.1 : 0;
+    params.each.changed_tol = round == 5 ? 0.3 : 0;
+    params.each.init_method = static_cast<InitMethod>(round % 4);
+    params.each.empty_clusters = static_cast<EmptyClusters>(round % 3);
     if (round % 3 == 0) params.init = problems.starts;
     if (round % 3 == 1) params.each.weights = problems.weights;
     params.each.execution = on(isa, 1 + 2 * (round % 3));
@@ -89,6 +97,33 @@ TEST(BatchNoOracle, EachProblemIsAFitOfItsOwn) { expect_fits_alone("", ""); }
 
 TEST(Batch, EachProblemIsAFitOfTheOracle) {
   for (const cpu::Isa* isa : kernel_isas()) expect_fits_alone(isa->name, "scalar");
+}
+
+TEST(BatchNoOracle, TimeIsThatOfAllProblems) {
+  Random random(1401);
+  const Matrix x = random_rows(Kind::normal, 200, 6, random);
+  const std::vector<MatrixView> problems(64, x.view());
+  BatchParams params;
+  params.each.k = 8;
+  params.each.execution = on("", 1);
+  const auto timed_out = [&] {
+    const BatchResult got = fit_batch(problems, params);
+    return std::accumulate(got.timed_out.begin(), got.timed_out.end(), 0);
+  };
+  double least = 1e9;  // seconds of the call
+  for (int i = 0; i < 3; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(timed_out(), 0);
+    least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  params.each.max_runtime_secs = least / 8;  // enough for each of them
+  EXPECT_GT(timed_out(), 32);
+  params.each.max_runtime_secs = 1e-9;  // one iteration each, and labels
+  EXPECT_EQ(timed_out(), 64);
+  const BatchResult got = fit_batch(problems, params);
+  EXPECT_EQ(std::accumulate(got.n_iter.begin(), got.n_iter.end(), 0), 64);
+  EXPECT_EQ(std::count(got.converged.begin(), got.converged.end(), 0), 64);
+  EXPECT_EQ(got.labels.size(), 64 * 200);
 }
 
 TEST(BatchNoOracle, FewerRowsThanClusters) {

@@ -81,7 +81,7 @@ std::string difference(const char* what, const std::vector<T>& got, const std::v
 std::vector<std::string> lines_of(const Result& result) {
   std::ostringstream out;
   out.precision(17);  // tells all doubles apart
-  out << "k " << result.k << " d " << result.d << " n_used " << result.n_used << '\n';
+  out << "k " << result.k << " d " << result.d << " n_used " << result.n_used << " n_zero " << result.n_zero << '\n';
   for (const IterationStats& stats : result.iterations)
     out << "run " << stats.redo << " iteration " << stats.iteration << ": inertia " << stats.inertia << " changed "
         << stats.changed << " empty " << stats.empty << " relocated " << stats.relocated << " shift " << stats.shift

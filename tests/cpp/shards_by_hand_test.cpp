@@ -170,6 +170,15 @@ TEST(MetricsByHandNoOracle, ZeroRowsStayZero) {
   for (const float value : row) EXPECT_EQ(value, 0.0f);
 }
 
+TEST(MetricsByHandNoOracle, ZeroRowsOfAllShardsAreCounted) {
+  const Matrix x(6, 1, {0, 1, -0.0f, 2, 0, 0});
+  const std::int64_t weights[] = {1, 1, 3, 1, 0, 1};
+  for (const Result& got : fit_on_shards(x.view(), {2, 4, 6}, params_of(1, 1, 0), spherical(), weights)) {
+    EXPECT_EQ(got.n_zero, 3);
+    EXPECT_EQ(got.n_used, 5);
+  }
+}
+
 TEST(MetricsByHandNoOracle, GivenCentroidsAndRelocatedRowsHaveLengthOne) {
   const Matrix x(3, 2, {3, 0, 0, 5, 4, 4});
   // As they are given, all rows would be nearest to the first.

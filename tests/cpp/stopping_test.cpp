@@ -75,6 +75,13 @@ TEST(StoppingNoOracle, OverForOneShardIsOverForAll) {
   });
 }
 
+TEST(StoppingNoOracle, WhatIsLeftOfATimeIsATimeAgain) {
+  EXPECT_EQ(Deadline(0).left(), 0);
+  EXPECT_GT(Deadline(std::numeric_limits<double>::denorm_min()).left(), 0);
+  EXPECT_LE(Deadline(1e9).left(), 1e9);
+  EXPECT_GT(Deadline(1e9).left(), 1e8);
+}
+
 TEST(StoppingNoOracle, RefusesWhatIsNoShare) {
   for (const double wrong : {-0.5, 1.5, std::nan("")}) {
     expect_contains(message_of<std::invalid_argument>([&] { fit(kPairs.view(), params_of(wrong, 0)); }),

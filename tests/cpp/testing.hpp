@@ -314,6 +314,7 @@ inline void expect_same(const Result& got, const Result& expected, bool with_lab
   EXPECT_EQ(got.n_iter, expected.n_iter);
   EXPECT_EQ(got.n_empty, expected.n_empty);
   EXPECT_EQ(got.n_used, expected.n_used);
+  EXPECT_EQ(got.n_zero, expected.n_zero);
   EXPECT_EQ(got.converged, expected.converged);
   ASSERT_EQ(got.warnings.size(), expected.warnings.size());
   for (std::size_t i = 0; i < got.warnings.size(); ++i)

@@ -147,6 +147,7 @@ def result(km: FastKMeans) -> dict[str, Any]:
         "n_iter": km.n_iter_,
         "converged": km.converged_,
         "n_used": km.n_used_,
+        "n_zero": km.n_zero_,
         "stats": [(s.inertia.hex(), s.shift.hex(), s.changed, s.empty, s.relocated) for s in km.iteration_stats or []],
     }
 

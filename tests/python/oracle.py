@@ -48,6 +48,7 @@ class Fit:
     inertia: float
     train_inertia: float
     n_used: int
+    n_zero: int
     converged: bool
     stats: list[Stats]
 
@@ -470,5 +471,5 @@ def fit(
         stats.inertia = math.ldexp(stats.inertia, -s)
     labels, d = assign(taken(data), best.centroids)
     inertia = math.ldexp(inertia_of(d, all_weights), -s)
-    used_rows = int((w > 0).sum())
-    return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, used_rows, best.converged, best.stats)
+    counts = int((w > 0).sum()), int((~x[w > 0].any(axis=1)).sum())
+    return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, *counts, best.converged, best.stats)

@@ -35,6 +35,7 @@ def assert_same(result: BatchResult, b: int, centroids: Any, labels: Any, model:
     assert result.n_iter[b] == model.n_iter_
     assert result.converged[b] == model.converged_
     assert result.n_used[b] == model.n_used_
+    assert result.n_zero[b] == model.n_zero_
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,8 @@ def assert_same(result: BatchResult, b: int, centroids: Any, labels: Any, model:
         {"init": "k-means++", "nredo": 3, "niter": 4},
         {"spherical": True},
         {"max_points_per_centroid": 9},
+        {"init": "k-means||", "inertia_tol": 0.1},
+        {"init": "afk-mc2", "changed_tol": 0.2, "max_runtime_secs": 1e9},
     ],
 )
 def test_each_problem_is_a_fit_of_its_own(options: dict[str, Any]) -> None:
@@ -127,6 +130,28 @@ def test_initial_centroids_of_each_problem() -> None:
     np.testing.assert_array_equal(some.centroids[:, :2], own[:, :2])
 
 
+@pytest.mark.parametrize("rule", ["farthest", "split", "random"])
+def test_empty_clusters(rule: str) -> None:
+    x, start = problems(), np.full((5, 7), 99.0)  # but the first get no row at first
+    result = fit_batch(x, 5, init=start, empty_clusters=rule)
+    for b in range(len(x)):
+        model = FastKMeans(7, 5, init=start, empty_clusters=rule).fit(x[b])
+        assert model.iteration_stats is not None
+        assert model.iteration_stats[0].relocated > 0
+        assert_same(result, b, result.centroids[b], result.labels[b], model)
+
+
+def test_time_is_that_of_the_call() -> None:
+    x = problems()
+    assert not fit_batch(x, 5).timed_out.any()
+    result = fit_batch(x, 5, max_runtime_secs=1e-9)
+    assert result.timed_out.dtype == bool
+    assert result.timed_out.all()
+    assert not result.converged.any()
+    assert (result.n_iter == 1).all()
+    np.testing.assert_array_equal(result.labels[3], FastKMeans(7, 5, niter=1).fit(x[3]).labels_)
+
+
 def test_weights_of_each_row() -> None:
     x = problems()
     weights = np.random.default_rng(1).integers(0, 4, size=(6, 60))
@@ -174,7 +199,8 @@ def test_a_tensor_comes_back_as_one() -> None:
         ({"k": [2, 3]}, ValueError, "one for each of 6 problems, given 2"),
         ({"k": [2, 3, 4, 0, 1, 1]}, ValueError, "problem 3: k is 0; it must be at least 1"),
         ({"k": [0.5] * 6}, TypeError, "k must be a one-dimensional array of integers"),
-        ({"init": "farthest"}, ValueError, "init must be 'random', 'k-means.*farthest"),
+        ({"init": "farthest"}, ValueError, "init must be 'random', .*'afk-mc2', or an array, given 'farthest'"),
+        ({"init": max}, TypeError, "init must be the name of a method or an array, and no callable, given <built-in"),
         ({"init": np.zeros((5, 5, 7))}, ValueError, r"init must have shape \(6, m, 7\) or \(m, 7\).*\(5, 5, 7\)"),
         ({"init": np.zeros((6, 7))}, ValueError, r"problem 0: the shape of init is \(6, 7\)"),
         ({"weights": np.ones((6, 59))}, ValueError, r"weights must have shape \(6, 60\)"),

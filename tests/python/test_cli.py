@@ -109,6 +109,24 @@ def test_stopping(x: np.ndarray, capsys: Any) -> None:
     assert " 1 iteration (out of time)" in capsys.readouterr().out
 
 
+def test_verbose_writes_a_line_for_each_iteration(capsys: Any) -> None:
+    assert train("--verbose", "--niter", "2") == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert re.fullmatch(r"Iteration 1/2: inertia .* s\nIteration 2/2: .* s\n", err)
+    assert train() == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_distances(x: np.ndarray) -> None:
+    assert run("assign", "x.npy", "c.npy", "-o", "labels.npy", "--distances", "d.npy") == 0
+    kmeans = FastKMeans(7, 5)
+    kmeans.centroids = x[:5]
+    expected = kmeans.assign(x)
+    assert np.load("d.npy").tobytes() == expected[0].tobytes()
+    assert np.load("labels.npy").tobytes() == expected[1].tobytes()
+
+
 def test_every_row_is_used_on_request(x: np.ndarray, capsys: Any) -> None:
     assert train("--max-points-per-centroid", "all", "--niter", "2") == 0
     assert capsys.readouterr().err == ""

@@ -296,6 +296,7 @@ PUBLIC = [
     "NotFittedError",
     "PrecisionWarning",
     "SubsampledWarning",
+    "ZeroRowsWarning",
 ]
 
 

@@ -101,7 +101,7 @@ def test_parameters_are_scikit_learns_and_ours() -> None:
         ({"n_init": "often"}, TypeError, "n_init must be an integer, given 'often'"),
         ({"tol": -1e-9}, ValueError, "tol must be at least 0, given -1e-09"),
         ({"tol": float("nan")}, ValueError, "tol must be a number, given nan"),
-        ({"init": "best"}, ValueError, "init must be 'k-means.*given 'best'"),
+        ({"init": "best"}, ValueError, "init must be 'random.*'afk-mc2', an array.*given 'best'"),
         ({"algorithm": "full"}, ValueError, "algorithm must be 'lloyd' or 'elkan', given 'full'"),
         ({"random_state": "x"}, ValueError, "x"),
         ({"device": "tpu"}, ValueError, "device must be"),
@@ -204,13 +204,14 @@ def test_rows_of_weight_0_do_not_change_when_a_run_stops() -> None:
     assert with_others.cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
 
 
-def test_k_means_plus_plus_starts_better() -> None:
+@pytest.mark.parametrize("better", ["k-means++", "k-means||", "afk-mc2"])
+def test_far_rows_start_better(better: str) -> None:
     x = make_blobs(MANY, 2, centers=20, cluster_std=0.1, random_state=0)[0]
     inertia = {
         init: np.median([KMeans(20, init=init, n_init=1, max_iter=1, random_state=i).fit(x).inertia_ for i in range(9)])
-        for init in ("k-means++", "random")
+        for init in (better, "random")
     }
-    assert inertia["k-means++"] < inertia["random"] / 2
+    assert inertia[better] < inertia["random"] / 2
 
 
 def test_the_centre_is_the_median_of_few_rows() -> None:
@@ -230,7 +231,7 @@ def test_distances_to_near_centers_keep_their_digits() -> None:
         np.testing.assert_allclose(km.transform(rows).diagonal(), expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("init", ["k-means++", "random"])
+@pytest.mark.parametrize("init", ["k-means++", "random", "k-means||", "afk-mc2"])
 @pytest.mark.parametrize("n", [7, 300])
 def test_order_and_repeats_of_few_rows_do_not_matter(init: str, n: int) -> None:
     x = blobs(n)

@@ -30,6 +30,7 @@ def expected(x: Any, k: int, **params: Any) -> dict[str, Any]:
         "n_iter": len(fit.stats),
         "converged": fit.converged,
         "n_used": fit.n_used,
+        "n_zero": fit.n_zero,
         "stats": [(s.inertia.hex(), s.shift.hex(), s.changed, s.empty, s.relocated) for s in fit.stats],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from fastkmeans import FastKMeans
+from fastkmeans import FastKMeans, KMeans
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # clusters that end empty
 METHODS = ["k-means||", "afk-mc2"]
@@ -72,6 +72,17 @@ def test_equal_rows_fill_up(init: str) -> None:
     assert len(np.unique(found.centroids, axis=0)) == 3
     found = FastKMeans(3, 2, init=init, gpu=False).fit(np.ones((4, 3)))
     assert np.array_equal(found.centroids, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("init", METHODS)
+def test_of_the_estimator(init: str) -> None:
+    data = np.unique(rows("normal"), axis=0)  # which KMeans does to few rows
+    seed = int(np.random.RandomState(3).randint(2**32, dtype=np.uint64))
+    got = KMeans(8, init=init, tol=0, random_state=3, device="cpu").fit(data)
+    expected = FastKMeans(5, 8, init=init, niter=300, seed=seed, max_points_per_centroid=None, gpu=False).fit(data)
+    assert np.array_equal(got.cluster_centers_, expected.centroids)
+    assert got.inertia_ == expected.inertia_
+    assert np.array_equal(got.labels_, expected.labels_)
 
 
 def test_a_callable() -> None:

@@ -65,8 +65,8 @@ def test_nothing_of_an_earlier_fit_is_handed_out(changed: Any, x: np.ndarray, ne
     kmeans.__class__ = type("Mine", (FastKMeans,), changed)
     labels = kmeans.fit_predict(x)
     np.testing.assert_array_equal(labels, nearest(x, x[:5]))
-    found = ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "iteration_stats")
-    assert [getattr(kmeans, name) for name in found] == [None] * 7
+    found = ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
+    assert [getattr(kmeans, name) for name in found] == [None] * len(found)
 
 
 def test_a_fit_that_only_adds_to_ours_is_not_given_the_labels_of_other_rows(x: np.ndarray, nearest: Any) -> None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
-from fastkmeans import FastKMeans
+from fastkmeans import FastKMeans, ZeroRowsWarning, fit_batch
+
+pytestmark = pytest.mark.filterwarnings("ignore::fastkmeans.ZeroRowsWarning")
 
 
 def rows(n: int = 150, d: int = 40, seed: int = 0) -> Any:
@@ -58,6 +61,32 @@ def test_predict_takes_centroids_as_they_are() -> None:
     assert kmeans.predict(np.array([[1.0, 50.0], [50.0, 1.0]])).tolist() == [0, 0]
     kmeans.spherical = False
     assert kmeans.predict(np.array([[1.0, 50.0], [50.0, 1.0]])).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 40])
+def test_zero_rows_are_counted(zeros: int) -> None:
+    data = rows()
+    data[7] = 1
+    data[:zeros] = 0
+    data[100:103] = 0  # of weight 0
+    weights = np.ones(len(data))
+    weights[100:103] = 0
+    kmeans = FastKMeans(40, 5, gpu=False)
+    kmeans.train(data, weights)
+    assert kmeans.n_zero_ == zeros
+    kmeans.spherical = True
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        kmeans.fit(data, weights=weights)
+        fit_batch(np.stack([data[:50], data[50:100]]), 5, spherical=True)
+    of_one = f"{zeros} of 147 points are zero: they have no direction, and stay zero"
+    of_many = f"problem 0: {zeros} of 50 points are zero: they have no direction, and stay zero"
+    expected = [(ZeroRowsWarning, said) for said in (of_one, of_many)] if zeros else []
+    assert [(warning.category, str(warning.message)) for warning in found] == expected
+    assert kmeans.n_zero_ == zeros
+    assert np.isfinite(kmeans.centroids).all()
+    assert np.isfinite(kmeans.inertia_)
+    assert (kmeans.predict(data[:zeros]) == kmeans.labels_[:zeros]).all()
 
 
 def test_only_bools() -> None:
