@@ -15,7 +15,6 @@
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 // One tile of centroids in so many is scanned for a first guess. Of 131,072 blobs 17 % of the rows' lists ran over with
 // one in 16, 3 % with one in 8, none with one in 4, which takes longer.
 constexpr int kSeedTiles = 8;
@@ -146,8 +145,8 @@ class Int8Filter final : public Filter {
         device_.clear(seeds_.data(), seeds_.bytes());
         seed(task, rows, kSeedTiles);
       }
-      upper_bounds<<<blocks_of_rows(batch.count), kThreads, 0, device_.stream()>>>(batch, centroids_, seeds_.data(),
-                                                                                   task.centroids.order, found, bound_);
+      upper_bounds<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
+          batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), pairs);
     }
@@ -244,12 +243,9 @@ class Int8Filter final : public Filter {
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
     if (neighbours_)
-      refine<true><<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
-          task, batch, centroids_, lists, found, neighbours_->of(batch), carried, settled, neighbours_->drift(), bound_,
-          &pairs->refined);
+      take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, pairs);
     else
-      refine_alone(task, batch, lists, found, pairs);
-    note_left_over(task, lists, out);
+      take(task, batch, lists, {}, found, out, pairs);
   }
 
   void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, const LeftOver& out,
@@ -258,7 +254,7 @@ class Int8Filter final : public Filter {
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
     sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
-    improve_by_seeds<<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
+    improve_by_seeds<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
@@ -268,25 +264,26 @@ class Int8Filter final : public Filter {
                          kSecondListed};
     launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists},
                                 lists.parts, scan_shared_bytes(task.size, task.together, false));
-    refine_alone(task, batch, lists, found, pairs);
-    note_left_over(task, lists, out);
+    take(task, batch, lists, {}, found, out, pairs);
   }
 
-  // D to what a scan has left, without lists of neighbours.
-  void refine_alone(const ScanTask& task, const Batch& batch, const Lists& lists, const Found& found, Pairs* pairs) {
-    refine<false><<<blocks_of_rows(task.most), kThreads, 0, device_.stream()>>>(
-        task, batch, centroids_, lists, found, Neighbours{}, false, false, 0.0f, bound_, &pairs->refined);
-  }
-  // And which of the rows have more than their lists hold.
-  void note_left_over(const ScanTask& task, const Lists& lists, const LeftOver& out) {
+  // What refine() is to know of lists of neighbours; none are kept: nothing.
+  struct Known {
+    Neighbours kept = {};
+    float drift = 0;
+    bool carried = false, settled = false;
+  };
+
+  // D to what a scan has left; and which of the rows have more than their lists hold.
+  void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
+            const LeftOver& out, Pairs* pairs) {
+    (known.kept.ids ? refine<true>
+                    : refine<false>)<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
+        task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_,
+        &pairs->refined);
     launched("refine");
     find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, out);
     launched("find_left_over");
-  }
-
-  // Of kernels whose warps take some rows at once.
-  unsigned blocks_of_rows(std::int64_t rows) const {
-    return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device_.processors()));
   }
 
   Device& device_;

@@ -87,7 +87,11 @@ __global__ void move_lengths(const float* shifts, int k, const FilterBound bound
 
 // Rows that a warp takes at once: what is known of each is asked for together, and radii, in fp64, are worked out side
 // by side.
-constexpr int kRowsAtOnce = 8;
+inline constexpr int kRowsAtOnce = 8;
+inline constexpr int kThreads = 256;
+inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
+  return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
+}
 
 // D of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
 __device__ inline float distances_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
@@ -366,10 +370,8 @@ class NeighbourLists {
 
   // Finds which rows of the batch their lists decide. Open: those that must be scanned whole; settled: the others.
   void revisit(const Batch& batch, const Centroids& centroids, const Found& found, Pairs* pairs) {
-    const auto most = static_cast<unsigned>(32 * device_.processors());
-    revisit_rows<<<std::min(blocks_for(batch.count, kThreads / kWarp * kRowsAtOnce), most), kThreads, 0,
-                   device_.stream()>>>(batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_,
-                                       settled_.data(), &pairs->refined);
+    revisit_rows<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
+        batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &pairs->refined);
     launched("revisit");
     device_.clear(split_counts_.data(), split_counts_.bytes());
     split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
@@ -403,8 +405,6 @@ class NeighbourLists {
   }
 
  private:
-  static constexpr int kThreads = 256;
-
   Device& device_;
   FilterBound bound_;
   std::int64_t batch_;
