@@ -22,7 +22,9 @@ class CudaFits : public ::testing::Test {
 
   // The same bits as the oracle's, by this filter. Returns the fit.
   static Result expect_oracle(const Matrix& x, std::int64_t k, const char* filter, std::int64_t memory_limit = 0) {
-    Params params = params_of(k, 5, -1);
+    return expect_oracle(x, params_of(k, 5, -1), filter, memory_limit);
+  }
+  static Result expect_oracle(const Matrix& x, Params params, const char* filter, std::int64_t memory_limit = 0) {
     params.execution = on("scalar");
     const Result expected = fit(x.view(), params);
     params.execution = on(Path{"cuda", filter});
@@ -96,11 +98,7 @@ TEST_F(CudaFits, ListsThatRunOver) {
   for (std::int64_t c = 0; c < copies.rows; ++c) std::copy_n(x.row(1), x.cols, copies.row(c));
   Params params = params_of(copies.rows, 2, -1);
   params.init = copies.view();
-  params.execution = on("scalar");
-  const Result expected = fit(x.view(), params);
-  params.execution = on(Path{"cuda", "int8"});
-  const Result got = fit(x.view(), params);
-  expect_same(got, expected);
+  const Result got = expect_oracle(x, params, "int8");
   EXPECT_GT(got.iterations[0].filter.refined, kSecond * x.rows);
 }
 
@@ -114,11 +112,7 @@ TEST_F(CudaFits, ListsOfNeighbours) {
   for (std::int64_t j = 0; j < x.cols; ++j) x.row(17)[j] = 1e3f;
   Params params = params_of(30, 12, -1);
   params.nredo = 2;
-  params.execution = on("scalar");
-  const Result expected = fit(x.view(), params);
-  params.execution = on(Path{"cuda", "int8_lists"});
-  const Result got = fit(x.view(), params);
-  expect_same(got, expected);
+  const Result got = expect_oracle(x, params, "int8_lists");
   ASSERT_EQ(got.iterations.size(), 12u);
   EXPECT_EQ(got.iterations[0].filter.scored, x.rows * 30);
   EXPECT_LT(got.iterations[11].filter.scored, x.rows * 30 / 2);
@@ -128,11 +122,7 @@ TEST_F(CudaFits, ListsOfNeighbours) {
   for (std::int64_t j = 0; j < 70; ++j) init.row(2)[j] = -1e4f;
   params = params_of(3, 6, -1);
   params.init = init.view();
-  params.execution = on("scalar");
-  const Result relocated = fit(x.view(), params);
-  EXPECT_EQ(relocated.iterations[0].relocated, 1);
-  params.execution = on(Path{"cuda", "int8_lists"});
-  expect_same(fit(x.view(), params), relocated);
+  EXPECT_EQ(expect_oracle(x, params, "int8_lists").iterations[0].relocated, 1);
 }
 
 // Rows far from the centre, with errors of their sketches that are much larger than the distances: what a list promises
@@ -151,11 +141,7 @@ TEST_F(CudaFits, ListsOfNeighboursWithLargeErrors) {
   for (std::int64_t c = 0; c < init.rows; ++c) std::copy_n(x.row(c / 10 * 6 + c % 6 + 300 * (c % 3)), 70, init.row(c));
   Params params = params_of(init.rows, 15, -1);
   params.init = init.view();
-  params.execution = on("scalar");
-  const Result expected = fit(x.view(), params);
-  params.execution = on(Path{"cuda", "int8_lists"});
-  const Result got = fit(x.view(), params);
-  expect_same(got, expected);
+  const Result got = expect_oracle(x, params, "int8_lists");
   ASSERT_GT(got.iterations.size(), 4u);
   EXPECT_LT(got.iterations.back().filter.scored, x.rows * init.rows);
 }
