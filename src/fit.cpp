@@ -11,6 +11,7 @@
 #include "afk_mc2.hpp"
 #include "checks.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "initial_rows.hpp"
 #include "kmeans_parallel.hpp"
 #include "kmeans_plus_plus.hpp"
 #include "lloyd.hpp"
@@ -61,32 +62,36 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
   return sum_over_shards(own, reducer);
 }
 
-// (k, d), the given ones first.
-std::vector<float> completed(std::vector<float> given, Shard& shard, const Source& used, const Metric& metric,
-                             const Params& params, std::uint32_t redo, Reducer& reducer, Workers& workers) {
+// The given ones first.
+Start completed(std::vector<float> given, Shard& shard, const Source& used, const Metric& metric, const Params& params,
+                std::uint32_t redo, Reducer& reducer, Workers& workers) {
   switch (params.init_method) {
     case InitMethod::random: break;
     case InitMethod::kmeans_plus_plus:
-      return kmeans_plus_plus(std::move(given), shard, used, metric, params.k, params.seed, redo, reducer, workers);
+      return {kmeans_plus_plus(std::move(given), shard, used, metric, params.k, params.seed, redo, reducer, workers)};
     case InitMethod::kmeans_parallel:
-      return kmeans_parallel(std::move(given), shard, used, metric, params, redo, reducer, workers);
-    case InitMethod::afk_mc2: return afk_mc2(std::move(given), shard, used, metric, params, redo, reducer, workers);
+      return {kmeans_parallel(std::move(given), shard, used, metric, params, redo, reducer, workers)};
+    case InitMethod::afk_mc2: return {afk_mc2(std::move(given), shard, used, metric, params, redo, reducer, workers)};
   }
-  return initial_centroids(std::move(given), used, metric, params.k, params.seed, redo, reducer, workers);
+  return initial_rows(std::move(given), shard, used, metric, params, redo, reducer, workers);
 }
 
-std::vector<float> initial(Shard& shard, const Source& used, const Metric& metric, const Params& params,
-                           std::uint32_t redo, Reducer& reducer, Workers& workers) {
-  std::vector<float> centroids;
+Start initial(Shard& shard, const Source& used, const Metric& metric, const Params& params, std::uint32_t redo,
+              Reducer& reducer, Workers& workers) {
+  Start start;
+  std::vector<float>& centroids = start.values;
   if (params.init) centroids = given_centroids(*params.init, "init", workers);
   if (params.init && !metric.keeps_rows())  // mutant: init_transformed
     for (std::int64_t c = 0; c < params.init->rows; ++c)
       metric.transform(centroids.data() + c * used.cols(), used.cols());
   if (!params.init || params.init->rows < params.k)
-    centroids = completed(std::move(centroids), shard, used, metric, params, redo, reducer, workers);
-  if (params.int_centroids)
+    start = completed(std::move(centroids), shard, used, metric, params, redo, reducer, workers);
+  if (params.int_centroids) {
+    shard.start_run(std::move(start));
+    start = {shard.take_centroids()};
     std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
-  return centroids;
+  }
+  return start;
 }
 
 // The run of lowest inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
@@ -97,7 +102,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   const bool all_given = params.init && params.init->rows == params.k;
   bool is_last = true, more = true, timed_out = false;
   for (int redo = 0; more; ++redo) {
-    std::vector<float> start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
+    Start start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
     Run run = lloyd(shard, std::move(start), redo, scale, params, deadline, reducer);
     more = !all_given && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
     timed_out = run.timed_out || (more && deadline.is_over(reducer));
@@ -109,7 +114,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
     if (more) centroids = shard.take_centroids();
   }
   if (!is_last) {
-    shard.start_run(std::move(centroids));
+    shard.start_run({std::move(centroids)});
     best.settled = false;  // mutant: best_run_assigned
   }
   best.timed_out = timed_out;  // mutant: any_run_timed_out
@@ -177,7 +182,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
     if (sample) {
       auto centroids = shard->take_centroids();
       shard = make_shard(rows, metric, params.execution, workers);
-      shard->start_run(std::move(centroids));
+      shard->start_run({std::move(centroids)});
     }
     if (sample || !run.settled) {
       shard->assign(false);
@@ -235,7 +240,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
   const auto shard = make_shard(rows, metric_for(params.spherical), execution, workers);
-  shard->start_run(given_centroids(centroids, "centroids", workers));
+  shard->start_run({given_centroids(centroids, "centroids", workers)});
 
   shard->assign(false);
   NoReducer reducer;

@@ -87,7 +87,7 @@ std::vector<float> kmeans_parallel(std::vector<float> given, Shard& shard, const
   if (given.empty()) candidates = kmeans_plus_plus({}, shard, rows, metric, 1, params.seed, redo, reducer, workers);
   std::vector<double> distances(static_cast<std::size_t>(rows.rows()));
   for (std::uint32_t round = 0;; ++round) {
-    shard.start_run(candidates);
+    shard.start_run({candidates});
     shard.assign(false);
     if (round == kRounds) break;
     shard.copy_distances(distances.data());

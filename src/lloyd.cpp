@@ -29,16 +29,16 @@ bool is_within_tolerance(const Params& params, const IterationStats& stats, cons
 
 }  // namespace
 
-Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& scale, const Params& params,
-          const Deadline& deadline, Reducer& reducer) {
+Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Params& params, const Deadline& deadline,
+          Reducer& reducer) {
   CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
                        params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
   // mutant: any_tolerance
   const bool has_tolerance = params.tol > 0 || params.inertia_tol > 0 || params.changed_tol > 0;
   Run run;
-  shard.start_run(std::move(initial));
+  shard.start_run(std::move(start));
   for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto begin = std::chrono::steady_clock::now();
     shard.assign(iteration + 1 < params.niter || params.labels);
     shard.accumulate(scale);
     rule.iteration = static_cast<std::uint32_t>(iteration);  // mutant: random_rows_of_iterations
@@ -63,7 +63,7 @@ Run lloyd(Shard& shard, std::vector<float> initial, int redo, const FixedPoint& 
     // mutant: settled
     run.settled = stats.changed == 0 && stats.relocated == 0;
     run.converged = run.settled || is_within_tolerance(params, stats, run.iterations);
-    stats.seconds = seconds_since(start);
+    stats.seconds = seconds_since(begin);
     run.iterations.push_back(stats);
     run.stopped = wants_stop(params, stats, reducer);
     if (has_tolerance && run.converged) break;

@@ -18,6 +18,12 @@
 
 namespace fastkmeans {
 
+// The centroids that a run begins with: (m, d) values, then k - m rows of the shard as the metric takes them.
+struct Start {
+  std::vector<float> values;
+  std::vector<std::int64_t> rows = {};
+};
+
 // What was computed, in pairs of a row and a centroid.
 struct Effort {
   std::int64_t scored = 0, refined = 0;
@@ -55,11 +61,13 @@ class Shard {
 
   virtual Statistics statistics() = 0;
   virtual Moments moments() = 0;
+  // (count) row_hash() of these rows of the shard.
+  virtual void hash_rows(const std::int64_t* rows, std::int64_t count, std::uint64_t* out) = 0;
 
   // --- a run ---
 
-  // Forgets labels, sums and bounds of an earlier run. centroids: (k, d).
-  virtual void start_run(std::vector<float> centroids) = 0;
+  // Forgets labels, sums and bounds of an earlier run.
+  virtual void start_run(Start start) = 0;
   // labels[i] = argmin over c of D(x_i, c), ties to the lowest c. more: further assignments of this run will follow,
   // and what is worth knowing for them may be kept.
   virtual void assign(bool more) = 0;

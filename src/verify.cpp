@@ -35,7 +35,10 @@ class Verified final : public Shard {
 
   Statistics statistics() override { return shard_->statistics(); }
   Moments moments() override { return shard_->moments(); }
-  void start_run(std::vector<float> centroids) override { shard_->start_run(std::move(centroids)); }
+  void hash_rows(const std::int64_t* rows, std::int64_t count, std::uint64_t* out) override {
+    shard_->hash_rows(rows, count, out);
+  }
+  void start_run(Start start) override { shard_->start_run(std::move(start)); }
   void accumulate(const FixedPoint& scale) override { shard_->accumulate(scale); }
   void update(const CentroidRule& rule, Reducer& reducer) override { shard_->update(rule, reducer); }
   const Assigned& assigned() override { return shard_->assigned(); }

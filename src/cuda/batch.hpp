@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cuda/movers.hpp"
 #include "cuda/rows.hpp"
 #include "cuda/sums.hpp"
 
@@ -30,10 +31,11 @@ struct Centroids {
   FASTKMEANS_BOTH const float* row(std::int64_t c) const { return values + c * d; }
 };
 
-// Pairs of a row and a centroid (device memory).
-struct Pairs {
-  Integer refined;  // whose D was computed
-  Integer skipped;  // that did not even need a score
+// What a filter notes of an assignment, in device memory: the host reads it when the assignment is over.
+struct Notes {
+  Integer refined;                // pairs of a row and a centroid whose D was computed
+  Integer skipped;                // pairs that did not even need a score
+  std::uint32_t slack[kBuckets];  // as choose_movers() takes it, of filters that have movers
 };
 
 class Filter {
@@ -42,11 +44,11 @@ class Filter {
   virtual std::string_view name() const = 0;
   // Before the batches of an assignment.
   virtual void prepare(const Centroids& centroids) = 0;
-  // The nearest centroid of each row; bad rows get label 0 and distance 0. pairs: grow.
-  virtual void assign(const Batch& batch, Pairs* pairs) = 0;
+  // The nearest centroid of each row; bad rows get label 0 and distance 0. notes: grow.
+  virtual void assign(const Batch& batch, Notes* notes) = 0;
   // The centroids moved since the assignment, once: (k) how far, D as stored, on the host and in device memory, where
-  // it must stay until the next assignment is over.
-  virtual void moved(const std::vector<float>&, const float*) {}
+  // it must stay until the next assignment is over; and what was noted of that assignment.
+  virtual void moved(const std::vector<float>&, const float*, const Notes&) {}
   // Nothing that is known of rows holds any more.
   virtual void forget() {}
 };

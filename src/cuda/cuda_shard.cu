@@ -14,32 +14,20 @@
 #include "cuda/low_dim.hpp"
 #include "cuda/masses.hpp"
 #include "cuda/metric.hpp"
+#include "cuda/results.hpp"
 #include "cuda/rows.hpp"
 #include "cuda/statistics.hpp"
 #include "cuda/summary.hpp"
 #include "cuda/tuning.hpp"
 #include "host/host_shard.hpp"
-#include "numeric/distance.hpp"
 #include "runtime/os.hpp"
 #include "sketch/centre.hpp"
 
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 // Of rows on their way from the host, twice in pinned memory: a few milliseconds of the bus.
 constexpr std::int64_t kPinnedBytes = 64 << 20;
-// Labels and distances on their way to the host at a time.
-constexpr std::int64_t kCopied = 1 << 22;
-
-__global__ void pick(const std::int64_t* rows, std::int64_t count, const std::int32_t* labels, const float* distances,
-                     std::int32_t* some_labels, float* some_distances) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  some_labels[i] = labels[rows[i]];
-  some_distances[i] = distances[rows[i]];
-}
-
 class CudaShard final : public Shard {
  public:
   CudaShard(int number, const Source& rows, const Metric& metric, const Execution& execution, Workers& workers)
@@ -75,9 +63,20 @@ class CudaShard final : public Shard {
     return rows_.place() == Place::device ? moments_of_device(device_, x) : moments_of(x, workers_);
   }
 
-  void start_run(std::vector<float> centroids) override {
+  void hash_rows(const std::int64_t* rows, std::int64_t count, std::uint64_t* out) override {
     const auto on = on_.here();
-    const auto size = static_cast<std::int64_t>(centroids.size());
+    DeviceBuffer<float> values(device_, count * d_);
+    DeviceBuffer<std::uint64_t> hashes(device_, count);
+    fetch_rows(rows, count, values.data());
+    cuda::hash_rows(device_, values.data(), count, d_, hashes.data());
+    device_.download(out, hashes.data(), hashes.bytes());
+  }
+
+  void start_run(Start start) override {
+    const auto on = on_.here();
+    const auto given = static_cast<std::int64_t>(start.values.size());
+    const auto drawn = static_cast<std::int64_t>(start.rows.size());
+    const std::int64_t size = given + drawn * d_;
     if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
       k_ = size / d_;
       filter_.reset();
@@ -88,7 +87,9 @@ class CudaShard final : public Shard {
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
     summaries_.emplace(device_, k_);
-    put_centroids(centroids);
+    device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
+    fetch_rows(start.rows.data(), drawn, centroids_.data() + given);
+    tiny_ = are_tiny(centroids_.data(), size);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),
           "cudaMemcpy");
@@ -151,7 +152,7 @@ class CudaShard final : public Shard {
     if (were_tiny || tiny_)
       filter_->forget();
     else
-      filter_->moved(shifts_, summaries_->shifts());
+      filter_->moved(shifts_, summaries_->shifts(), summary_.notes);
   }
 
   const Assigned& assigned() override {
@@ -177,27 +178,17 @@ class CudaShard final : public Shard {
   void copy_labels(std::int64_t* out) override {
     const auto on = on_.here();
     finish();
-    copy_out<std::int32_t>(labels_.data(), [out](std::int64_t i, std::int32_t label) { out[i] = label; });
+    cuda::copy_labels(device_, labels_.data(), n_, out);
   }
-
   void copy_distances(double* out) override {
     const auto on = on_.here();
     finish();
-    copy_out<float>(distances_.data(), [out](std::int64_t i, float distance) { out[i] = true_distance(distance); });
+    cuda::copy_distances(device_, distances_.data(), n_, out);
   }
-
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {
     const auto on = on_.here();
     finish();
-    DeviceBuffer<std::int64_t> wanted(device_, count);
-    DeviceBuffer<std::int32_t> some_labels(device_, count);
-    DeviceBuffer<float> some_distances(device_, count);
-    device_.upload(wanted.data(), rows, wanted.bytes());
-    pick<<<blocks_for(count, kThreads), kThreads, 0, device_.stream()>>>(
-        wanted.data(), count, labels_.data(), distances_.data(), some_labels.data(), some_distances.data());
-    launched("pick");
-    device_.download(labels, some_labels.data(), some_labels.bytes());
-    device_.download(distances, some_distances.data(), some_distances.bytes());
+    cuda::look_up(device_, rows, count, {labels_.data(), distances_.data()}, labels, distances);
   }
 
   void lower_distances(CentroidsView added, bool first) override {
@@ -266,9 +257,8 @@ class CudaShard final : public Shard {
     return bits < magnitude_bits(kTinyBelow);
   }
 
-  void put_centroids(const std::vector<float>& centroids) {
-    device_.upload(centroids_.data(), centroids.data(), centroids_.bytes());
-    tiny_ = are_tiny(centroids_.data(), centroids_.size());
+  void fetch_rows(const std::int64_t* rows, std::int64_t count, float* out) {
+    if (count > 0) store_->fetch(rows, count, out);
   }
 
   Centroids view() const { return {centroids_.data(), static_cast<int>(k_), static_cast<int>(d_), tiny_}; }
@@ -331,7 +321,7 @@ class CudaShard final : public Shard {
       store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
         used.assign({rows, begin, static_cast<int>(count), states + begin, before_from(begin), labels_.data() + begin,
                      distances_.data() + begin},
-                    &summaries_->summary()->pairs);
+                    &summaries_->summary()->notes);
         summaries_->add(count, before_from(begin), labels_.data() + begin, distances_.data() + begin,
                         weights_from(begin));
         if (accumulating) accumulate_batch(begin, count, rows);
@@ -437,23 +427,8 @@ class CudaShard final : public Shard {
     assigned_.check = facts().statistics().check;
     assigned_.inertia = ExactSum(reinterpret_cast<const std::int64_t*>(summary_.inertia));
     assigned_.changed = static_cast<std::int64_t>(summary_.changed);
-    assigned_.filter = {name_, n_ * k_ - static_cast<std::int64_t>(summary_.pairs.skipped),
-                        static_cast<std::int64_t>(summary_.pairs.refined), "cuda", kernel_};
-  }
-
-  template <class T, class Put>
-  void copy_out(const T* from, const Put& put) {
-    std::vector<T> some(static_cast<std::size_t>(std::min(n_, kCopied)));
-    for (std::int64_t first = 0; first < n_; first += kCopied) {
-      const std::int64_t count = std::min(kCopied, n_ - first);
-      device_.download(some.data(), from + first, count * static_cast<std::int64_t>(sizeof(T)));
-      constexpr std::int64_t kRowsPerTask = 1 << 16;
-      workers_.for_blocks(count, kRowsPerTask, static_cast<double>(count),
-                          [&](std::int64_t begin, std::int64_t part, int) {
-                            for (std::int64_t i = begin; i < begin + part; ++i)
-                              put(first + i, some[static_cast<std::size_t>(i)]);
-                          });
-    }
+    assigned_.filter = {name_, n_ * k_ - static_cast<std::int64_t>(summary_.notes.skipped),
+                        static_cast<std::int64_t>(summary_.notes.refined), "cuda", kernel_};
   }
 
   DeviceMasses masses() { return {device_, rows_, weights_.data(), distances_.data()}; }

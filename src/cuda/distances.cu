@@ -96,9 +96,9 @@ class AllDistances final : public Filter {
   AllDistances(Device& device, std::int64_t most) : device_(device), nearest_(device, most) {}
   std::string_view name() const override { return "none"; }
   void prepare(const Centroids& centroids) override { centroids_ = centroids; }
-  void assign(const Batch& batch, Pairs* pairs) override {
+  void assign(const Batch& batch, Notes* notes) override {
     unset_nearest(device_, nearest_.data(), batch.count);
-    search_chosen(device_, centroids_, batch, {}, nearest_.data(), &pairs->refined);
+    search_chosen(device_, centroids_, batch, {}, nearest_.data(), &notes->refined);
     unpack_nearest(device_, nearest_.data(), batch, centroids_.tiny);
   }
 

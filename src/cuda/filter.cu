@@ -122,7 +122,7 @@ class Int8Filter final : public Filter {
       tiles_.prepare(sketcher_, centroids.values);
   }
 
-  void assign(const Batch& batch, Pairs* pairs) override {
+  void assign(const Batch& batch, Notes* notes) override {
     const RowSketches rows = sketches_of(batch);
     ScanTask task = {.rows = rows.q,
                      .chosen = nullptr,
@@ -139,7 +139,7 @@ class Int8Filter final : public Filter {
     const Found found = {nearest_.data(), rows.errors, reach_.data(), reach_.data() + tuning_.batch};
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     if (neighbours_ && neighbours_->carried()) {
-      revisit_rows(task, rows, batch, found, pairs);
+      revisit_rows(task, rows, batch, found, notes);
     } else {
       if (!batch.previous) {
         device_.clear(seeds_.data(), seeds_.bytes());
@@ -148,7 +148,7 @@ class Int8Filter final : public Filter {
       upper_bounds<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
           batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
-      scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), pairs);
+      scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
     // both digits, against the best score of all centroids. How many there are the host never learns: launches that
@@ -158,20 +158,20 @@ class Int8Filter final : public Filter {
     task.count = first.count;
     narrow_reach<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
     launched("narrow_reach");
-    scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, pairs);
+    scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, notes);
     task.chosen = second.rows;
     task.count = second.count;
     task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
     device_.clear(seeds_.data(), seeds_.bytes());
     for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
-      scan_again(task, rows, batch, found, last, pairs);
-    search_chosen(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &pairs->refined);
+      scan_again(task, rows, batch, found, last, notes);
+    search_chosen(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
     unpack_nearest(device_, nearest_.data(), batch);
-    if (neighbours_) neighbours_->measure(batch, nearest_.data());
+    if (neighbours_) neighbours_->measure(batch, nearest_.data(), notes);
   }
 
-  void moved(const std::vector<float>& shifts, const float* on_device) override {
-    if (neighbours_) neighbours_->moved(shifts, on_device);
+  void moved(const std::vector<float>& shifts, const float* on_device, const Notes& notes) override {
+    if (neighbours_) neighbours_->moved(shifts, on_device, notes);
   }
   void forget() override {
     if (neighbours_) neighbours_->forget();
@@ -195,17 +195,17 @@ class Int8Filter final : public Filter {
   }
 
   // Whose lists decide, and what must be scanned: some rows whole, the others against the movers.
-  void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, Pairs* pairs) {
+  void revisit_rows(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, Notes* notes) {
     const ChosenRows open = neighbours_->open(), settled = neighbours_->settled();
-    neighbours_->revisit(batch, centroids_, found, pairs);
+    neighbours_->revisit(batch, centroids_, found, notes);
     task.chosen = open.rows;
     task.count = open.count;
-    scan_first(task, rows, batch, list_parts(tuning_), true, false, found, left_over(0), pairs);
+    scan_first(task, rows, batch, list_parts(tuning_), true, false, found, left_over(0), notes);
     if (tiles_.mover_tiles() == 0) return;
     task.chosen = settled.rows;
     task.count = settled.count;
     task.tiles = tiles_.mover_tiles();
-    scan_first(task, rows, batch, 1, true, true, found, left_over(0), pairs);
+    scan_first(task, rows, batch, 1, true, true, found, left_over(0), notes);
   }
 
   template <class Epilogue>
@@ -234,7 +234,7 @@ class Int8Filter final : public Filter {
 
   // By the first digit; carried, settled: of the rows' lists of neighbours (refine()).
   void scan_first(const ScanTask& task, const RowSketches& rows, const Batch& batch, int parts, bool carried,
-                  bool settled, const Found& found, const LeftOver& out, Pairs* pairs) {
+                  bool settled, const Found& found, const LeftOver& out, Notes* notes) {
     const int places = listed(tuning_) * (list_parts(tuning_) / parts);
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma)
@@ -243,13 +243,13 @@ class Int8Filter final : public Filter {
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
     if (neighbours_)
-      take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, pairs);
+      take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, notes);
     else
-      take(task, batch, lists, {}, found, out, pairs);
+      take(task, batch, lists, {}, found, out, notes);
   }
 
   void scan_again(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, const LeftOver& out,
-                  Pairs* pairs) {
+                  Notes* notes) {
     const std::int64_t most = tuning_.second_batch;
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
@@ -264,7 +264,7 @@ class Int8Filter final : public Filter {
                          kSecondListed};
     launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists},
                                 lists.parts, scan_shared_bytes(task.size, task.together, false));
-    take(task, batch, lists, {}, found, out, pairs);
+    take(task, batch, lists, {}, found, out, notes);
   }
 
   // What refine() is to know of lists of neighbours; none are kept: nothing.
@@ -276,11 +276,11 @@ class Int8Filter final : public Filter {
 
   // D to what a scan has left; and which of the rows have more than their lists hold.
   void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
-            const LeftOver& out, Pairs* pairs) {
+            const LeftOver& out, Notes* notes) {
     (known.kept.ids ? refine<true>
                     : refine<false>)<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_,
-        &pairs->refined);
+        &notes->refined);
     launched("refine");
     find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, out);
     launched("find_left_over");

@@ -155,8 +155,8 @@ class LowDim final : public Filter {
     launched("describe_centroids");
   }
 
-  void assign(const Batch& batch, Pairs* pairs) override {
-    Integer* const refined = &pairs->refined;
+  void assign(const Batch& batch, Notes* notes) override {
+    Integer* const refined = &notes->refined;
     device_.clear(left_over_count_.data(), left_over_count_.bytes());
     const auto kernel = dims_ == 8    ? nearest_two<8>
                         : dims_ == 16 ? nearest_two<16>

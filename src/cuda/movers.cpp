@@ -7,11 +7,10 @@
 
 namespace fastkmeans::cuda {
 
-Movers choose_movers(const std::vector<float>& shifts, const std::vector<std::uint32_t>& slack,
-                     const FilterBound& bound) {
+Movers choose_movers(const std::vector<float>& shifts, const std::uint32_t* slack, const FilterBound& bound) {
   std::vector<std::int64_t> moved(kBuckets);
   for (const float shift : shifts) ++moved[static_cast<std::size_t>(bucket_of(shift))];
-  const auto rows = std::accumulate(slack.begin(), slack.end(), std::int64_t{0});
+  const auto rows = std::accumulate(slack, slack + kBuckets, std::int64_t{0});
   const auto k = static_cast<std::int64_t>(shifts.size());
   // Down from "none is a mover": a share of the rows is scanned whole, and all of them against the movers.
   std::int64_t movers = 0, open = rows;
@@ -22,7 +21,7 @@ Movers choose_movers(const std::vector<float>& shifts, const std::vector<std::ui
   for (int b = last; b >= 0; movers += moved[static_cast<std::size_t>(b--)]) {
     const double drift = bound.radius(std::bit_cast<float>(((b + 1) << 21) - 1));
     const auto fall = static_cast<float>(std::min(drift * drift, 3e38));
-    for (; slack_bucket > bucket_of(fall); --slack_bucket) open -= slack[static_cast<std::size_t>(slack_bucket)];
+    for (; slack_bucket > bucket_of(fall); --slack_bucket) open -= slack[slack_bucket];
     const double cost = static_cast<double>(open) / static_cast<double>(std::max<std::int64_t>(rows, 1)) +
                         static_cast<double>(movers) / static_cast<double>(k);
     if (cost >= least) continue;

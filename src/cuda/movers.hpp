@@ -22,9 +22,8 @@ struct Movers {
   float drift;         // no other centroid moved by more: a length, rounded up
 };
 
-// What makes the least work. shifts: (k) how far centroids moved, D as stored, each >= 0. slack: of some of the rows, a
-// histogram of the squares of what their bound may fall by.
-Movers choose_movers(const std::vector<float>& shifts, const std::vector<std::uint32_t>& slack,
-                     const FilterBound& bound);
+// What makes the least work. shifts: (k) how far centroids moved, D as stored, each >= 0. slack: (kBuckets) of some of
+// the rows, a histogram of the squares of what their bound may fall by.
+Movers choose_movers(const std::vector<float>& shifts, const std::uint32_t* slack, const FilterBound& bound);
 
 }  // namespace fastkmeans::cuda

@@ -188,7 +188,7 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
 // Rows of the batch by whether they are settled, (2, count) and how many of each; nearly ascending. Pairs that need no
 // score are counted: k of a row, but for the movers.
 __global__ void split_rows(const std::uint8_t* settled, int count, int most, Integer k, Integer movers,
-                           std::int32_t* rows, std::int32_t* counts, Pairs* pairs) {
+                           std::int32_t* rows, std::int32_t* counts, Notes* notes) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), lane = lane_id();
   const int kind = i < count ? settled[i] : 2;
 #pragma unroll
@@ -199,7 +199,7 @@ __global__ void split_rows(const std::uint8_t* settled, int count, int most, Int
     int first = 0;
     if (lane == 0) {
       first = atomicAdd(counts + which, number);
-      if (which == 1) atomicAdd(&pairs->skipped, static_cast<Integer>(number) * (k - movers));
+      if (which == 1) atomicAdd(&notes->skipped, static_cast<Integer>(number) * (k - movers));
     }
     first = __shfl_sync(kAll, first, 0);
     if (kind == which) rows[which * most + first + __popc(those & ((1u << lane) - 1))] = i;
@@ -234,7 +234,6 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
       if (!(open & kGroup) && (settled || !kKeep)) continue;
       const std::int64_t place = first + u;
       const int i = row_at(task, static_cast<int>(place));
-      const float* row = batch.rows.row(i);
       Best best = unpacked(found.nearest[i]);
       const std::int32_t label = best.label;
       WarpList list;
@@ -267,7 +266,7 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
               others &= others - 1;
               some[c] = centroids.row(who[c]);
             }
-            const float distance = warp_distances(row, some, centroids.d, 1.0f);
+            const float distance = warp_distances(batch.rows.row(i), some, centroids.d, 1.0f);
             const float least = kKeep ? round_down(bound.least_radius(distance)) : 0.0f;
 #pragma unroll
             for (int c = 0; c < kTogether; ++c) {
@@ -338,8 +337,7 @@ class NeighbourLists {
         lengths_(device, k),
         settled_(device, batch),
         split_(device, 2 * batch),
-        split_counts_(device, 2),
-        slack_(device, kBuckets) {}
+        split_counts_(device, 2) {}
 
   // Begins an assignment. Whether the lists of the one before may decide; then there are movers, too.
   bool begin(const Centroids& centroids) {
@@ -354,7 +352,6 @@ class NeighbourLists {
       drift_ = 0;
     }
     has_lists_ = true;
-    device_.clear(slack_.data(), slack_.bytes());
     return carried_;
   }
   bool carried() const { return carried_; }
@@ -369,33 +366,31 @@ class NeighbourLists {
   }
 
   // Finds which rows of the batch their lists decide. Open: those that must be scanned whole; settled: the others.
-  void revisit(const Batch& batch, const Centroids& centroids, const Found& found, Pairs* pairs) {
+  void revisit(const Batch& batch, const Centroids& centroids, const Found& found, Notes* notes) {
     revisit_rows<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &pairs->refined);
+        batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &notes->refined);
     launched("revisit");
     device_.clear(split_counts_.data(), split_counts_.bytes());
     split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
         settled_.data(), batch.count, static_cast<int>(batch_), static_cast<Integer>(centroids.k),
-        static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), pairs);
+        static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), notes);
     launched("split_rows");
   }
   ChosenRows open() const { return {split_.data(), split_counts_.data()}; }
   ChosenRows settled() const { return {split_.data() + batch_, split_counts_.data() + 1}; }
 
   // After the assignment of the batch: what the choice of movers is to know.
-  void measure(const Batch& batch, const Integer* nearest) {
+  void measure(const Batch& batch, const Integer* nearest, Notes* notes) {
     measure_slack<<<blocks_for(batch.count, kThreads * kSampled), kThreads, 0, device_.stream()>>>(
-        batch, of(batch), nearest, bound_, drift_, slack_.data());
+        batch, of(batch), nearest, bound_, drift_, notes->slack);
     launched("measure_slack");
   }
 
   // As of Filter (batch.hpp).
-  void moved(const std::vector<float>& shifts, const float* on_device) {
+  void moved(const std::vector<float>& shifts, const float* on_device, const Notes& notes) {
     if (!has_lists_) return;
     if (movers_ && !carried_) return forget();  // twice without an assignment between
-    std::vector<std::uint32_t> slack(kBuckets);
-    device_.download(slack.data(), slack_.data(), slack_.bytes());
-    movers_ = choose_movers(shifts, slack, bound_);
+    movers_ = choose_movers(shifts, notes.slack, bound_);
     carried_ = false;
     shifts_ = on_device;
   }
@@ -415,7 +410,6 @@ class NeighbourLists {
   DeviceBuffer<float> lengths_;                      // (k) as Moves has them
   DeviceBuffer<std::uint8_t> settled_;               // (batch) as revisit_rows() says
   DeviceBuffer<std::int32_t> split_, split_counts_;  // open and settled rows of the batch
-  DeviceBuffer<std::uint32_t> slack_;                // of this assignment
   bool has_lists_ = false;                           // of the last assignment
   bool carried_ = false;                             // this assignment has those of the one before
   std::optional<Movers> movers_;                     // since then

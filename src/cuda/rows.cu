@@ -6,6 +6,7 @@
 
 #include "cuda/metric.hpp"
 #include "cuda/rows.hpp"
+#include "numeric/row_hash.hpp"
 #include "source/element.hpp"
 
 namespace fastkmeans::cuda {
@@ -43,6 +44,11 @@ __global__ void copy_items(const MatrixView x, const std::int64_t* rows, std::in
     const char* from = element_address(x, rows[i], j);
     for (int byte = 0; byte < item; ++byte) out[e * item + byte] = from[byte];
   }
+}
+
+__global__ void hash(const float* rows, std::int64_t count, std::int64_t d, std::uint64_t* out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) out[i] = row_hash(rows + i * d, d);
 }
 
 unsigned grid_for(Device& device, std::int64_t elements) {
@@ -208,6 +214,13 @@ void to_float(Device& device, const MatrixView& x, float* out) { convert_rows(de
 
 void gather_float(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, float* out) {
   convert_rows(device, x, rows, count, out);
+}
+
+void hash_rows(Device& device, const float* rows, std::int64_t count, std::int64_t d, std::uint64_t* out) {
+  if (count == 0) return;
+  constexpr int kFew = 32;  // a block: there are few rows, and a thread takes long for one
+  hash<<<blocks_for(count, kFew), kFew, 0, device.stream()>>>(rows, count, d, out);
+  launched("hash");
 }
 
 void gather_rows(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, void* out) {

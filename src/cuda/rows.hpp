@@ -41,6 +41,8 @@ std::unique_ptr<Rows> make_rows(Device& device, const Source& rows, const Metric
 void to_float(Device& device, const MatrixView& x, float* out);
 // The same for rows chosen by number; rows: device memory.
 void gather_float(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, float* out);
+// row_hash() of rows without gaps, (count, d) in device memory as out: (count).
+void hash_rows(Device& device, const float* rows, std::int64_t count, std::int64_t d, std::uint64_t* out);
 // In their own dtype, side by side.
 void gather_rows(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, void* out);
 

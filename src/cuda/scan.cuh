@@ -112,14 +112,14 @@ struct ThreadPlace {
   __device__ int column(int c, int odd) const { return kWarpColumns * warp_column + 8 * c + 2 * (lane % 4) + odd; }
 };
 
-// What a lane brings to ldmatrix: rows of A by 16, of B by 16 (two n8 tiles).
+// What a lane brings to ldmatrix: rows of A by 16, of B by 16 (two n8 tiles). Places in a step, of its first half and
+// the first 16 rows.
 struct LanePlace {
-  int a_row, a_piece, b_row, b_piece;
+  std::uint32_t a, b;
   __device__ explicit LanePlace(const ThreadPlace& place)
-      : a_row(64 * place.warp_row + (place.lane & 15)),
-        a_piece(place.lane >> 4),
-        b_row(kWarpColumns * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4)),
-        b_piece((place.lane >> 3) & 1) {}
+      : a(place_in_step(64 * place.warp_row + (place.lane & 15), place.lane >> 4)),
+        b(place_in_step(kWarpColumns * place.warp_column + (place.lane & 7) + 8 * (place.lane >> 4),
+                        (place.lane >> 3) & 1)) {}
 };
 
 // What a warp multiplies at a time: 32 elements of its rows and centroids.
@@ -129,12 +129,11 @@ struct Fragments {
 
   // Of a step whose rows and centroids stand at these addresses.
   __device__ void load(const LanePlace& lane, std::uint32_t a, std::uint32_t b, int half) {
+    const std::uint32_t other_half = 32 * half;  // piece + 2: one bit, wherever eight sketches have it
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
-      load_matrices(rows[r], a + place_in_step(lane.a_row + 16 * r, 2 * half + lane.a_piece));
+    for (int r = 0; r < kRowTiles; ++r) load_matrices(rows[r], a + (lane.a ^ other_half) + 16 * r * kGranule);
 #pragma unroll
-    for (int c = 0; c < kColumnTiles / 2; ++c)
-      load_matrices(columns[c], b + place_in_step(lane.b_row + 16 * c, 2 * half + lane.b_piece));
+    for (int c = 0; c < kColumnTiles / 2; ++c) load_matrices(columns[c], b + (lane.b ^ other_half) + 16 * c * kGranule);
   }
 
   template <bool kFirst>

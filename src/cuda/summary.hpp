@@ -14,7 +14,7 @@ namespace fastkmeans::cuda {
 struct Summary {
   Integer inertia[2 * ExactSum::kBins];  // ExactSum's bins
   Integer changed;                       // rows whose label is another than before
-  Pairs pairs;
+  Notes notes;
   std::int64_t empty;              // clusters without a row of weight
   std::uint32_t largest_centroid;  // magnitude, as bits
 };

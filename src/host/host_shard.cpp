@@ -8,6 +8,7 @@
 
 #include "host/masses.hpp"
 #include "numeric/distance.hpp"
+#include "numeric/row_hash.hpp"
 #include "runtime/workers.hpp"
 #include "source/element.hpp"
 
@@ -34,8 +35,27 @@ HostShard::HostShard(const Source& rows, const Metric& metric, Workers& workers)
 
 Moments HostShard::moments() { return moments_of(x_, workers_); }
 
-void HostShard::start_run(std::vector<float> centroids) {
-  centroids_ = std::move(centroids);
+void HostShard::hash_rows(const std::int64_t* rows, std::int64_t count, std::uint64_t* out) {
+  const double operations = 4.0 * static_cast<double>(count * x_.cols);
+  workers_.for_blocks(count, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t block, int) {
+    std::vector<float> row(static_cast<std::size_t>(x_.cols));
+    for (std::int64_t i = first; i < first + block; ++i) {
+      read_row(x_, rows[i], row.data());
+      metric_.transform(row.data(), x_.cols);  // mutant: hashed_rows_transformed
+      out[i] = row_hash(row.data(), x_.cols);
+    }
+  });
+}
+
+void HostShard::start_run(Start start) {
+  centroids_ = std::move(start.values);
+  const std::size_t given = centroids_.size();
+  const auto count = static_cast<std::int64_t>(start.rows.size());
+  centroids_.resize(given + static_cast<std::size_t>(count * x_.cols));
+  rows_.gather(start.rows.data(), count, centroids_.data() + given, workers_);
+  if (!metric_.keeps_rows())  // mutant: first_rows_transformed
+    for (std::size_t at = given; at < centroids_.size(); at += static_cast<std::size_t>(x_.cols))
+      metric_.transform(&centroids_[at], x_.cols);
   assignments_ = 0;
   if (sums_) sums_->clear();  // mutant: sums_forgotten
   forget();

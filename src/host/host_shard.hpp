@@ -24,7 +24,8 @@ class HostShard : public Shard {
   HostShard(const Source& rows, const Metric& metric, Workers& workers);
 
   Moments moments() final;
-  void start_run(std::vector<float> centroids) final;
+  void hash_rows(const std::int64_t* rows, std::int64_t count, std::uint64_t* out) final;
+  void start_run(Start start) final;
   void assign(bool more) final;
   void accumulate(const FixedPoint& scale) final;
   void update(const CentroidRule& rule, Reducer& reducer) final;

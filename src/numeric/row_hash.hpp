@@ -5,9 +5,11 @@
 #include <bit>
 #include <cstdint>
 
+#include "numeric/both.hpp"
+
 namespace fastkmeans {
 
-inline std::uint64_t row_hash(const float* row, std::int64_t d) {
+FASTKMEANS_BOTH inline std::uint64_t row_hash(const float* row, std::int64_t d) {
   // Odd constants with no pattern: the golden ratio, and one of splitmix's kind.
   constexpr std::uint64_t kBegin = 0x9E3779B97F4A7C15, kFactor = 0xD6E8FEB86659FD93;
   const auto mix = [](std::uint64_t& hash, std::uint64_t value) {

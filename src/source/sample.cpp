@@ -8,9 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "numeric/centroids_view.hpp"
 #include "numeric/random.hpp"
-#include "numeric/row_hash.hpp"
 #include "runtime/workers.hpp"
 
 namespace fastkmeans {
@@ -34,15 +32,6 @@ using KeyedRows = std::vector<std::vector<KeyedRow>>;
 using Order = Uint128;
 // mutant: smallest_of_equal_keys
 Order order_of(std::uint64_t key, std::uint64_t number) { return Order{key} << 64 | number; }
-
-// A row of any shard.
-struct Candidate {
-  std::uint64_t key;
-  std::int64_t number;  // among the rows of all shards: decides between equal keys
-  RowPlace place;
-  // mutant: equal_keys
-  bool operator<(const Candidate& other) const { return key != other.key ? key < other.key : number < other.number; }
-};
 
 // The largest key of about `expected` rows out of n, keys being uniform.
 std::uint64_t key_limit(double expected, std::int64_t n) {
@@ -106,8 +95,8 @@ Order mth_smallest(const KeyedRows& candidates, std::int64_t m, std::uint64_t la
 }
 
 // All shards' candidates in order.
-std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Reducer& reducer) {
-  std::vector<Candidate> order;
+std::vector<DrawnRow> all_in_order(const KeyedRows& own, const Source& rows, Reducer& reducer) {
+  std::vector<DrawnRow> order;
   if (reducer.size() == 1) {
     for (const auto& part : own)
       for (const auto& [key, index] : part) order.push_back({key, rows.number(index), {index, 0}});
@@ -126,37 +115,6 @@ std::vector<Candidate> all_in_order(const KeyedRows& own, const Source& rows, Re
   std::sort(order.begin(), order.end());
   return order;
 }
-
-std::vector<RowPlace> places_of(const Candidate* candidates, std::int64_t count) {
-  std::vector<RowPlace> places(static_cast<std::size_t>(count));
-  std::transform(candidates, candidates + count, places.begin(), [](const Candidate& row) { return row.place; });
-  return places;
-}
-
-// Rows taken so far, found again by value.
-class DistinctRows {
- public:
-  DistinctRows(std::int64_t d, std::size_t most)
-      : d_(static_cast<std::size_t>(d)), mask_(std::bit_ceil(2 * most) - 1), places_(mask_ + 1) {}
-
-  // Adds the row and returns true, unless an equal one is there. row: (d), which will stand at taken + index * d.
-  bool add(const float* row, std::uint64_t hash, const float* taken, std::size_t index) {
-    std::size_t at = static_cast<std::size_t>(hash) & mask_;
-    for (; places_[at].index_plus_1 > 0; at = (at + 1) & mask_)
-      if (places_[at].hash == hash && std::equal(row, row + d_, taken + (places_[at].index_plus_1 - 1) * d_))
-        return false;  // == on floats: -0 equals 0
-    places_[at] = {hash, index + 1};
-    return true;
-  }
-
- private:
-  struct Place {
-    std::uint64_t hash = 0;
-    std::size_t index_plus_1 = 0;  // 0: free
-  };
-  std::size_t d_, mask_;
-  std::vector<Place> places_;  // the first free one from the hash on; half of them stay free
-};
 
 }  // namespace
 
@@ -227,70 +185,27 @@ std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::u
   return indices;
 }
 
-std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
-                                     std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers) {
-  const auto key = [=](std::int64_t number) {
-    return row_key(seed, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo);
+RandomOrder::RandomOrder(const Source& rows, std::int64_t first, std::uint64_t seed, std::uint32_t redo,
+                         Reducer& reducer, Workers& workers)
+    : rows_(rows),
+      seed_(seed),
+      redo_(redo),
+      reducer_(reducer),
+      workers_(workers),
+      n_(sum_over_shards(rows.rows(), reducer)),
+      most_(std::max(kMostBand, static_cast<double>(n_) / 16)),
+      band_(std::min(surely(first), most_)) {}
+
+std::optional<std::vector<DrawnRow>> RandomOrder::next() {
+  if (high_ == ~std::uint64_t{0}) return std::nullopt;
+  const std::uint64_t low = expected_ == 0 ? 0 : high_ + 1;
+  expected_ += band_;
+  band_ = std::min(2 * band_, most_);
+  high_ = key_limit(expected_, n_);
+  const auto key = [this](std::int64_t number) {
+    return row_key(seed_, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo_);
   };
-  const std::int64_t n = sum_over_shards(rows.rows(), reducer), d = rows.cols();
-  const auto row_length = static_cast<std::size_t>(d), wanted = static_cast<std::size_t>(k);
-  std::size_t taken = given.size() / row_length;
-  std::vector<float> centroids = std::move(given);
-  centroids.resize(wanted * row_length);
-  if (taken == wanted) return centroids;
-  DistinctRows distinct(d, wanted);
-  for (std::size_t c = 0; c < taken; ++c) {
-    const float* row = &centroids[c * row_length];
-    distinct.add(row, row_hash(row, d), centroids.data(), c);  // mutant: given_rows_skipped
-  }
-  std::vector<Candidate> skipped;
-  // Rows looked at together: as many as fit.
-  const std::int64_t together = std::clamp<std::int64_t>(kMostScratch / 16 / (4 * d), 1, 4 * k);
-  std::vector<float> some(static_cast<std::size_t>(together) * row_length);
-  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(together));
-  const auto take = [&](const std::vector<Candidate>& order) {
-    for (std::size_t at = 0; at < order.size() && taken < wanted; at += static_cast<std::size_t>(together)) {
-      const auto count = std::min(together, static_cast<std::int64_t>(order.size() - at));
-      rows_at(places_of(&order[at], count), rows, metric, reducer, workers, some.data());
-      workers.for_blocks(count, kCentroidsPerTask, 4.0 * static_cast<double>(count * d),
-                         [&](std::int64_t first, std::int64_t block, int) {
-                           for (std::int64_t i = first; i < first + block; ++i)
-                             hashes[static_cast<std::size_t>(i)] = row_hash(&some[static_cast<std::size_t>(i * d)], d);
-                         });
-      for (std::size_t i = 0; i < static_cast<std::size_t>(count) && taken < wanted; ++i) {
-        workers.checkpoint(0);
-        const float* row = &some[i * row_length];
-        if (distinct.add(row, hashes[i], centroids.data(), taken)) {  // mutant: distinct_rows
-          std::copy_n(row, row_length, &centroids[taken++ * row_length]);
-        } else if (skipped.size() < wanted) {
-          skipped.push_back(order[at + i]);
-        }
-      }
-    }
-  };
-  // One band of keys after the other, until there are enough; only data with many equal rows needs more than the first.
-  const double most = std::max(kMostBand, static_cast<double>(n) / 16);
-  double band = std::min(surely(k), most), expected = band;
-  for (std::uint64_t low = 0;;) {
-    const std::uint64_t high = key_limit(expected, n);
-    take(all_in_order(rows_between(low, high, rows, workers, key), rows, reducer));
-    if (taken == wanted || high == ~std::uint64_t{0}) break;
-    low = high + 1;
-    band = std::min(2 * band, most);
-    expected += band;
-  }
-  // Too few distinct rows: equal ones fill up.
-  for (std::size_t s = 0; taken < wanted && s < skipped.size();) {
-    const std::size_t count = std::min({static_cast<std::size_t>(together), wanted - taken, skipped.size() - s});
-    rows_at(places_of(&skipped[s], static_cast<std::int64_t>(count)), rows, metric, reducer, workers,
-            &centroids[taken * row_length]);
-    s += count;
-    taken += count;
-  }
-  // Too few rows: copies of the first.
-  for (taken = std::max<std::size_t>(taken, 1); taken < wanted; ++taken)
-    std::copy_n(centroids.begin(), d, centroids.begin() + static_cast<std::ptrdiff_t>(taken * row_length));
-  return centroids;
+  return all_in_order(rows_between(low, high_, rows_, workers_, key), rows_, reducer_);
 }
 
 }  // namespace fastkmeans

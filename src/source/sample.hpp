@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random rows (docs/algorithm.md section 5): who is in the sample, and who are the initial centroids. Rows of weight 0
-// are in neither.
+// Random rows (docs/algorithm.md section 5): the sample, and the order in which rows become initial centroids. Rows of
+// weight 0 are in neither.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "numeric/metric.hpp"
@@ -32,10 +33,34 @@ void rows_at(const std::vector<RowPlace>& places, const Source& rows, const Metr
 std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,
                                       Workers& workers);
 
-// The given centroids (m, d), then rows of all shards as the metric takes them, in order of (key, number), skipping
-// rows equal by value to one already there while others are left; where the rows are fewer than that, copies of the
-// first (of zeros, if m = 0 and there are none). (k, d), the same on every shard. m <= k.
-std::vector<float> initial_centroids(std::vector<float> given, const Source& rows, const Metric& metric, std::int64_t k,
-                                     std::uint64_t seed, std::uint32_t redo, Reducer& reducer, Workers& workers);
+// A row of any shard that was drawn.
+struct DrawnRow {
+  std::uint64_t key;
+  std::int64_t number;  // among the rows of all shards: decides between equal keys
+  RowPlace place;
+  // mutant: equal_keys
+  bool operator<(const DrawnRow& other) const { return key != other.key ? key < other.key : number < other.number; }
+};
+
+// The rows of all shards in order of (key, number), the same on every shard.
+class RandomOrder {
+ public:
+  // first: how many are wanted at first.
+  RandomOrder(const Source& rows, std::int64_t first, std::uint64_t seed, std::uint32_t redo, Reducer& reducer,
+              Workers& workers);
+  // The next ones, some more each time; none when all have been drawn.
+  std::optional<std::vector<DrawnRow>> next();
+
+ private:
+  const Source& rows_;
+  std::uint64_t seed_;
+  std::uint32_t redo_;
+  Reducer& reducer_;
+  Workers& workers_;
+  std::int64_t n_;          // over all shards
+  double most_, band_;      // rows expected from a call: ever, and from the next
+  double expected_ = 0;     // from all calls so far
+  std::uint64_t high_ = 0;  // the largest key so far
+};
 
 }  // namespace fastkmeans

@@ -102,6 +102,44 @@ TEST_F(CudaFits, ListsThatRunOver) {
   EXPECT_GT(got.iterations[0].filter.refined, kSecond * x.rows);
 }
 
+// Rows of which none may come to the host one by one.
+class FarRows final : public Source {
+ public:
+  explicit FarRows(const MatrixView& x) : rows_(x) {}
+  std::int64_t rows() const override { return rows_.rows(); }
+  std::int64_t cols() const override { return rows_.cols(); }
+  DType dtype() const override { return rows_.dtype(); }
+  Place place() const override { return rows_.place(); }
+  MatrixView batch(std::int64_t first, std::int64_t count) const override { return rows_.batch(first, count); }
+  void gather(const std::int64_t*, std::int64_t count, float*, Workers&) const override {
+    EXPECT_EQ(count, 0) << "rows were fetched";
+  }
+  std::unique_ptr<Source> subset(std::vector<std::int64_t> rows, Workers& workers) const override {
+    return rows_.subset(std::move(rows), workers);
+  }
+  std::int64_t number(std::int64_t i) const override { return rows_.number(i); }
+  std::int64_t index(std::int64_t number) const override { return rows_.index(number); }
+  const std::int64_t* weights() const override { return nullptr; }
+
+ private:
+  HostArray rows_;
+};
+
+// Once all rows are on the device, those that become centroids are copied there; they differ, as their hashes tell.
+TEST_F(CudaFits, InitialRowsStayOnTheDevice) {
+  Random random(312);
+  const Matrix x = random_rows(Kind::normal, 900, 33, random);
+  for (const Metric* metric : {&euclidean(), &spherical()}) {
+    Params params = params_of(200, 3, -1);
+    params.execution = on("scalar");
+    Workers workers(2, {});
+    NoReducer reducer;
+    const Result expected = fit_shard(HostArray(x.view()), *metric, params, reducer, workers);
+    params.execution = on(Path{"cuda", "int8"});
+    expect_same(fit_shard(FarRows(x.view()), *metric, params, reducer, workers), expected);
+  }
+}
+
 // Lists of neighbours: most rows need no scan once the centroids move little, whatever the run before left behind; and
 // one centroid that jumps, here to a row that was far from all, is scored by all rows.
 TEST_F(CudaFits, ListsOfNeighbours) {

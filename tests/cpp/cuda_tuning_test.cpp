@@ -71,7 +71,7 @@ TEST(CudaTuningNoOracle, MoversMakeTheLeastWork) {
     for (float& left : slack) left = std::ldexp(static_cast<float>(draw(random, 0, 99)), draw(random, -15, 2));
     std::vector<std::uint32_t> histogram(cuda::kBuckets);
     for (const float left : slack) ++histogram[static_cast<std::size_t>(cuda::bucket_of(left * left))];
-    const cuda::Movers movers = cuda::choose_movers(shifts, histogram, bound);
+    const cuda::Movers movers = cuda::choose_movers(shifts, histogram.data(), bound);
 
     EXPECT_EQ(movers.count, std::count_if(shifts.begin(), shifts.end(), [&](float s) { return s > movers.limit; }));
     for (const float shift : shifts)

@@ -2,12 +2,14 @@
 #include "source/sample.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <set>
 #include <utility>
 
 #include "numeric/random.hpp"
-#include "testing.hpp"
+#include "numeric/row_hash.hpp"
+#include "shards.hpp"
 
 namespace fastkmeans::testing {
 namespace {
@@ -77,10 +79,8 @@ TEST(SampleNoOracle, GatheredRowsAreCopiesInTheirOwnType) {
 // x: one column.
 std::vector<float> chosen(const std::vector<float>& values, std::int64_t k, std::uint64_t seed,
                           std::uint32_t redo = 0) {
-  Workers workers(2, {});
-  NoReducer reducer;
   const HostArray all({values.data(), static_cast<std::int64_t>(values.size()), 1});
-  return initial_centroids({}, all, euclidean(), k, seed, redo, reducer, workers);
+  return initial_centroids(all, k, seed, redo);
 }
 
 TEST(InitialCentroidsNoOracle, InKeyOrderForEachSeedAndRedo) {
@@ -114,9 +114,8 @@ std::vector<float> chosen_of(const std::vector<std::int64_t>& rows, std::int64_t
   std::vector<float> values(1000);
   std::iota(values.begin(), values.end(), 0.0f);
   Workers workers(2, {});
-  NoReducer reducer;
   const auto some = HostArray({values.data(), 1000, 1}).subset(rows, workers);
-  return initial_centroids({}, *some, euclidean(), k, seed, 0, reducer, workers);
+  return initial_centroids(*some, k, seed);
 }
 
 TEST(InitialCentroidsNoOracle, TheKeyIsOfTheCallersRow) {
@@ -162,6 +161,42 @@ TEST(InitialCentroidsNoOracle, FewerDistinctRowsThanCentroids) {
     }
     distinct.insert(distinct.end(), skipped.begin(), skipped.begin() + 3);
     EXPECT_EQ(chosen(values, 6, seed), distinct);
+  }
+}
+
+// Two rows that differ, of the same hash: their first elements leave the same upper half in a chain, and the next ones
+// of the chain make up for the lower half. Found by trying all differences of the first.
+Matrix rows_of_equal_hash() {
+  const auto number = [](std::uint32_t bits) { return std::bit_cast<float>(bits); };
+  return Matrix(2, 5,
+                {number(0x3f80000c), 0, 0, 0, number(0x420051ec), number(0xc37ea80f), 0, 0, 0, number(0x4967da59)});
+}
+
+TEST(InitialCentroidsNoOracle, RowsOfEqualHashAreCompared) {
+  const Matrix pair = rows_of_equal_hash();
+  ASSERT_EQ(row_hash(pair.row(0), pair.cols), row_hash(pair.row(1), pair.cols));
+  Matrix x(7, pair.cols);  // each three times, and another row
+  for (std::int64_t i = 0; i < 6; ++i) std::copy_n(pair.row(i % 2), pair.cols, x.row(i));
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    std::vector<float> expected, equal;
+    std::set<std::int64_t> seen;
+    for (const std::int64_t row : in_key_order(7, seed, Purpose::initial_centroids)) {
+      std::vector<float>& to = seen.insert(row == 6 ? 2 : row % 2).second ? expected : equal;
+      to.insert(to.end(), x.row(row), x.row(row) + x.cols);
+    }
+    expected.insert(expected.end(), equal.begin(), equal.begin() + x.cols);
+    EXPECT_EQ(initial_centroids(HostArray(x.view()), 4, seed), expected) << seed;
+    // The first is given: a row that it equals is not taken, one of the same hash is.
+    Params params = params_of(3, 0, 0);
+    params.seed = seed;
+    const MatrixView given(pair.row(0), 1, pair.cols);
+    params.init = given;
+    const std::vector<Result> got = fit_on_shards(x.view(), {2, 4, 7}, params);
+    for (const Result& shard : got) {
+      std::multiset<float> first;
+      for (std::int64_t c = 0; c < 3; ++c) first.insert(shard.centroids[static_cast<std::size_t>(c * x.cols)]);
+      EXPECT_EQ(first, (std::multiset<float>{pair.row(0)[0], pair.row(1)[0], 0.0f})) << seed;
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 // Shards, weights, metrics and what initialisations need, without the oracle: values by hand, and one shard beside
 // many.
 #include <cmath>
+#include <set>
 
 #include "shards.hpp"
 #include "source/sample.hpp"
@@ -50,7 +51,7 @@ TEST(ShardsByHandNoOracle, AnotherRunStartsAfresh) {
     Workers workers(2, {});
     NoReducer reducer;
     const auto run = [&](fastkmeans::Shard& shard, const Matrix& centroids) {
-      shard.start_run(centroids.values);
+      shard.start_run({centroids.values});
       std::int64_t empty = 0;
       for (int iteration = 0; iteration < 2; ++iteration) {
         shard.assign(true);
@@ -148,8 +149,7 @@ TEST(WeightsByHandNoOracle, OnlyRowsOfWeightAreDrawn) {
   Workers workers(2, {});
   NoReducer reducer;
   EXPECT_EQ(rows_of_weight(rows, workers), 40);
-  for (const float centroid : initial_centroids({}, rows, euclidean(), 40, 7, 0, reducer, workers))
-    EXPECT_EQ(static_cast<int>(centroid) % 10, 3);
+  for (const float centroid : initial_centroids(rows, 40, 7)) EXPECT_EQ(static_cast<int>(centroid) % 10, 3);
   const std::vector<std::int64_t> drawn = sample_rows(rows, 20, 7, reducer, workers);
   const auto sample = rows.subset(drawn, workers);
   for (std::int64_t i = 0; i < 20; ++i) {
@@ -205,9 +205,17 @@ TEST(MetricsByHandNoOracle, InitialCentroidsHaveLengthOne) {
   const HostArray rows(x.view());
   Workers workers(2, {});
   NoReducer reducer;
-  std::vector<float> expected = initial_centroids({}, rows, euclidean(), 9, 3, 0, reducer, workers);
+  std::vector<float> expected = initial_centroids(rows, 9, 3);
   for (std::int64_t c = 0; c < 9; ++c) spherical().transform(expected.data() + 5 * c, 5);
-  EXPECT_TRUE(same_bits(initial_centroids({}, rows, spherical(), 9, 3, 0, reducer, workers), expected));
+  EXPECT_TRUE(same_bits(initial_centroids(rows, 9, 3, 0, spherical()), expected));
+  // Rows of one direction are equal.
+  Matrix twice(100, 5);
+  for (std::int64_t i = 0; i < 100; ++i)
+    std::transform(x.row(i % 50), x.row(i % 50) + 5, twice.row(i), [i](float v) { return i < 50 ? v : 2 * v; });
+  const std::vector<float> all = initial_centroids(HostArray(twice.view()), 50, 3, 0, spherical());
+  std::set<float> first;
+  for (std::int64_t c = 0; c < 50; ++c) first.insert(all[static_cast<std::size_t>(5 * c)]);
+  EXPECT_EQ(first.size(), 50u);
 }
 
 // --- What initialisations need ---

@@ -25,6 +25,7 @@
 #include "cpu/assigner.hpp"
 #include "cpu/dispatch.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "initial_rows.hpp"
 #include "make_shard.hpp"
 #include "numeric/distance.hpp"
 #include "runtime/workers.hpp"
@@ -231,7 +232,7 @@ class Assigner {
       assigned.filter.isa = isa_.name;
       return assigned;
     }
-    scalar_->start_run(centroids.values);
+    scalar_->start_run({centroids.values});
     scalar_->assign(more);
     std::vector<std::int64_t> all(static_cast<std::size_t>(x_.rows));
     std::iota(all.begin(), all.end(), 0);
@@ -349,6 +350,19 @@ std::string message_of(const Call& call) {
 inline void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {
   for (const char* part : parts)
     EXPECT_NE(text.find(part), std::string::npos) << '"' << part << "\" is not in: " << text;
+}
+
+// (k, d) rows that random initialisation takes.
+inline std::vector<float> initial_centroids(const Source& rows, std::int64_t k, std::uint64_t seed,
+                                            std::uint32_t redo = 0, const Metric& metric = euclidean()) {
+  Workers workers(2, {});
+  NoReducer reducer;
+  const auto shard = make_shard(rows, metric, {}, workers);
+  Params params;
+  params.k = k;
+  params.seed = seed;
+  shard->start_run(initial_rows({}, *shard, rows, metric, params, redo, reducer, workers));
+  return shard->take_centroids();
 }
 
 }  // namespace fastkmeans::testing

@@ -44,7 +44,7 @@ void verify(const Source& rows, const Metric& metric, const Matrix& centroids, s
   Workers workers(2, {});
   auto told = std::make_unique<Told>(rows, metric, workers, std::move(labels), std::move(distances));
   const auto shard = verified(std::move(told), rows, metric, workers);
-  shard->start_run(centroids.values);
+  shard->start_run({centroids.values});
   shard->assign(false);
 }
 

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Labels and distances on their way to the host.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device.hpp"
+
+namespace fastkmeans::cuda {
+
+// Device memory: (n) of an assignment; D as stored.
+struct RowResults {
+  const std::int32_t* labels;
+  const float* distances;
+};
+
+// (n) each; out: host memory; D in its true size.
+void copy_labels(Device& device, const std::int32_t* labels, std::int64_t n, std::int64_t* out);
+void copy_distances(Device& device, const float* distances, std::int64_t n, double* out);
+// Of these rows alone; all but `results`: (count) host memory.
+void look_up(Device& device, const std::int64_t* rows, std::int64_t count, const RowResults& results,
+             std::int32_t* labels, float* distances);
+
+}  // namespace fastkmeans::cuda
