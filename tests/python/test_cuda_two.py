@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastkmeans import FastKMeans, _core
 
 pytestmark = [
     *datasets.on_gpu,
+    pytest.mark.alone,  # fits of other tests take memory, too
     pytest.mark.skipif(len(_core.cuda_state()["devices"]) < 2, reason="ONE GPU: NOTHING OF A SECOND ONE IS TESTED"),
 ]
 
@@ -25,6 +27,7 @@ def torch() -> Any:
 ROWS = datasets.make("blobs", "f4", 200_000, 64, 3)
 
 
+@functools.cache
 def on_cpu() -> FastKMeans:
     return FastKMeans(64, 300, niter=3, gpu=False).fit(ROWS)
 
