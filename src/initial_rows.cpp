@@ -52,7 +52,7 @@ class Search {
         d_(static_cast<std::size_t>(rows.cols())),
         given_(std::move(given)),
         wanted_(static_cast<std::size_t>(k) - given_.size() / d_),
-        together_(std::clamp<std::size_t>(kMostScratch / 16 / (4 * d_), 1, 4 * static_cast<std::size_t>(k))),
+        together_(std::clamp<std::size_t>(kMostScratch / 4 / (4 * d_), 1, 4 * static_cast<std::size_t>(k))),
         hashes_(static_cast<std::size_t>(k) + together_) {
     for (Id id = 0; id < first_id(); ++id) {
       const float* row = &given_[id * d_];
