@@ -18,9 +18,10 @@ FASTKMEANS_BOTH inline std::uint64_t row_hash(const float* row, std::int64_t d) 
   };
   constexpr int kChains = 4;  // side by side: a multiplication takes longer than it keeps its unit busy
   std::uint64_t chains[kChains] = {kBegin, kBegin, kBegin, kBegin};
-  for (std::int64_t j = 0; j < d; ++j)
-    // mutant: minus_zero
-    mix(chains[j % kChains], std::bit_cast<std::uint32_t>(row[j] + 0.0f));  // -0 + 0 = 0
+  for (std::int64_t j = 0; j < d; j += kChains)
+    for (int chain = 0; chain < kChains; ++chain)
+      // mutant: minus_zero
+      if (j + chain < d) mix(chains[chain], std::bit_cast<std::uint32_t>(row[j + chain] + 0.0f));  // -0 + 0 = 0
   for (int chain = 1; chain < kChains; ++chain) mix(chains[0], chains[chain]);
   return chains[0];
 }
