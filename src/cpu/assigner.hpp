@@ -36,7 +36,6 @@ class Assigner {
  private:
   struct Call;  // what one assignment was asked for
 
-  void find_centre();
   // Rows with known labels, as movers are chosen by them.
   std::vector<SampledRow> sample_rows(const Call& call) const;
   // Bounds moved to these centroids, or new ones, or none.
