@@ -199,7 +199,7 @@ MUTANTS = [
     Mutant("whole_is_asked", "if (whole_)", "if (whole_ && false)"),
     Mutant("lowest_problem", "problem > before()", "before() < problem + (1 << 30)"),
     Mutant("problem_weights", "subspan(first", "subspan(0 * first"),
-    Mutant("low_dim_strided", "rows_.stride() == ld && ", ""),
+    Mutant("low_dim_strided", "rows_.stride() == ld", "true"),
     Mutant("low_dim_columns", "i % kLowDimGroup", "0"),
     Mutant("low_dim_second_best", "!(second_[s] < thresholds_[s])", "false"),
     Mutant("low_dim_tie_rule", "d < distances_[s]", "d <= distances_[s]"),
@@ -209,6 +209,8 @@ MUTANTS = [
     Mutant("tie_rule", " && c < labels_[s]", ""),
     Mutant("refine_all", "passed &= ~(std::uint32_t{1} << best)", "passed = 0"),
     Mutant("copies_by_hash", "if (at->first != lowest->first) ", ""),
+    Mutant("upper_median", "count / 2 < below", "count / 2 <= below"),
+    Mutant("columns_complete", "counts.check.bad == 0", "counts.check.bad >= 0"),
     Mutant("lowest_is_no_copy", "at != lowest &&", "true &&"),
     Mutant("copies_by_value", ") == 0", ") != -1000"),
     Mutant(
@@ -332,14 +334,8 @@ MUTANTS = [
     # What initialisations need.
     Mutant("lowered_distance", "!first_of_all && ", ""),
     Mutant("lowered_distance", "true_distance(distance) >= true_distance(distances[i])", "distance >= distances[i]"),
-    Mutant(
-        "lowered_threshold",
-        "if (candidates_)",
-        "if (!candidates_ && candidates_)",
-        "a row is only looked at more often",
-    ),
     Mutant("known_candidate", "candidate == known", "true"),
-    Mutant("tiny_threshold", "if (std::signbit(distance)) ", "if (std::isnan(distance)) "),
+    Mutant("tiny_threshold", "lowest()", "max()"),
     Mutant("copied_candidates", "std::uint8_t{0}", "std::uint8_t{1}"),
     Mutant("masses_of_exponent", " || masses_->exponent() != exponent", ""),
     Mutant("masses_of_distances", "masses_.reset()", "static_cast<void>(first)"),

@@ -199,7 +199,7 @@ AssignCounts Assigner::run(const Call& call, Filter filter) {
     case Filter::narrow: return run_sketched(call, *sketcher_of(filter));
     case Filter::low_dim:
       float_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), 1, kernels_, workers_);
-      return assign_low_dim(call.task, centroids_, float_panels_);
+      return assign_low_dim(call.task, centroids_, float_panels_, low_dim_columns_);
     case Filter::fp32: break;
   }
   return run_fp32(call);

@@ -89,7 +89,7 @@ void Lowering::lower(CentroidsView added, bool first_of_all, float* distances) {
     // mutant: lowered_distance
     if (!first_of_all && true_distance(distance) >= true_distance(distances[i])) return;
     distances[i] = distance;
-    if (candidates_) candidates_->lowered(i);  // mutant: lowered_threshold
+    if (candidates_) candidates_->lowered(i);
   };
   const std::int64_t known = candidates_ && added.k == 1 ? candidates_->find(added.row(0)) : -1;
   if (known >= 0) {
