@@ -284,7 +284,7 @@ std::vector<double> lesser(std::vector<double> a, const std::vector<double>& b) 
 TEST(InitialisationByHandNoOracle, CandidatesStepByStep) {
   Random random(211);
   for (const Kind kind : {Kind::normal, Kind::half_tiny, Kind::duplicates, Kind::mixed_rows, Kind::huge}) {
-    const std::int64_t n = draw(random, 40, 200), d = draw(random, 1, 70);
+    const std::int64_t n = draw(random, 40, 200), d = kind == Kind::half_tiny ? 1 : draw(random, 1, 70);
     const Matrix x = random_rows(kind, n, d, random);
     Weights weights(static_cast<std::size_t>(n));
     for (auto& weight : weights) weight = draw(random, 0, 3);
@@ -308,6 +308,10 @@ TEST(InitialisationByHandNoOracle, CandidatesStepByStep) {
                        << isa->name << ' ' << static_cast<int>(kind) << ' ' << redo << ' ' << step);
           const int exponent = 30 - std::ilogb(shard->largest_distance());
           Matrix candidates = centroids_near(x, step == 7 ? 40 : 5, random);
+          if (step % 2)  // none is tiny
+            for (std::int64_t c = 0; c < candidates.rows; ++c)
+              candidates.row(c)[0] =
+                  std::copysign(std::max(std::abs(candidates.row(c)[0]), kTinyBelow), candidates.row(c)[0]);
           std::copy_n(candidates.row(0), d, candidates.row(4));  // drawn twice
           for (const int scale : {exponent, exponent - 5}) {
             const std::vector<Mass> masses = shard->masses_with(candidates.centroids(), scale);
