@@ -302,7 +302,7 @@ MUTANTS = [
     Mutant("parallel_least_weight", "std::max<std::int64_t>(1, ", "std::max<std::int64_t>(0, "),
     Mutant("afk_totals", "i < all.size()", "i < 2"),
     Mutant("afk_proposal", " + total_mass", ""),
-    Mutant("afk_nearest", "std::min(a, b)", "a"),
+    Mutant("afk_nearest", "std::min(now[i], before[i])", "now[i]"),
     Mutant("afk_acceptance", "< gain", "<= gain"),
     Mutant("stopped_runs", "!run.stopped", "true"),
     Mutant("changed_tol", "< params.changed_tol", "<= params.changed_tol"),

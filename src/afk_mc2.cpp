@@ -83,9 +83,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
       of_chain->start_run({centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()});
       of_chain->assign(false);
       of_chain->copy_distances(now.data());
-      // mutant: afk_nearest
-      std::transform(now.begin(), now.end(), before.begin(), now.begin(),
-                     [](double a, double b) { return std::min(a, b); });
+      for (std::size_t i = 0; i < now.size(); ++i) now[i] = std::min(now[i], before[i]);  // mutant: afk_nearest
     }
     std::uint32_t at = 0;
     for (std::uint32_t next = 1; next < kChain; ++next) {
