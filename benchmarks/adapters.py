@@ -23,6 +23,7 @@ class Job:
     seed: int
     init: np.ndarray | None  # (k, d) float32; None: the library draws its own
     max_points: int | None  # rows per centroid to train on; None: all
+    method: str = "random"  # how the library draws its own
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Fit:
 
 class Adapter:
     takes_init = True
+    methods: tuple[str, ...] = ("random",)  # in which it draws its own
     subsamples = False  # whether max_points is the library's own business
 
     def __init__(self, device: str, mode: str, threads: int) -> None:
@@ -57,6 +59,7 @@ def every_row(job: Job) -> int:
 
 
 class Ours(Adapter):
+    methods = ("random", "k-means++", "k-means||", "afk-mc2")
     subsamples = True
 
     def __init__(
@@ -91,7 +94,7 @@ class Ours(Adapter):
             tol=-1,
             seed=job.seed,
             max_points_per_centroid=job.max_points,
-            init="random" if job.init is None else job.init,
+            init=job.method if job.init is None else job.init,
             **self.where,
         )
         km.train(self.x)
@@ -106,6 +109,8 @@ class Ours(Adapter):
 
 
 class Faiss(Adapter):
+    # Its k-means++ draws one candidate a centroid, ours and scikit-learn's 2 + log(k).
+    methods: tuple[str, ...] = ("random", "k-means++", "afk-mc2")
     subsamples = True
 
     def __init__(self, device: str, mode: str, threads: int) -> None:
@@ -126,12 +131,28 @@ class Faiss(Adapter):
         }
 
     def fit(self, job: Job) -> Fit:
+        if job.method != "random":
+            return self.fit_from(job)
         km = self.faiss.Kmeans(self.x.shape[1], job.k, gpu=int(self.device == "cuda"), **self.parameters(job))
         km.train(self.x, init_centroids=job.init)
         return Fit(km.centroids, len(km.obj))
 
+    def fit_from(self, job: Job) -> Fit:
+        # Not among what faiss.Kmeans passes on.
+        names = {"k-means++": "KMEANS_PLUS_PLUS", "afk-mc2": "AFK_MC2"}
+        parameters = self.faiss.ClusteringParameters()
+        for name, value in self.parameters(job).items():
+            setattr(parameters, name, value)
+        parameters.init_method = getattr(self.faiss, f"ClusteringInitMethod_{names[job.method]}")
+        d = self.x.shape[1]
+        clustering = self.faiss.Clustering(d, job.k, parameters)
+        clustering.train(self.x, self.faiss.IndexFlatL2(d))
+        centroids = self.faiss.vector_to_array(clustering.centroids).reshape(job.k, d)
+        return Fit(centroids, clustering.iteration_stats.size())
+
 
 class FaissSuperKMeans(Faiss):
+    methods = ("random",)
     takes_init = False
 
     def fit(self, job: Job) -> Fit:
@@ -176,6 +197,8 @@ class SuperKMeansHierarchical(SuperKMeans):
 
 
 class Sklearn(Adapter):
+    methods = ("random", "k-means++")
+
     def __init__(self, device: str, mode: str, threads: int, algorithm: str) -> None:
         super().__init__(device, mode, threads)
         self.algorithm = algorithm
@@ -183,7 +206,7 @@ class Sklearn(Adapter):
     def fit(self, job: Job) -> Fit:
         from sklearn.cluster import KMeans
 
-        init = "random" if job.init is None else job.init
+        init = job.method if job.init is None else job.init
         km = KMeans(job.k, init=init, n_init=1, max_iter=job.niter, tol=0, algorithm=self.algorithm)
         km.set_params(random_state=job.seed).fit(self.x)
         return Fit(km.cluster_centers_, km.n_iter_)

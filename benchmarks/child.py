@@ -70,7 +70,9 @@ class Child:
 
     def fit(self, message: dict[str, Any]) -> dict[str, Any]:
         init = np.load(message["init"]) if message["init"] and self.adapter.takes_init else None
-        job = adapters.Job(message["k"], message["niter"], message["seed"], init, message["max_points"])
+        if (method := message["method"]) not in self.adapter.methods:
+            raise NotImplementedError(f"no {method}")
+        job = adapters.Job(message["k"], message["niter"], message["seed"], init, message["max_points"], method)
         with HostMemory() as host, self.device_memory as device:
             fit, seconds = self.timed(job)
             if not message["cold"] and seconds < FILL_SECONDS:
@@ -133,6 +135,8 @@ def main() -> None:
             status = "out-of-memory" if out_of_memory(error) else "failed"
             if isinstance(error, ModuleNotFoundError) and child is None:
                 status = "missing"
+            if isinstance(error, NotImplementedError):
+                status = "unsupported"
             answer(ok=False, status=status, reason=f"{type(error).__name__}: {error}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import UsageError, check, install, machine, peers, presets, quality, report, results
 from .data import Sources
-from .run import Settings, race, result
+from .run import METHODS, Settings, race, result
 
 COMMANDS = ("run", "install", "report", "docs", "quality", "check", "list")
 
@@ -95,7 +95,12 @@ def parser() -> argparse.ArgumentParser:
     add("--do-only-small", action="store_true", help="the first half of the preset's cases")
     add("--do-evals", action="store_true", help="NMI too, where labels are known; inertia is always computed")
     add("--warmup", type=natural, nargs="?", const=1, default=0, help="fits of each library that are not counted")
-    add("--init", choices=["given", "own"], default="given", help="initial centroids: the same for all that take them")
+    add(
+        "--init",
+        choices=["given", "own", *METHODS],
+        default="given",
+        help="initial centroids: the same for all that take them, or each library's own, random or by this method",
+    )
     add("--no-inertia", action="store_true", help="times and memory alone: inertia takes longer than the large fits")
     add("--modes", default="", metavar="A,B", help="on a GPU, where data and centroids are: host, device (both)")
     add("--export-plots", action="store_true", help="plots beside the result")

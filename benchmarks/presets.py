@@ -150,6 +150,12 @@ def quality(options: Options) -> list[Case]:
     return [*cases, _mnist("quality-mnist", 10, 100, options)] if options.sources.mnist else cases
 
 
+def initialisations(options: Options) -> list[Case]:
+    """One iteration each: what is timed is how a fit begins (--init)."""
+    n, d, k = 100_000, 128, 1000
+    return [_iid("init-iid", n, d, k, 1, options), _blobs("init-blobs", n, d, k, 1, options)]
+
+
 PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "ci": ("under a minute on 2 cores", ci),
     "colbert": ("the original's five sizes: 8192 to 131072 clusters of 100 points, d = 128", colbert),
@@ -165,6 +171,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "iid": ("structureless: 100,000 x 128, k = 1000", lambda o: [_iid("iid", 100_000, 128, 1000, 10, o)]),
     "blobs": ("102,400 x 128, k = 1024", lambda o: [_blobs("blobs", 102_400, 128, 1024, 10, o)]),
     "lowdim": ("n = 1e7, d = 3, 8, 32, k = 64, 256", low_dim),
+    "init": ("100,000 x 128, k = 1000, one iteration (--init k-means++, k-means|| or afk-mc2)", initialisations),
     "quality": ("NMI and inertia on five labelled data sets (see the command quality)", quality),
 }
 

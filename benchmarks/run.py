@@ -27,6 +27,8 @@ from .results import Row
 LOAD_SECONDS = 600
 # A process holds the data twice while it loads, and every peer some copy of it while it fits.
 COPIES = 3
+# Initialisations that several libraries have (Settings.init); one that lacks it gets no time.
+METHODS = ("k-means++", "k-means||", "afk-mc2")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Settings:
     seed: int = 0
     timeout: float = 600.0
     enough: float = 120.0  # a peer whose fits of a case took this many seconds makes no more repetitions
-    init: str = "given"
+    init: str = "given"  # or "own", or one of METHODS
     max_points: int | None = None
     nmi: bool = False
     inertia: bool = True
@@ -155,6 +157,7 @@ class Race:
             niter=self.case.niter,
             seed=seed,
             init=str(self.initial(seed)) if s.init == "given" else None,
+            method=s.init if s.init in METHODS else "random",
             max_points=s.max_points,
             out=str(out),
             cold=rep == -1,

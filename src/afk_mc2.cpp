@@ -27,10 +27,9 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
   std::vector<float> centroids = std::move(given);
   if (centroids.empty()) centroids = kmeans_plus_plus({}, shard, rows, metric, 1, params.seed, redo, reducer, workers);
   const std::size_t first = centroids.size() / d;
-  const auto view = [&](std::size_t begin, std::size_t end) {
-    return CentroidsView{&centroids[begin * d], static_cast<std::int64_t>(end - begin), rows.cols()};
-  };
-  shard.lower_distances(view(0, first), true);
+  const std::vector<float> begun = centroids;  // those of the beginning
+  const CentroidsView beginning = {begun.data(), static_cast<std::int64_t>(first), rows.cols()};
+  shard.lower_distances(beginning, true);
   const double largest = largest_over_shards(shard.largest_distance(), reducer);
   if (largest == 0)  // every row of weight equals one of them
     return kmeans_plus_plus(std::move(centroids), shard, rows, metric, params.k, params.seed, redo, reducer, workers);
@@ -77,10 +76,15 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     // The rows of a chain are few: every shard has all, and finds the same.
     const HostArray chain(MatrixView(proposed.data(), kChain, rows.cols()));
     const auto of_chain = make_shard(chain, euclidean(), execution, workers);
-    of_chain->lower_distances(view(0, first), true);
+    of_chain->lower_distances(beginning, true);
     of_chain->copy_distances(before.data());
-    if (c > first) of_chain->lower_distances(view(first, c), false);
-    of_chain->copy_distances(now.data());
+    now = before;
+    if (c > first) {  // as an assignment, which the filter serves
+      of_chain->start_run({centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()});
+      of_chain->assign(false);
+      of_chain->copy_distances(now.data());
+      for (std::size_t i = 0; i < now.size(); ++i) now[i] = std::min(now[i], before[i]);  // mutant: afk_nearest
+    }
     std::uint32_t at = 0;
     for (std::uint32_t next = 1; next < kChain; ++next) {
       const Mass gain = mass(now[next]) * chance(mass(before[at]));

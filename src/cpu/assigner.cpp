@@ -10,7 +10,6 @@
 #include "cpu/low_dim.hpp"
 #include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
-#include "sketch/centre.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -30,10 +29,6 @@ constexpr std::int64_t kSampledForMovers = 256, kRowsPerSampled = 16;
 constexpr int kSurveys = 2;
 // A few milliseconds of work between two checkpoints, on the slowest path too.
 constexpr std::int64_t kMultiplyAddsPerCheckpoint = 1 << 24;
-
-// Tiles of kept sketches hold whole groups of the scan and whole vectors of what the bound knows: no thread reads what
-// another writes.
-std::int64_t sketched_group(const SketchKernels& kernels) { return std::lcm(kernels.row_group, kPadding); }
 
 // The median of value(i) over at most kLookedAt of n, spread evenly.
 template <class Value>
@@ -68,7 +63,7 @@ Assigner::Assigner(const Context& context, const Execution& execution)
 Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                           float* distances) {
   if (x_.rows == 0) return {};  // mutant: no_rows
-  if (centre_.empty()) find_centre();
+  if (centre_.empty()) centre_ = centre_of(context_);
   Call call = {.centroids = centroids,
                .more = more,
                .tiny = is_tiny(centroids, kernels_),
@@ -164,20 +159,6 @@ void Assigner::forget() {
   if (surveys_ == kSurveys && !narrow_ran_) narrow_ = {};  // they will not be looked for again
 }
 
-void Assigner::find_centre() {
-  const std::int64_t count = centre_rows(x_.rows, x_.cols), d = x_.cols;
-  std::vector<float> rows(static_cast<std::size_t>(count * d));
-  const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(d);
-  workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
-    RowTile tile(context_, 1, d);
-    for (std::int64_t i = first; i < first + block; ++i) {
-      tile.load(x_.rows * i / count, 1);
-      std::copy_n(tile.row(0), d, rows.begin() + i * d);
-    }
-  });
-  centre_ = central_row(rows, count, d, workers_);
-}
-
 void Assigner::keep_bounds(const Call& call, bool wanted) {
   const std::int64_t tile_rows = call.task.tile_rows;
   const bool usable = follows_ && wanted && call.task.previous;  // mutant: old_bounds
@@ -218,7 +199,7 @@ AssignCounts Assigner::run(const Call& call, Filter filter) {
     case Filter::narrow: return run_sketched(call, *sketcher_of(filter));
     case Filter::low_dim:
       float_panels_.prepare(centroids_, FilterBound::of_rows(x_.cols), 1, kernels_, workers_);
-      return assign_low_dim(call.task, centroids_, float_panels_);
+      return assign_low_dim(call.task, centroids_, float_panels_, low_dim_columns_);
     case Filter::fp32: break;
   }
   return run_fp32(call);

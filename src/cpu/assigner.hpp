@@ -9,6 +9,7 @@
 
 #include "cpu/assign.hpp"
 #include "cpu/centroids.hpp"
+#include "cpu/low_dim.hpp"
 #include "cpu/lower_bounds.hpp"
 #include "cpu/narrow.hpp"
 #include "cpu/sketcher.hpp"
@@ -36,7 +37,6 @@ class Assigner {
  private:
   struct Call;  // what one assignment was asked for
 
-  void find_centre();
   // Rows with known labels, as movers are chosen by them.
   std::vector<SampledRow> sample_rows(const Call& call) const;
   // Bounds moved to these centroids, or new ones, or none.
@@ -70,6 +70,7 @@ class Assigner {
   std::vector<float> centre_;                        // mu; empty until the first assignment
   std::unique_ptr<FullSketcher> sketcher_;           // null: no int8 here
   std::unique_ptr<NarrowSketches> narrow_sketches_;  // null: not looked for
+  LowDimColumns low_dim_columns_;
   Sketches sketches_;
   const Sketcher* sketched_by_ = nullptr;  // whose sketches all rows have
   int surveys_ = 0;

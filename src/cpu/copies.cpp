@@ -11,6 +11,8 @@
 namespace fastkmeans::cpu {
 namespace {
 
+// So few are compared with each other: hashes would take longer.
+constexpr std::int64_t kFew = 32;
 // Rows of a partition, about: they are sorted within L1.
 constexpr std::int64_t kPerPartition = 1024;
 
@@ -32,6 +34,16 @@ std::vector<Partition> partition(const std::vector<std::uint64_t>& hashes) {
 std::vector<std::uint8_t> find_copies(const float* rows, std::int64_t k, std::int64_t d, std::int64_t ld,
                                       Workers& workers) {
   std::vector<std::uint8_t> copies(static_cast<std::size_t>(k));
+  const auto are_equal = [&](std::int64_t a, std::int64_t b) {
+    // mutant: copies_by_value
+    return std::memcmp(rows + a * ld, rows + b * ld, static_cast<std::size_t>(d) * sizeof(float)) == 0;
+  };
+  if (k <= kFew) {
+    for (std::int64_t c = 1; c < k; ++c)
+      for (std::int64_t lower = 0; lower < c && !copies[static_cast<std::size_t>(c)]; ++lower)
+        copies[static_cast<std::size_t>(c)] = are_equal(lower, c);
+    return copies;
+  }
   std::vector<std::uint64_t> hashes(copies.size());
   const double operations = 4.0 * static_cast<double>(k) * static_cast<double>(d);
   workers.for_blocks(k, kCentroidsPerTask, operations, [&](std::int64_t first, std::int64_t count, int) {
@@ -46,11 +58,8 @@ std::vector<std::uint8_t> find_copies(const float* rows, std::int64_t k, std::in
     auto lowest = rows_of.begin();
     for (auto at = lowest; at != rows_of.end(); ++at) {
       if (at->first != lowest->first) lowest = at;  // mutant: copies_by_hash
-      copies[static_cast<std::size_t>(at->second)] =
-          // mutant: lowest_is_no_copy
-          at != lowest && std::memcmp(rows + lowest->second * ld, rows + at->second * ld,
-                                      // mutant: copies_by_value
-                                      static_cast<std::size_t>(d) * sizeof(float)) == 0;
+      // mutant: lowest_is_no_copy
+      copies[static_cast<std::size_t>(at->second)] = at != lowest && are_equal(lowest->second, at->second);
     }
   });
   return copies;

@@ -23,12 +23,16 @@ class CpuShard final : public HostShard {
         isa_(isa),
         kernels_(*isa.kernels),
         context_{x_, metric, kernels_, workers},
-        assigner_(context_, execution) {}
+        assigner_(context_, execution),
+        lowering_(context_, rows) {}
 
   Statistics statistics() override { return statistics_of(context_, rows_); }
 
  protected:
-  void forget() override { assigner_.forget(); }
+  void forget() override {
+    assigner_.forget();
+    lowering_.forget();
+  }
 
   Assigned assign_rows(CentroidsView centroids, const std::int32_t* previous, bool more, std::int32_t* labels,
                        float* distances) override {
@@ -57,11 +61,11 @@ class CpuShard final : public HostShard {
   }
 
   void lower_rows(CentroidsView added, bool first, float* distances) override {
-    cpu::lower_rows(context_, added, first, distances);
+    lowering_.lower(added, first, distances);
   }
 
   std::vector<Mass> masses_of(CentroidsView candidates, int exponent, const float* distances) override {
-    return cpu::masses_of(context_, rows_, candidates, exponent, distances);
+    return lowering_.masses_with(candidates, exponent, total_mass(exponent), distances);
   }
 
  private:
@@ -69,6 +73,7 @@ class CpuShard final : public HostShard {
   const Kernels& kernels_;
   Context context_;
   Assigner assigner_;
+  Lowering lowering_;
 };
 
 }  // namespace

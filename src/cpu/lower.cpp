@@ -83,44 +83,62 @@ class TinyRow {
 
 }  // namespace
 
-void lower_rows(const Context& context, CentroidsView added, bool first_of_all, float* distances) {
-  const Added centroids(context, added);
-  for_tiles(context, added.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
-    TinyRow tiny(context, centroids.is_tiny());
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float distance = centroids.least(tile.row(i), tiny.of(tile.row(i)), worker);
-      float& kept = distances[first + i];
-      // mutant: lowered_distance
-      if (first_of_all || true_distance(distance) < true_distance(kept)) kept = distance;
-    }
+void Lowering::lower(CentroidsView added, bool first_of_all, float* distances) {
+  if (first_of_all) forget();
+  const auto offer = [&](std::int64_t i, float distance) {
+    // mutant: lowered_distance
+    if (!first_of_all && true_distance(distance) >= true_distance(distances[i])) return;
+    distances[i] = distance;
+    if (candidates_) candidates_->lowered(i);
+  };
+  const std::int64_t known = candidates_ && added.k == 1 ? candidates_->find(added.row(0)) : -1;
+  if (known >= 0) {
+    for (const auto& part : candidates_->nearer())
+      for (const auto& [row, candidate, distance] : part)
+        if (candidate == known) offer(row, distance);  // mutant: known_candidate
+    return;
+  }
+  const Added centroids(context_, added);
+  for_tiles(context_, added.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
+    TinyRow tiny(context_, centroids.is_tiny());
+    for (std::int64_t i = 0; i < count; ++i)
+      offer(first + i, centroids.least(tile.row(i), tiny.of(tile.row(i)), worker));
   });
 }
 
-std::vector<Mass> masses_of(const Context& context, const Source& rows, CentroidsView candidates, int exponent,
-                            const float* distances) {
+std::vector<Mass> Lowering::masses_with(CentroidsView candidates, int exponent, Mass total, const float* distances) {
   std::vector<Added> alone;
   for (std::int64_t c = 0; c < candidates.k; ++c)
-    alone.emplace_back(context, CentroidsView{candidates.row(c), 1, candidates.d});
+    alone.emplace_back(context_, CentroidsView{candidates.row(c), 1, candidates.d});
   const bool any_tiny = std::any_of(alone.begin(), alone.end(), [](const Added& added) { return added.is_tiny(); });
   const double factor = std::ldexp(1.0, exponent);
-  std::vector<Mass> masses(alone.size());
+  // What a row takes away from the total if it is at this distance.
+  const auto taken = [&](std::int64_t i, float distance) {
+    const double before = true_distance(distances[i]), after = true_distance(distance);
+    const std::int64_t weight = rows_.weight(i);
+    // mutant: lowered_mass
+    return after < before ? Masses::mass(before, factor, weight) - Masses::mass(after, factor, weight) : Mass{0};
+  };
+  if (++asked_ > kWithoutSketches && !candidates_ && Candidates::possible(context_))
+    candidates_.emplace(context_, distances);
+  std::vector<Mass> masses(alone.size(), total);
+  if (candidates_ && !any_tiny) {
+    for (const auto& part : candidates_->look_at(candidates))
+      for (const auto& [row, candidate, distance] : part)
+        masses[static_cast<std::size_t>(candidate)] -= taken(row, distance);
+    return masses;
+  }
   std::mutex mutex;
-  for_tiles(context, candidates.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
-    TinyRow tiny(context, any_tiny);
+  for_tiles(context_, candidates.k, [&](std::int64_t first, std::int64_t count, const RowTile& tile, int worker) {
+    TinyRow tiny(context_, any_tiny);
     std::vector<Mass> own(alone.size());
     for (std::int64_t i = 0; i < count; ++i) {
       const float* const tiny_row = tiny.of(tile.row(i));
-      const double kept = true_distance(distances[first + i]);
-      const std::int64_t weight = rows.weight(first + i);
-      const Mass kept_mass = Masses::mass(kept, factor, weight);
-      for (std::size_t c = 0; c < alone.size(); ++c) {
-        const double distance = true_distance(alone[c].least(tile.row(i), tiny_row, worker));
-        // mutant: lowered_mass
-        own[c] += distance < kept ? Masses::mass(distance, factor, weight) : kept_mass;
-      }
+      for (std::size_t c = 0; c < alone.size(); ++c)
+        own[c] += taken(first + i, alone[c].least(tile.row(i), tiny_row, worker));
     }
     const std::lock_guard lock(mutex);
-    for (std::size_t c = 0; c < alone.size(); ++c) masses[c] += own[c];
+    for (std::size_t c = 0; c < alone.size(); ++c) masses[c] -= own[c];
   });
   return masses;
 }

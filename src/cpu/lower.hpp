@@ -2,8 +2,10 @@
 // What initialisations ask of a shard's rows: their distances to centroids that are new.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "cpu/candidates.hpp"
 #include "cpu/rows.hpp"
 #include "numeric/centroids_view.hpp"
 #include "shard.hpp"
@@ -11,11 +13,32 @@
 
 namespace fastkmeans::cpu {
 
-// As Shard::lower_distances; distances: (n) D as stored.
-void lower_rows(const Context& context, CentroidsView added, bool first, float* distances);
+class Lowering {
+ public:
+  // rows: those of the context; both must outlive this.
+  Lowering(const Context& context, const Source& rows) : context_(context), rows_(rows) {}
 
-// As Shard::masses_with; rows: those of the context.
-std::vector<Mass> masses_of(const Context& context, const Source& rows, CentroidsView candidates, int exponent,
-                            const float* distances);
+  // As Shard::lower_distances; distances: (n) D as stored, the same array in all calls.
+  void lower(CentroidsView added, bool first, float* distances);
+
+  // As Shard::masses_with; total: the mass of all rows as they are.
+  std::vector<Mass> masses_with(CentroidsView candidates, int exponent, Mass total, const float* distances);
+
+  // Frees what is kept for further candidates.
+  void forget() {
+    candidates_.reset();
+    asked_ = 0;
+  }
+
+ private:
+  // So many times distances are taken of all rows before they are sketched: a sketch costs as much as a few distances,
+  // and early candidates are nearer to many rows.
+  static constexpr int kWithoutSketches = 4;
+
+  const Context& context_;
+  const Source& rows_;
+  int asked_ = 0;  // for candidates
+  std::optional<Candidates> candidates_;
+};
 
 }  // namespace fastkmeans::cpu

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "cpu/centroids.hpp"
@@ -68,6 +69,10 @@ class CentredPoints {
   std::int64_t capacity_, ld_;
   Arrays own_, gathered_;
 };
+
+// Tiles of kept sketches hold whole groups of the scan and whole vectors of what the bound knows: no thread reads what
+// another writes.
+inline std::int64_t sketched_group(const SketchKernels& kernels) { return std::lcm(kernels.row_group, kPadding); }
 
 class SketchedPoints {
  public:

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/rows.hpp"
 
+#include <algorithm>
+
 #include "numeric/distance.hpp"
+#include "sketch/centre.hpp"
 
 namespace fastkmeans::cpu {
 
@@ -32,6 +35,20 @@ void RowTile::load_copy(std::int64_t first, std::int64_t count) {
 
 void RowTile::scale(std::int64_t i) {
   for (std::int64_t j = 0; j < context_.x.cols; ++j) copied(i)[j] *= kTinyScale;
+}
+
+std::vector<float> centre_of(const Context& context) {
+  const std::int64_t n = context.x.rows, d = context.x.cols, count = centre_rows(n, d);
+  std::vector<float> rows(static_cast<std::size_t>(count * d));
+  const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(d);
+  context.workers.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
+    RowTile tile(context, 1, d);
+    for (std::int64_t i = first; i < first + block; ++i) {
+      tile.load(n * i / count, 1);
+      std::copy_n(tile.row(0), d, rows.begin() + i * d);
+    }
+  });
+  return central_row(rows, count, d, context.workers);
 }
 
 }  // namespace fastkmeans::cpu

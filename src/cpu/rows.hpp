@@ -49,4 +49,7 @@ class RowTile {
   std::int64_t stride_ = 0;  // in bytes
 };
 
+// A central row, (cols), that the filter may take from rows and centroids (sketch/centre.hpp).
+std::vector<float> centre_of(const Context& context);
+
 }  // namespace fastkmeans::cpu

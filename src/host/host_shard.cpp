@@ -6,7 +6,6 @@
 #include <cmath>
 #include <mutex>
 
-#include "host/masses.hpp"
 #include "numeric/distance.hpp"
 #include "numeric/row_hash.hpp"
 #include "runtime/workers.hpp"
@@ -68,6 +67,7 @@ void HostShard::assign(bool more) {
     std::swap(before_, labels_);
   }
   labels_.resize(x_.rows);
+  masses_.reset();
   distances_.resize(x_.rows);
   assigned_ = assign_rows(view(centroids_), first ? nullptr : before_.data(), more, labels_.data(), distances_.data());
   if (rows_.weights()) assigned_.inertia = weighted_inertia();  // mutant: weighted_inertia
@@ -179,16 +179,21 @@ void HostShard::look_up(const std::int64_t* rows, std::int64_t count, std::int32
 }
 
 void HostShard::lower_distances(CentroidsView added, bool first) {
+  masses_.reset();  // mutant: masses_of_distances
   distances_.resize(x_.rows);
   lower_rows(added, first, distances_.data());
 }
 
-double HostShard::largest_distance() { return Masses(distances_.data(), rows_, workers_).largest(); }
+double HostShard::largest_distance() { return fastkmeans::largest_distance(distances_.data(), rows_, workers_); }
 
-Mass HostShard::total_mass(int exponent) { return Masses(distances_.data(), rows_, workers_).total(exponent); }
+Mass HostShard::total_mass(int exponent) { return masses(exponent).total(); }
 
-std::int64_t HostShard::row_at(int exponent, Mass mass) {
-  return Masses(distances_.data(), rows_, workers_).row_at(exponent, mass);
+std::int64_t HostShard::row_at(int exponent, Mass mass) { return masses(exponent).row_at(mass); }
+
+const Masses& HostShard::masses(int exponent) {
+  // mutant: masses_of_exponent
+  if (!masses_ || masses_->exponent() != exponent) masses_.emplace(distances_.data(), rows_, exponent, workers_);
+  return *masses_;
 }
 
 std::vector<Mass> HostShard::masses_with(CentroidsView candidates, int exponent) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/empty_clusters.hpp"
+#include "host/masses.hpp"
 #include "numeric/metric.hpp"
 #include "runtime/buffer.hpp"
 #include "shard.hpp"
@@ -69,6 +70,8 @@ class HostShard : public Shard {
     return {centroids.data(), static_cast<std::int64_t>(centroids.size()) / x_.cols, x_.cols};
   }
   ExactSum weighted_inertia() const;
+  // Of the present distances.
+  const Masses& masses(int exponent);
   void relocate(const std::vector<Relocation>& relocations);
   // The sums of all shards.
   const Sums& sums_over_shards(Reducer& reducer);
@@ -76,6 +79,7 @@ class HostShard : public Shard {
   std::vector<float> centroids_, next_;   // (k, d)
   Buffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
   Buffer<float> distances_;               // (n) D as stored
+  std::optional<Masses> masses_;          // of initialisations; none after the distances changed
   int assignments_ = 0;                   // of this run
   const FixedPoint* scale_ = nullptr;
   std::optional<Sums> sums_, total_;  // of the own rows; of all shards', where there are more

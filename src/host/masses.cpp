@@ -13,7 +13,9 @@ namespace fastkmeans {
 namespace {
 
 // Rows handled between two looks at the interrupt: a few operations each.
-constexpr std::int64_t kRowsPerPass = 1 << 16;
+constexpr std::int64_t kRowsPerPass = 1 << 14;
+// Rows that are looked at one by one to find where a mass is.
+constexpr std::int64_t kRowsPerPart = 1 << 8;
 
 }  // namespace
 
@@ -23,52 +25,46 @@ double mass_factor(double largest) {
   return std::ldexp(1.0, 31 - exponent);
 }
 
-double Masses::largest() const {
+double largest_distance(const float* distances, const Source& rows, Workers& workers) {
   double largest = 0;
   std::mutex mutex;
-  workers_.for_blocks(rows_.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows_.rows()),
-                      [&](std::int64_t first, std::int64_t count, int) {
-                        double part = 0;
-                        for (std::int64_t i = first; i < first + count; ++i)
-                          // mutant: largest_of_weight
-                          if (rows_.weight(i) > 0) part = std::max(part, true_distance(distances_[i]));
-                        const std::lock_guard lock(mutex);
-                        largest = std::max(largest, part);
-                      });
+  workers.for_blocks(rows.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows.rows()),
+                     [&](std::int64_t first, std::int64_t count, int) {
+                       double part = 0;
+                       for (std::int64_t i = first; i < first + count; ++i)
+                         // mutant: largest_of_weight
+                         if (rows.weight(i) > 0) part = std::max(part, true_distance(distances[i]));
+                       const std::lock_guard lock(mutex);
+                       largest = std::max(largest, part);
+                     });
   return largest;
 }
 
-Mass Masses::mass_of(std::int64_t first, std::int64_t count, double factor) const {
-  Mass sum = 0;
-  for (std::int64_t i = first; i < first + count; ++i)
-    sum += mass(true_distance(distances_[i]), factor, rows_.weight(i));
-  return sum;
+Masses::Masses(const float* distances, const Source& rows, int exponent, Workers& workers)
+    : distances_(distances),
+      rows_(rows),
+      exponent_(exponent),
+      factor_(std::ldexp(1.0, exponent)),
+      ends_(static_cast<std::size_t>((rows.rows() + kRowsPerPart - 1) / kRowsPerPart)) {
+  static_assert(kRowsPerPass % kRowsPerPart == 0);
+  workers.for_blocks(rows.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows.rows()),
+                     [&](std::int64_t first, std::int64_t count, int) {
+                       for (std::int64_t i = first; i < first + count; ++i)
+                         ends_[static_cast<std::size_t>(i / kRowsPerPart)] += mass_of(i);
+                     });
+  std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
 }
 
-std::vector<Mass> Masses::parts(double factor) const {
-  std::vector<Mass> found(static_cast<std::size_t>((rows_.rows() + kRowsPerPass - 1) / kRowsPerPass));
-  workers_.for_blocks(rows_.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows_.rows()),
-                      [&](std::int64_t first, std::int64_t count, int) {
-                        found[static_cast<std::size_t>(first / kRowsPerPass)] = mass_of(first, count, factor);
-                      });
-  return found;
+Mass Masses::mass_of(std::int64_t row) const {
+  return mass(true_distance(distances_[row]), factor_, rows_.weight(row));
 }
 
-Mass Masses::total(int exponent) const {
-  const std::vector<Mass> found = parts(std::ldexp(1.0, exponent));
-  return std::accumulate(found.begin(), found.end(), Mass{0});
-}
-
-std::int64_t Masses::row_at(int exponent, Mass mass) const {
-  const double factor = std::ldexp(1.0, exponent);
-  const std::vector<Mass> found = parts(factor);
-  std::int64_t row = 0;
-  for (std::size_t part = 0; mass >= found[part]; ++part) {
-    mass -= found[part];
-    row += kRowsPerPass;  // mutant: mass_of_parts
-  }
+std::int64_t Masses::row_at(Mass mass) const {
+  const auto part = std::upper_bound(ends_.begin(), ends_.end(), mass);
+  if (part != ends_.begin()) mass -= *(part - 1);
+  std::int64_t row = (part - ends_.begin()) * kRowsPerPart;  // mutant: mass_of_parts
   for (;; ++row) {
-    const Mass own = mass_of(row, 1, factor);
+    const Mass own = mass_of(row);
     if (mass < own) return row;  // mutant: row_at
     mass -= own;
   }

@@ -16,11 +16,13 @@ class Workers;
 // 2^exponent, the exponent being the one with which the largest D becomes a number of 31 bits; largest: 0 for none.
 double mass_factor(double largest);
 
+// Of the rows of weight; 0 without rows. distances: (rows.rows()) D as stored, in host memory.
+double largest_distance(const float* distances, const Source& rows, Workers& workers);
+
 class Masses {
  public:
-  // distances: (rows.rows()) D as stored, in host memory.
-  Masses(const float* distances, const Source& rows, Workers& workers)
-      : distances_(distances), rows_(rows), workers_(workers) {}
+  // distances: as above; they stay as they are as long as this is asked.
+  Masses(const float* distances, const Source& rows, int exponent, Workers& workers);
 
   // Of one row: weight floor(D factor), D factor being below 2^63.
   FASTKMEANS_BOTH static Mass mass(double distance, double factor, std::int64_t weight) {
@@ -29,19 +31,19 @@ class Masses {
     return static_cast<Mass>(static_cast<std::int64_t>(distance * factor)) * static_cast<Mass>(weight);
   }
 
-  // As the verbs of Shard.
-  double largest() const;
-  Mass total(int exponent) const;
-  std::int64_t row_at(int exponent, Mass mass) const;
+  int exponent() const { return exponent_; }
+  Mass total() const { return ends_.empty() ? 0 : ends_.back(); }
+  // The lowest row at which the sum exceeds `mass`, which is below the total.
+  std::int64_t row_at(Mass mass) const;
 
  private:
-  // Of these rows, and of every kRowsPerPass rows; factor: 2^exponent.
-  Mass mass_of(std::int64_t first, std::int64_t count, double factor) const;
-  std::vector<Mass> parts(double factor) const;
+  Mass mass_of(std::int64_t row) const;
 
   const float* distances_;
   const Source& rows_;
-  Workers& workers_;
+  int exponent_;
+  double factor_;           // 2^exponent
+  std::vector<Mass> ends_;  // of every kRowsPerPart rows, among the masses of all
 };
 
 }  // namespace fastkmeans

@@ -13,9 +13,6 @@ namespace {
 constexpr double kWorthwhile = 0.9;
 // Distances a row that a filter may cost over those of the fp32 filter, as a share of what it saves.
 constexpr double kShareForRefining = 0.8;
-// The proof of the sketch's bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
-// (docs/filter.md section 6.4).
-constexpr std::int64_t kLargestSketch = 16384;
 constexpr double kFewestGroups = 4;
 // Assignments that share the cost of the rows' sketches, if more than one will follow.
 constexpr double kUses = 5;

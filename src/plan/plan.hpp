@@ -14,6 +14,9 @@
 
 namespace fastkmeans {
 
+// Elements of a sketch. The proof of its bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
+// (docs/filter.md section 6.4).
+inline constexpr std::int64_t kLargestSketch = 16384;
 // Rows that narrow sketches are learned from, at most, and others that they are tried on; elements of such a sketch, at
 // most: the cost of learning grows with its square, and with 256 token embeddings leave 2 to 8 centroids a row
 // (docs/performance-cpu.md).

@@ -93,7 +93,7 @@ class ScalarShard final : public HostShard {
     for (std::int64_t c = 0; c < candidates.k; ++c) {
       std::copy_n(distances, x_.rows, lowered.begin());
       lower_rows({candidates.row(c), 1, candidates.d}, false, lowered.data());
-      masses.push_back(Masses(lowered.data(), rows_, workers_).total(exponent));
+      masses.push_back(Masses(lowered.data(), rows_, exponent, workers_).total());
     }
     return masses;
   }

@@ -76,6 +76,19 @@ TEST(AssignerNoOracle, CountsWhatChangedAndSumsDistances) {
     }
 }
 
+// The last row of a tile is bad, and there are gaps between rows.
+TEST(AssignerNoOracle, BadRowsApart) {
+  Random random(134);
+  Matrix wide = random_rows(Kind::normal, 64, 32, random);
+  const Matrix centroids = random_rows(Kind::normal, 9, 16, random);
+  wide.row(63)[3] = std::numeric_limits<float>::infinity();
+  const MatrixView x(wide.values.data(), 64, 16, DType::f32, 32 * 4, 4);
+  for (const Path& path : kernel_paths(true)) {
+    Shard shard(path, x);
+    for (const bool known : {false, true}) EXPECT_EQ(shard.assign(centroids, known).check.bad, 1) << path;
+  }
+}
+
 // Bounds are of the assignments of one run; sketches are of the rows.
 TEST(AssignerNoOracle, AnotherRunForgetsBounds) {
   Random random(131);

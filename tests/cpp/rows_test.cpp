@@ -94,7 +94,7 @@ TEST(CentreNoOracle, OneRowIn32) {
 
 TEST(CopiesNoOracle, OfALowerRow) {
   Random random(141);
-  for (const std::int64_t k : {1, 2, 300, 5000, 40'000}) {
+  for (const std::int64_t k : {1, 2, 20, 300, 5000, 40'000}) {
     constexpr std::int64_t d = 3, ld = 16;
     std::vector<float> rows(static_cast<std::size_t>(k * ld));
     const std::int64_t different = std::max<std::int64_t>(1, k / 3);
@@ -114,9 +114,12 @@ TEST(CopiesNoOracle, OfALowerRow) {
 
 // -0 equals 0, and has the same hash; the bits differ.
 TEST(CopiesNoOracle, ByTheirBits) {
-  const std::vector<float> rows = {0.0f, -0.0f, 1.0f, 0.0f, 1.0f};
+  std::vector<float> rows = {0.0f, -0.0f, 1.0f, 0.0f, 1.0f};
+  std::vector<std::uint8_t> expected = {0, 0, 0, 1, 1};
   Workers workers(1, {});
-  EXPECT_EQ(cpu::find_copies(rows.data(), 5, 1, 1, workers), (std::vector<std::uint8_t>{0, 0, 0, 1, 1}));
+  EXPECT_EQ(cpu::find_copies(rows.data(), 5, 1, 1, workers), expected);
+  for (float other = 2; other < 60; ++other) rows.push_back(other), expected.push_back(0);
+  EXPECT_EQ(cpu::find_copies(rows.data(), std::ssize(rows), 1, 1, workers), expected) << "by hash";
 }
 
 }  // namespace

@@ -273,5 +273,75 @@ TEST(InitialisationByHandNoOracle, TheRowAtAMassAmongMany) {
     EXPECT_EQ(column.shard->row_at(0, static_cast<Mass>(row + (row > 5 ? 8 : 0))), row);
 }
 
+// D of each row to the nearest of the centroids, by a shard that is asked for nothing else.
+std::vector<double> distances_to(CentroidsView centroids, const Source& rows, const Execution& execution,
+                                 Workers& workers) {
+  const auto shard = make_shard(rows, euclidean(), execution, workers);
+  shard->lower_distances(centroids, true);
+  std::vector<double> distances(static_cast<std::size_t>(rows.rows()));
+  shard->copy_distances(distances.data());
+  return distances;
+}
+
+std::vector<double> lesser(std::vector<double> a, const std::vector<double>& b) {
+  std::transform(a.begin(), a.end(), b.begin(), a.begin(), [](double v, double w) { return std::min(v, w); });
+  return a;
+}
+
+// Greedy steps, one after the other: most often a candidate becomes a centroid, but anything else may.
+TEST(InitialisationByHandNoOracle, CandidatesStepByStep) {
+  Random random(211);
+  for (const Kind kind : {Kind::normal, Kind::half_tiny, Kind::duplicates, Kind::mixed_rows, Kind::huge}) {
+    const std::int64_t n = draw(random, 40, 200), d = kind == Kind::half_tiny ? 1 : draw(random, 1, 70);
+    const Matrix x = random_rows(kind, n, d, random);
+    Weights weights(static_cast<std::size_t>(n));
+    for (auto& weight : weights) weight = draw(random, 0, 3);
+    const HostArray rows(x.view(), 0, weights.data());
+    Workers workers(3, {});
+    for (const cpu::Isa* isa : kernel_isas()) {
+      const Execution execution = on(std::string(isa->name), 3);
+      const auto shard = make_shard(rows, euclidean(), execution, workers);
+      std::vector<double> kept, got(weights.size());
+      const auto lower = [&](CentroidsView added, bool first) {
+        shard->lower_distances(added, first);
+        shard->copy_distances(got.data());
+        const std::vector<double> to_added = distances_to(added, rows, execution, workers);
+        kept = first ? to_added : lesser(kept, to_added);
+        ASSERT_EQ(got, kept);
+      };
+      for (int redo = 0; redo < 2; ++redo) {  // the second begins with all that the first left
+        lower(centroids_near(x, 1, random).centroids(), true);
+        for (int step = 0; step < 9; ++step) {
+          SCOPED_TRACE(::testing::Message()
+                       << isa->name << ' ' << static_cast<int>(kind) << ' ' << redo << ' ' << step);
+          const int exponent = 30 - std::ilogb(shard->largest_distance());
+          Matrix candidates = centroids_near(x, step == 7 ? 40 : 5, random);
+          if (step % 2)  // none is tiny
+            for (std::int64_t c = 0; c < candidates.rows; ++c)
+              candidates.row(c)[0] =
+                  std::copysign(std::max(std::abs(candidates.row(c)[0]), kTinyBelow), candidates.row(c)[0]);
+          std::copy_n(candidates.row(0), d, candidates.row(4));  // drawn twice
+          for (const int scale : {exponent, exponent - 5}) {
+            const std::vector<Mass> masses = shard->masses_with(candidates.centroids(), scale);
+            for (std::int64_t c = 0; c < candidates.rows; ++c) {
+              const std::vector<double> with =
+                  lesser(kept, distances_to({candidates.row(c), 1, d}, rows, execution, workers));
+              Mass mass = 0;
+              for (std::size_t i = 0; i < with.size(); ++i)
+                if (weights[i] > 0)
+                  mass += static_cast<Mass>(std::ldexp(with[i], scale)) * static_cast<Mass>(weights[i]);
+              ASSERT_TRUE(masses[static_cast<std::size_t>(c)] == mass) << c;
+            }
+          }
+          if (step == 6)
+            lower(centroids_near(x, 3, random).centroids(), false);
+          else
+            lower({step == 5 ? x.row(0) : candidates.row(step % 5), 1, d}, false);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fastkmeans::testing

@@ -96,6 +96,20 @@ def test_run_end_to_end(tmp_path: Path, installed_sklearn: None) -> None:
     assert not list((tmp_path / "cache" / "data").iterdir())
 
 
+def test_initialisations_of_those_that_have_them(
+    settings: Settings, case: presets.Case, installed_sklearn: None
+) -> None:
+    other = fake_peer(settings.peers_folder, "good", "return x[: self.k].copy()")
+    wanted = replace(settings, init="k-means++")
+    (rows,) = race([replace(case, niter=1)], [PEERS["ours"], PEERS["sklearn-lloyd"], other], wanted)
+    assert [row["status"] for row in rows] == ["ok", "ok", "unsupported"]
+    assert rows[2]["reason"] == "NotImplementedError: no k-means++"
+    assert [row["init"] for row in rows] == ["own", "own", None]
+    (random,) = race([replace(case, niter=1)], [PEERS["ours"]], replace(settings, init="own"))
+    assert rows[0]["inertia_per_point"][0] != random[0]["inertia_per_point"][0]
+    results.validate(result("init", [case], rows, wanted, ["run"]))
+
+
 def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: presets.Case) -> None:
     folder = settings.peers_folder
     contestants = {
