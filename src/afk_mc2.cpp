@@ -80,7 +80,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     of_chain->copy_distances(before.data());
     now = before;
     if (c > first) {  // as an assignment, which the filter serves
-      of_chain->start_run({centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()});
+      of_chain->start_run({{centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()}});
       of_chain->assign(false);
       of_chain->copy_distances(now.data());
       for (std::size_t i = 0; i < now.size(); ++i) now[i] = std::min(now[i], before[i]);  // mutant: afk_nearest
