@@ -36,6 +36,13 @@ struct Execution {
   std::function<bool()> interrupt;
 };
 
+// What decides a label, and so what a cluster is (docs/algorithm.md section 8).
+enum class MetricType {
+  euclidean,      // the nearest centroid; a mean
+  cosine,         // the same of rows and centroids of length 1: clusters by angle; inertia of these rows
+  inner_product,  // the largest inner product; a mean. On the CPU. Inertia is the sum of the products: more is better
+};
+
 // Which rows a run begins with (docs/initialisation.md).
 enum class InitMethod {
   random,            // distinct ones
@@ -56,14 +63,15 @@ struct Params {
   std::int64_t k = 0;      // clusters, 1 <= k <= n (but see allow_fewer_rows)
   int niter = 25;          // most iterations, >= 1
   double tol = 1e-8;       // stop when the shift is below; <= 0: do not
-  double inertia_tol = 0;  // > 0: stop when inertia falls by less than this share of it, as cuVS's tol; at most 1
+  double inertia_tol = 0;  // > 0: stop when inertia gets better by less than this share of it, as cuVS's tol; at most 1
   double changed_tol = 0;  // > 0: stop when less than this share of the rows used changed labels; at most 1
   // > 0: begin no iteration after so many seconds of the fit. What is stopped so depends on the machine's speed.
   double max_runtime_secs = 0;
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
-  bool spherical = false;  // rows and centroids of length 1: clusters by angle; inertia of these rows
+  int nredo = 1;                     // runs from different initial centroids; the best inertia is kept, ties to the first
+  std::optional<MetricType> metric;  // nullopt: euclidean, or cosine where spherical says so
+  bool spherical = false;            // faiss's name of cosine
   InitMethod init_method = InitMethod::random;
   // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
@@ -97,9 +105,10 @@ struct BatchParams {
 };
 
 struct PredictParams {
-  bool distances = false;  // also return D
+  bool distances = false;  // also return D, or inner products
   Execution execution;
-  bool spherical = false;  // rows of length 1, as in a fit; centroids as they are
+  bool spherical = false;                           // as in a fit, but centroids are taken as they are
+  std::optional<MetricType> metric = std::nullopt;  // likewise
 };
 
 }  // namespace fastkmeans

@@ -16,6 +16,7 @@ from ._report import warn
 
 INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 EMPTY_CLUSTERS = ("farthest", "split", "random")
+METRICS = ("euclidean", "cosine", "inner_product")
 
 
 def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
@@ -76,6 +77,16 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
         names = ", ".join(repr(known) for known in allowed[:-1])
         raise ValueError(f"{name} must be {names} or {allowed[-1]!r}, given {value!r}.")
     return value
+
+
+def metric_name(metric: Any, spherical: bool, device: str | None) -> str:
+    """What metric and spherical say together; device: the name of the one that is asked for."""
+    name = ("cosine" if spherical else "euclidean") if metric is None else one_of("metric", metric, METRICS)
+    if spherical and name != "cosine":
+        raise ValueError(f"spherical=True is metric='cosine', given metric={name!r}.")
+    if name == "inner_product" and device is not None and device != "cpu":
+        raise ValueError(f"metric='inner_product' is computed on the CPU alone, given device={device!r}.")
+    return name
 
 
 def init_method(init: Any, others: str) -> str | None:

@@ -57,8 +57,9 @@ bool takes(Filter filter, const Problem& problem) {
     // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
     // mutant: narrow_takes
-    case Filter::narrow: return !problem.tiny && problem.narrow.size > 0 && problem.size <= kLargestSketch;
-    case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;  // mutant: low_dim_takes
+    case Filter::narrow:
+      return !problem.tiny && !problem.products && problem.narrow.size > 0 && problem.size <= kLargestSketch;
+    case Filter::low_dim: return !problem.tiny && !problem.products && problem.d <= kMostLowDim;  // mutant: low_dim_takes
     case Filter::fp32: break;
   }
   return true;
@@ -157,7 +158,7 @@ bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) 
 }
 
 bool worth_a_survey(const Problem& problem, const Costs& costs) {
-  if (problem.tiny || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
+  if (problem.tiny || problem.products || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
   if (problem.forced) return problem.forced->filter == Filter::narrow;
   if (problem.size < kFewestForNarrow) return false;
   const auto d = static_cast<double>(problem.d), k = static_cast<double>(problem.k);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "numeric/distance.hpp"
 
-#include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 square_add is the emulation
+#include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 exact_fma is the emulation
 #include "scalar/scalar_distance.hpp"
 #include "sketch/bound.hpp"
 #include "testing.hpp"
@@ -110,7 +110,7 @@ TEST(Distance, EveryKernelEqualsScalar) {
 float square_add_once(float t, float s) {
   const cpu::F32 ts = cpu::broadcast(t), ss = cpu::broadcast(s);
   float out[cpu::kWidth];
-  cpu::store(out, cpu::square_add(ts, ss));
+  cpu::store(out, cpu::exact_fma(ts, ts, ss));
   return out[cpu::kWidth - 1];
 }
 
