@@ -108,9 +108,7 @@ class FilterBound {
   }
 
   // |x - c| is at most this if D(x, c) <= `distance`.
-  FASTKMEANS_BOTH double radius(float distance) const {
-    return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);  // mutant: radius
-  }
+  FASTKMEANS_BOTH double radius(float distance) const { return radius(distance, distance_underflow_); }
 
   // The base of every row, for distances; and of one with L(x, x) = own_loss, for lifted centroids.
   double base() const { return distance_underflow_; }
@@ -121,8 +119,9 @@ class FilterBound {
     return (1 + kFp64Slack) * (sq_length + sq_ceiling_ + rounding);
   }
   // |x - c| is at most this if the loss of the pair is <= `loss`.
-  double radius(float loss, double base) const {
-    return std::sqrt(std::max(0.0, static_cast<double>(loss) * loss_factor_ + base));
+  FASTKMEANS_BOTH double radius(float loss, double base) const {
+    const double square = static_cast<double>(loss) * loss_factor_ + base;  // mutant: radius
+    return square > 0 ? std::sqrt(square) : 0;
   }
 
   // |x - c| is at least this if D(x, c) >= `distance`.
