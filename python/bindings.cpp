@@ -139,28 +139,19 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
   return to_numpy(std::move(values), {n});
 }
 
-fk::MetricType metric_from_name(std::string_view name) {
-  if (name == "euclidean") return fk::MetricType::euclidean;
-  if (name == "cosine") return fk::MetricType::cosine;
-  if (name == "inner_product") return fk::MetricType::inner_product;
-  throw std::invalid_argument("metric is '" + std::string(name) + "'; it must be euclidean, cosine or inner_product");
-}
+// Names in the order of the values.
+constexpr const char* kMetrics[] = {"euclidean", "cosine", "inner_product"};
+constexpr const char* kInitMethods[] = {"random", "k-means++", "k-means||", "afk-mc2"};
+constexpr const char* kEmptyClusters[] = {"farthest", "split", "random"};
 
-fk::InitMethod init_method_from_name(std::string_view name) {
-  if (name == "random") return fk::InitMethod::random;
-  if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
-  if (name == "k-means||") return fk::InitMethod::kmeans_parallel;
-  if (name == "afk-mc2") return fk::InitMethod::afk_mc2;
-  throw std::invalid_argument("init_method is '" + std::string(name) +
-                              "'; it must be 'random', 'k-means++', 'k-means||' or 'afk-mc2'");
-}
-
-fk::EmptyClusters empty_clusters_from_name(std::string_view name) {
-  if (name == "farthest") return fk::EmptyClusters::farthest;
-  if (name == "split") return fk::EmptyClusters::split;
-  if (name == "random") return fk::EmptyClusters::random;
-  throw std::invalid_argument("empty_clusters is '" + std::string(name) +
-                              "'; it must be 'farthest', 'split' or 'random'");
+template <class Value, std::size_t n>
+Value from_name(const char* option, std::string_view name, const char* const (&names)[n]) {
+  std::string allowed;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (name == names[i]) return static_cast<Value>(i);
+    allowed += std::string(i ? ", '" : "'") + names[i] + "'";
+  }
+  throw std::invalid_argument(std::string(option) + " is '" + std::string(name) + "'; it must be one of " + allowed);
 }
 
 const char* kind_name(fk::Warning::Kind kind) {
@@ -250,9 +241,10 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 
 // What the fits of one problem and of many have in common.
 fk::Params options(int niter, double tol, double inertia_tol, double changed_tol, double max_runtime_secs,
-                   std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view metric,
-                   bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
-                   std::string_view empty_clusters, std::string_view init_method, bool labels) {
+                   std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo,
+                   std::string_view metric, bool frozen_centroids, bool int_centroids,
+                   std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
+                   std::string_view init_method, bool labels) {
   fk::Params params;
   params.niter = niter;
   params.tol = tol;
@@ -262,23 +254,24 @@ fk::Params options(int niter, double tol, double inertia_tol, double changed_tol
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
-  params.metric = metric_from_name(metric);
+  params.metric = from_name<fk::MetricType>("metric", metric, kMetrics);
   params.frozen_centroids = frozen_centroids;
   params.int_centroids = int_centroids;
   params.min_points_per_centroid = min_points_per_centroid;
-  params.empty_clusters = empty_clusters_from_name(empty_clusters);
-  params.init_method = init_method_from_name(init_method);
+  params.empty_clusters = from_name<fk::EmptyClusters>("empty_clusters", empty_clusters, kEmptyClusters);
+  params.init_method = from_name<fk::InitMethod>("init_method", init_method, kInitMethods);
   params.labels = labels;
   return params;
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, double inertia_tol,
              double changed_tol, double max_runtime_secs, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view metric, bool frozen_centroids,
-             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
-             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
-             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
-             std::int64_t chunk_size_centroids, nb::handle callback) {
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view metric,
+             bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
+             std::string_view empty_clusters, std::string_view init_method, nb::handle init,
+             std::string_view init_dtype, std::optional<Vector> weights, bool labels, std::string device,
+             std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids,
+             nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params =
@@ -376,7 +369,7 @@ nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, 
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
   params.distances = distances;
-  params.metric = metric_from_name(metric);
+  params.metric = from_name<fk::MetricType>("metric", metric, kMetrics);
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {

@@ -132,7 +132,7 @@ MUTANTS = [
     Mutant("unit_of_bounds", "std::max(radius_", "std::min(radius_"),
     Mutant("shared_bounds", "kBestShare * panels", "panels"),
     Mutant("last_tile_stride", "padded(rows", "padded(tile_rows + 0 * rows"),
-    Mutant("bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_)", "static_cast<void>(0)"),
+    Mutant("bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_, lift_)", "static_cast<void>(0)"),
     Mutant(
         "old_bounds",
         "follows_ && ",
@@ -232,6 +232,7 @@ MUTANTS = [
     Mutant("init_transformed", "!metric.keeps_rows()", "false"),
     # D.
     # Inner products.
+    Mutant("product_rounding", "(distance_rounding_ - 1) * std::sqrt(sq_length * sq_ceiling_)", "0"),
     Mutant("refined_loss", "kernels.negated_product", "kernels.distance"),
     Mutant("negative_terms", " - bins_[1 - above][i - 4]", ""),
     Mutant("products_should_rise", "now - before", "before - now"),

@@ -87,8 +87,8 @@ class Verified final : public Shard {
         return;
       throw std::runtime_error("FASTKMEANS_VERIFY: row " + std::to_string(rows_.number(drawn[at])) + " got " +
                                label_text(metric_, labels[at], distances[at]) + ", but the oracle finds " +
-                               label_text(metric_, nearest.label, nearest.distance) + "; filter " + std::string(filter.filter) +
-                               ", instruction set " + std::string(filter.isa));
+                               label_text(metric_, nearest.label, nearest.distance) + "; filter " +
+                               std::string(filter.filter) + ", instruction set " + std::string(filter.isa));
     });
   }
 

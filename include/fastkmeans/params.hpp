@@ -69,7 +69,7 @@ struct Params {
   double max_runtime_secs = 0;
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;                     // runs from different initial centroids; the best inertia is kept, ties to the first
+  int nredo = 1;  // runs from different initial centroids; the best inertia is kept, ties to the first
   std::optional<MetricType> metric;  // nullopt: euclidean, or cosine where spherical says so
   bool spherical = false;            // faiss's name of cosine
   InitMethod init_method = InitMethod::random;

@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     assign.add_argument("input", metavar="INPUT.npy", help="matrix (n, d)")
     assign.add_argument("centroids", metavar="CENTROIDS.npy", help="matrix (k, d)")
     assign.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the labels: (n,) int64")
-    assign.add_argument("--distances", metavar="FILE", help="for the squared distances to these, or inner products: (n,) float32")
+    assign.add_argument(
+        "--distances", metavar="FILE", help="for the squared distances to these, or inner products: (n,) float32"
+    )
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):

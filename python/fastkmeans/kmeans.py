@@ -20,6 +20,7 @@ from ._checks import (
     device_name,
     init_method,
     integer,
+    integer_or_none,
     limit_in_bytes,
     memory_limit,
     metric_name,
@@ -94,14 +95,11 @@ class FastKMeans:
         + log k distances a row and centroid), for large k "k-means||" (a few assignments) or "afk-mc2" (chains of 200
         rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
         that returns them, data being what `train` or `fit` was given; with these nredo is 1.
-    metric : "euclidean": a row's cluster is that of the nearest centroid, and a centroid is the mean of its rows.
-        "cosine": the same for rows scaled to length 1 as they are read, and centroids scaled so: clusters by angle. Rows
-        of zeros stay zero, with a ZeroRowsWarning; `predict` takes centroids as they are; distances and inertia are
-        those of the scaled rows. "inner_product": a row's cluster is that of the largest inner product (ties: the lowest
-        index), and a centroid is the mean of its rows, as in faiss with an inner-product index. `assign` and inertia,
-        `inertia_tol` too, are of inner products then, where more is better; `init` looks at distances all the same. On
-        the CPU alone: another device is a ValueError, and device=None the CPU. None: "euclidean", or "cosine" if
-        spherical is True.
+    metric : "euclidean" (None): labels by the nearest centroid, means. "cosine": the same for rows and centroids scaled
+        to length 1; rows of zeros stay zero, with a ZeroRowsWarning; `predict` takes centroids as they are; distances
+        and inertia are of scaled rows. "inner_product", on the CPU alone: labels by the largest product (ties: the
+        lowest index), means, as faiss's IndexFlatIP trains; D of `assign`, inertia and inertia_tol are about products,
+        where more is better, `init` still about distances.
     spherical : faiss's name of metric="cosine"; True with another metric is a ValueError.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
@@ -109,7 +107,7 @@ class FastKMeans:
     empty_clusters : what becomes of clusters without rows: "farthest" gives each the farthest row of the cluster of
         largest inertia, "random" a random row that lies off its centroid, "split" half of the largest cluster, as faiss
         does: the two centroids lie 2**-10 of its centroid's elements to either side.
-    inertia_tol : also stop when the inertia got better by less than this share of it since the iteration before, as cuVS's
+    inertia_tol : also stop when inertia got better by less than this share of it since the iteration before, as cuVS's
         tol; 0: do not.
     changed_tol : also stop when less than this share of the rows changed their label, as kmcuda's tolerance; 0: do not.
     max_runtime_secs : begin no iteration and no run this many seconds after the fit began, as in H2O; at least one
@@ -119,8 +117,7 @@ class FastKMeans:
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
 
-    All are attributes of the same names, and may be set: the next call checks and uses them. Whole numbers may be
-    floats (k=1e3).
+    All are attributes of these names, and may be set: the next call checks and uses them. k=1e3 is a whole number too.
 
     Data is an (n, d) matrix of float32, float64, float16, bfloat16, integers or bools: numpy, torch, cupy, or anything
     with DLPack, __cuda_array_interface__ or the buffer protocol, in any memory layout. It is read in place, on a CUDA
@@ -141,8 +138,8 @@ class FastKMeans:
     centroids_device : the centroids as the kind of array that was trained on, on its device.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
-    inertia_ : sum of weight times squared distance, or inner product: with labels_, of all rows given to `centroids`; after `train`, the
-        last iteration's, over the rows used.
+    inertia_ : sum of weight times squared distance, or inner product: with labels_, of all rows given to `centroids`;
+        after `train`, the last iteration's, over the rows used.
     n_iter_, converged_, timed_out_, n_used_, n_zero_ : iterations of the run kept, whether it stopped because it was
         done, whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count), and how many
         of these are zero.
@@ -218,9 +215,8 @@ class FastKMeans:
         self.inertia_tol = inertia_tol
         self.changed_tol = changed_tol
         self.max_runtime_secs = max_runtime_secs
-        self._metric_on(device_name(device))
         self.device = device
-        self.use_triton = self._where() != "cpu" if use_triton is None else use_triton
+        self.use_triton = self._usable(device) != "cpu" if use_triton is None else use_triton
         self._check()
         initial = self._initial()
         if initial is not None:
@@ -233,11 +229,11 @@ class FastKMeans:
     @property
     def device(self) -> Any:
         """Where fits run: a torch.device if torch is imported, else a string. Set it as in the constructor."""
-        return _as_device(self._where())
+        return _as_device(self._usable(self._asked_device))
 
     @device.setter
     def device(self, device: Any) -> None:
-        usable_device(device, self.gpu)
+        self._usable(device)
         self._asked_device = device_name(device)  # not what it came to, which depends on `gpu` and the machine
 
     @property
@@ -294,9 +290,8 @@ class FastKMeans:
     def assign(self, data: Any) -> tuple[Any, Any]:
         """Like faiss, (D, I): D, (n,) float32, of each row to its nearest centroid, and I, the labels of `predict`.
 
-        D is the squared distance, with metric="cosine" that of the row scaled to length 1; with metric="inner_product" it
-        is the largest inner product. Kinds of array and errors as
-        in `predict`.
+        D is the squared distance, with metric="cosine" of the row scaled to length 1; with "inner_product" the product.
+        Kinds of array and errors as in `predict`.
         """
         found, home = self._predict(data, distances=True)
         assert found["distances"] is not None
@@ -340,7 +335,7 @@ class FastKMeans:
             centroids.array,
             centroids.dtype,
             distances=distances,
-            metric=self._metric_on(self._asked_device),
+            metric=metric_name(self.metric, self.spherical),
             **self._execution(rows, device),
         )
         return found, rows.home
@@ -357,47 +352,37 @@ class FastKMeans:
         self.niter = integer("niter", self.niter, high=most)
         self.tol = real("tol", self.tol)
         self.seed = integer("seed", self.seed, low=0, high=2**64 - 1)
-        if self.max_points_per_centroid is not None:
-            self.max_points_per_centroid = integer("max_points_per_centroid", self.max_points_per_centroid)
+        self.max_points_per_centroid = integer_or_none("max_points_per_centroid", self.max_points_per_centroid)
         self.chunk_size_data = integer("chunk_size_data", self.chunk_size_data)
         self.chunk_size_centroids = integer("chunk_size_centroids", self.chunk_size_centroids)
         self.nredo = integer("nredo", self.nredo, high=most)
-        if self.n_threads is not None:
-            self.n_threads = integer("n_threads", self.n_threads, high=most)
+        self.n_threads = integer_or_none("n_threads", self.n_threads, high=most)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
         self.memory_limit = memory_limit(self.memory_limit)
         self.spherical = boolean("spherical", self.spherical)
-        self._metric_on(self._asked_device)
         self.frozen_centroids = boolean("frozen_centroids", self.frozen_centroids)
         self.int_centroids = boolean("int_centroids", self.int_centroids)
-        if self.min_points_per_centroid is not None:
-            self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
+        self.min_points_per_centroid = integer_or_none("min_points_per_centroid", self.min_points_per_centroid)
         self.empty_clusters = one_of("empty_clusters", self.empty_clusters, EMPTY_CLUSTERS)
         self.inertia_tol = share("inertia_tol", self.inertia_tol)
         self.changed_tol = share("changed_tol", self.changed_tol)
         self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
-        usable_device(self._asked_device, self.gpu)
+        self._usable(self._asked_device)
 
     def _device(self) -> str:
         """The core's name of where to compute: "" where none was named, so that it may choose."""
-        return "cpu" if self._where() == "cpu" else self._asked_device or ""
+        return "cpu" if self._usable(self._asked_device) == "cpu" else self._asked_device or ""
 
-    def _where(self) -> str:
-        """As usable_device(); the CPU for inner products."""
-        on_cpu = self._metric_on(self._asked_device) == "inner_product"
-        return usable_device(self._asked_device, self.gpu and not on_cpu)
-
-    def _metric_on(self, device: str | None) -> str:
-        """The core's name of the metric, if it is computed on this device."""
-        return metric_name(self.metric, self.spherical, device if self.gpu else None)
+    def _usable(self, device: Any) -> str:
+        return usable_device(device, self.gpu, metric_name(self.metric, self.spherical))
 
     def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
         """How the core is to compute on these rows; device: as _device() has it."""
         limit = 0
         if self.memory_limit is not None:
             on_device = isinstance(rows.array, DeviceMatrix)
-            place = f"cuda:{rows.array.device}" if on_device else self._where()
+            place = f"cuda:{rows.array.device}" if on_device else self._usable(self._asked_device)
             limit = limit_in_bytes(self.memory_limit, place)
         return {
             "device": device,
@@ -418,7 +403,7 @@ class FastKMeans:
             "seed": self.seed,
             "max_points_per_centroid": self.max_points_per_centroid,
             "nredo": self.nredo,
-            "metric": self._metric_on(self._asked_device),
+            "metric": metric_name(self.metric, self.spherical),
             "frozen_centroids": self.frozen_centroids,
             "int_centroids": self.int_centroids,
             "min_points_per_centroid": self.min_points_per_centroid,

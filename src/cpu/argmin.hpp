@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The running argmin of a tile's rows: the centroid of least loss so far, D or L, and what a score must reach to be less.
-// Ties go to the lowest index. Row i of the tile is slot i.
+// The running argmin of a tile's rows: the centroid of least loss so far, D or L, and what a score must reach to be
+// less. Ties go to the lowest index. Row i of the tile is slot i.
 #pragma once
 
 #include <algorithm>

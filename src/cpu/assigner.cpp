@@ -191,8 +191,8 @@ void Assigner::keep_bounds(const Call& call, bool wanted) {
   } else if (usable && call.more) {
     // mutant: unit_of_bounds
     const double distance = std::max(radius_, kLeastDistance * typical_length(call.centroids));
-    bounds_ =
-        std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, distance, workers_, lift_);
+    bounds_ = std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, distance,
+                                            workers_, lift_);
   }
   follows_ = false;  // mutant: bounds_half_done
 }

@@ -82,7 +82,7 @@ class Assigner {
   Narrow narrow_;
 
   // From one assignment to the next.
-  Lift lift_;  // of its centroids, if products_
+  Lift lift_;             // of its centroids, if products_
   bool follows_ = false;  // the last one found all rows good, and said that there is more
   std::unique_ptr<LowerBounds> bounds_;
   double radius_ = 0;  // a typical distance of the last assignment; 0: unknown

@@ -30,7 +30,7 @@ struct CentroidRows {
   std::vector<std::int32_t> place_of;  // (k) and where it stands first
   std::vector<std::uint8_t> is_copy;   // (k) of a lower one: the filter leaves it out
 
-  const Lift* lift = nullptr;          // none, but for inner products
+  const Lift* lift = nullptr;  // none, but for inner products
 
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
 

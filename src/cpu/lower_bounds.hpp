@@ -50,8 +50,7 @@ class LowerBounds {
 
   // The centroids moved here. Those that moved farthest become movers, as many as make the next assignment of the
   // sampled rows the cheapest.
-  void move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers,
-               const Lift& lift = {});
+  void move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers, const Lift& lift = {});
 
   // The centroids as panels hold them: the groups, filled up to whole panels by -1, then the movers, in the same order.
   std::vector<std::int32_t> places() const;

@@ -119,8 +119,9 @@ template <class V>
     const F64 error = (product - (sum - part)) + (sd - part);  // TwoSum: sum + error is exact
     I64 bits;
     std::memcpy(&bits, &sum, 16);
-    const I64 even = (bits & 1) - 1;               // all ones where the last bit is 0
-    const F64 outward = sum < 0 ? -error : error;  // bits are a magnitude  mutant: fma_below_zero
+    const I64 even = (bits & 1) - 1;  // all ones where the last bit is 0
+    // mutant: fma_below_zero
+    const F64 outward = sum < 0 ? -error : error;  // as bits are a magnitude
     // mutant: fma_sticky_down
     bits -= even & (outward > 0.0);  // comparisons are 0 or -1: towards the error, to the odd neighbour
     bits += even & (outward < 0.0);  // mutant: fma_sticky_up

@@ -83,8 +83,8 @@ void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
   updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
   const bool splits = updated_.empty > 0 && rule.empty == EmptyClusters::split;
   if (updated_.empty > 0 && !splits) {
-    const auto relocations = fill_empty_clusters({rows_, labels_.data(), gains()}, members,
-                                                 scale_->total_weight, rule, reducer, workers_);
+    const auto relocations =
+        fill_empty_clusters({rows_, labels_.data(), gains()}, members, scale_->total_weight, rule, reducer, workers_);
     relocate(relocations);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
   }
@@ -120,7 +120,8 @@ const float* HostShard::gains() {
   gains_.resize(x_.rows);
   workers_.for_blocks(x_.rows, kRowsPerPass, static_cast<double>(x_.rows),
                       [&](std::int64_t first, std::int64_t count, int) {
-                        for (std::int64_t i = first; i < first + count; ++i)  // mutant: gain_of_a_row
+                        for (std::int64_t i = first; i < first + count; ++i)
+                          // mutant: gain_of_a_row
                           gains_.data()[i] = std::max(0.0f, distances_.data()[i] - own_losses_.data()[i]);
                       });
   return gains_.data();
@@ -160,11 +161,11 @@ void HostShard::copy_labels(std::int64_t* out) {
 }
 
 void HostShard::copy_distances(double* out) {
-  workers_.for_blocks(
-      x_.rows, kRowsPerPass, static_cast<double>(x_.rows), [&](std::int64_t first, std::int64_t count, int) {
-        std::transform(distances_.data() + first, distances_.data() + first + count, out + first,
-                       [this](float stored) { return metric_.value(stored); });
-      });
+  workers_.for_blocks(x_.rows, kRowsPerPass, static_cast<double>(x_.rows),
+                      [&](std::int64_t first, std::int64_t count, int) {
+                        std::transform(distances_.data() + first, distances_.data() + first + count, out + first,
+                                       [this](float stored) { return metric_.value(stored); });
+                      });
 }
 
 void HostShard::look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) {

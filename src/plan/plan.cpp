@@ -53,13 +53,13 @@ double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) 
 // Binds also when forced: the sketches' integers would not fit, and rows that were multiplied have no bounds or
 // sketches.
 bool takes(Filter filter, const Problem& problem) {
+  if (problem.products && (filter == Filter::low_dim || filter == Filter::narrow)) return false;
   switch (filter) {
     // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
     // mutant: narrow_takes
-    case Filter::narrow:
-      return !problem.tiny && !problem.products && problem.narrow.size > 0 && problem.size <= kLargestSketch;
-    case Filter::low_dim: return !problem.tiny && !problem.products && problem.d <= kMostLowDim;  // mutant: low_dim_takes
+    case Filter::narrow: return !problem.tiny && problem.narrow.size > 0 && problem.size <= kLargestSketch;
+    case Filter::low_dim: return !problem.tiny && problem.d <= kMostLowDim;  // mutant: low_dim_takes
     case Filter::fp32: break;
   }
   return true;

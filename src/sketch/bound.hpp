@@ -78,8 +78,8 @@ class FilterBound {
   // mutant: sketch_score
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
 
-  // The same for inner products, as distances to centroids lifted to this ceiling (docs/filter.md section 6.11): radius()
-  // takes losses, and wants a base of each row.
+  // The same for inner products, as distances to centroids lifted to this ceiling (docs/filter.md section 6.11):
+  // radius() takes losses, and wants a base of each row.
   FilterBound lifted(double sq_ceiling) const {
     FilterBound bound = *this;
     bound.loss_factor_ = 2;

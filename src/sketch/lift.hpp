@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inner products as distances (docs/filter.md section 6.11 has the proof): with one dimension more, in which rows have 0
-// and centroid c has sqrt(M^2 - |c|^2), the largest inner product is the least distance.
+// Inner products as distances (docs/filter.md section 6.11 has the proof): with one dimension more, in which rows have
+// 0 and centroid c has sqrt(M^2 - |c|^2), the largest inner product is the least distance.
 #pragma once
 
 #include <cstdint>

@@ -103,8 +103,7 @@ TEST(Distance, EveryKernelEqualsScalar) {
       const float product = scalar_negated_product(x.row(0), x.row(1), d);
       for (const cpu::Isa* isa : kernel_isas()) {
         const auto bits_of = [&](const auto& kernel) {
-          return std::bit_cast<std::uint32_t>(
-              kernel(pad(x.row(0), d).data(), pad(x.row(1), d).data(), cpu::padded(d)));
+          return std::bit_cast<std::uint32_t>(kernel(pad(x.row(0), d).data(), pad(x.row(1), d).data(), cpu::padded(d)));
         };
         ASSERT_EQ(bits_of(isa->kernels->distance), std::bit_cast<std::uint32_t>(distance)) << isa->name << " d " << d;
         ASSERT_EQ(bits_of(isa->kernels->negated_product), std::bit_cast<std::uint32_t>(product))

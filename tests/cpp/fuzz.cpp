@@ -165,7 +165,8 @@ std::string labels_against_fp64(const MatrixView& x, const Result& result, bool 
       const float* centroid = result.centroids.data() + c * d;
       double sum = 0;
       for (std::int64_t j = 0; j < d; ++j) {
-        const auto value = static_cast<double>(row[static_cast<std::size_t>(j)]), its = static_cast<double>(centroid[j]);
+        const auto value = static_cast<double>(row[static_cast<std::size_t>(j)]),
+                   its = static_cast<double>(centroid[j]);
         const double t = (value - its) * scale;
         sum += products ? -value * its : t * t;
       }
@@ -248,7 +249,8 @@ class Host {
     const auto expected = outcome_of([&] { return fit(fuzz.data.view(), params); });
     counts_.refused += !expected.value;
     if (expected.value && params.labels)
-      if (const std::string wrong = labels_against_fp64(fuzz.data.view(), *expected.value, params.metric.has_value()); !wrong.empty())
+      if (const std::string wrong = labels_against_fp64(fuzz.data.view(), *expected.value, params.metric.has_value());
+          !wrong.empty())
         return fuzz.text(fuzz.runs[0]) + "  " + wrong;
 
     const bool predicts = fuzz.predict && (fuzz.predict_init || expected.value);

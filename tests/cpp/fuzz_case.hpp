@@ -166,9 +166,10 @@ inline std::string FuzzCase::text(const FuzzRun& run) const {
   out << "\n  niter " << params.niter << " tol " << params.tol << " nredo " << params.nredo << " seed " << params.seed
       << " max_points_per_centroid "
       << (params.max_points_per_centroid ? std::to_string(*params.max_points_per_centroid) : "nullopt") << " labels "
-      << params.labels << (params.metric ? " by inner products" : "") << "\n  isa " << path_of(run.execution).isa << " filter '" << run.execution.filter
-      << "' n_threads " << run.execution.n_threads << " chunk_size_data " << run.execution.chunk_size_data
-      << " chunk_size_centroids " << run.execution.chunk_size_centroids << "\n  data: " << run.data << "\n  init: ";
+      << params.labels << (params.metric ? " by inner products" : "") << "\n  isa " << path_of(run.execution).isa
+      << " filter '" << run.execution.filter << "' n_threads " << run.execution.n_threads << " chunk_size_data "
+      << run.execution.chunk_size_data << " chunk_size_centroids " << run.execution.chunk_size_centroids
+      << "\n  data: " << run.data << "\n  init: ";
   if (with_init)
     out << name_of(init.dtype) << ' ' << run.init;
   else

@@ -7,9 +7,12 @@
 
 #include "cpu/lower_bounds.hpp"
 #include "fastkmeans/fastkmeans.hpp"
+#include "numeric/distance.hpp"
 #include "numeric/exact_sum.hpp"
 #include "numeric/metric.hpp"
+#include "scalar/scalar_distance.hpp"
 #include "shards.hpp"
+#include "sketch/bound.hpp"
 #include "sketch/lift.hpp"
 
 namespace fastkmeans::testing {
@@ -103,13 +106,30 @@ TEST(InnerProductNoOracle, SumsOfEitherSignAreExact) {
   EXPECT_EQ(sum_of({0x1p100f, 1, -0x1p100f}), 1);
   EXPECT_EQ(sum_of({-0x1p100f, -0x1p-149f, 0x1p100f}), -0x1p-149);
   EXPECT_EQ(sum_of({0x1p100f, -0x1p-149f}), 0x1p100);
-  EXPECT_EQ(sum_of({0x1p53f, 1, -0x1p-149f}), 0x1p53);                          // just below a tie
+  EXPECT_EQ(sum_of({0x1p53f, 1, -0x1p-149f}), 0x1p53);           // just below a tie
   EXPECT_EQ(sum_of({-0x1p53f, -1, -0x1p-149f}), -(0x1p53 + 2));  // just beyond
   EXPECT_EQ(sum_of({-3, 3, 0.0f, -0.0f}), 0);
   ExactSum weighted;
   weighted.add(-2.5f, 3);
   EXPECT_EQ(weighted.signed_value(), -7.5);
   EXPECT_EQ(inner_product().inertia(weighted), 7.5);
+}
+
+// Each of 255 products in a lane is just above half an ulp of the first, 1, and rounded up; those of the row with
+// itself are just half of it, and lost. Without room for that the centroid would be at distance 0.
+TEST(LiftNoOracle, RadiusCoversTheRoundingOfProducts) {
+  constexpr std::int64_t kDims = 8192;
+  std::vector<float> x(kDims, 0x1p-12f), c(kDims, 0x1.004p-12f);
+  std::fill_n(x.begin(), kLanes, 1.0f);
+  std::fill_n(c.begin(), kLanes, 1.0f);
+  Workers workers(1, {});
+  Lift lift;
+  lift.raise({c.data(), 1, kDims}, workers);
+  const double sq_length = lift.sq_ceiling() - lift.sq_height(0);
+  const FilterBound bound = FilterBound::of_rows(kDims).lifted(sq_length);  // the least ceiling
+  const double base = bound.base(scalar_negated_product(x.data(), x.data(), kDims));
+  const double radius = bound.radius(scalar_negated_product(x.data(), c.data(), kDims), base);
+  EXPECT_GE(radius, std::sqrt(sq_distance(x.data(), c.data(), kDims)));
 }
 
 // The filters run, and leave little to be refined, also where centroids are of many lengths.
@@ -121,7 +141,8 @@ TEST(InnerProductNoOracle, FiltersAndBoundsServe) {
   Matrix x = random_rows(Kind::normal, kRows, 48, random);
   for (std::int64_t i = 0; i < kRows; ++i)
     for (std::int64_t j = 0; j < 48; ++j)
-      x.row(i)[j] = (around.row(i % kClusters)[j] + 0x1p-4f * x.row(i)[j]) * (0.5f + 0x1p-4f * static_cast<float>(i % 8));
+      x.row(i)[j] =
+          (around.row(i % kClusters)[j] + 0x1p-4f * x.row(i)[j]) * (0.5f + 0x1p-4f * static_cast<float>(i % 8));
   for (const Path& path : fit_paths(true)) {
     if (path.filter.empty() || path.filter == "low_dim" || path.filter.starts_with("narrow")) continue;
     Params params = of_products(kClusters, 8);

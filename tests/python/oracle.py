@@ -116,7 +116,7 @@ def distances(x: Array, centroids: Array) -> Array:
 
 
 def assign(x: Array, centroids: Array, products: bool = False) -> tuple[Array, Array]:
-    """The nearest centroid of each row, the lowest index on ties, and D to it; or that of largest inner product, and L."""
+    """The nearest centroid of each row, the lowest index on ties, and D to it; or L, the negative inner product."""
     d = in_lanes(x, centroids, negated_product) if products else distances(x, centroids)
     labels = d.argmin(axis=1)
     return labels, d[np.arange(len(x)), labels]
