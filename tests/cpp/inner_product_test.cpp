@@ -97,6 +97,15 @@ TEST(InnerProductNoOracle, ByHand) {
   EXPECT_FALSE(std::signbit(got.distances[3]));
 }
 
+// All are in cluster 0. What the rows would win as centroids is 16 - 4, 9 - 0 and 9 - 3: the first one leaves.
+TEST(InnerProductNoOracle, TheRowThatGainsMostFillsAnEmptyCluster) {
+  const Matrix x(3, 2, {4, 0, 0, 3, 3, 0}), start(2, 2, {1, 0, -1, -1});
+  Params params = of_products(2, 1);
+  params.init = start.view();
+  params.execution.device = "cpu";
+  EXPECT_EQ(fit(x.view(), params).centroids, (std::vector<float>{1.5f, 1.5f, 4, 0}));
+}
+
 TEST(InnerProductNoOracle, SumsOfEitherSignAreExact) {
   const auto sum_of = [](std::initializer_list<float> terms) {
     ExactSum sum;
