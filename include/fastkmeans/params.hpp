@@ -27,7 +27,7 @@ struct Execution {
   std::string isa;  // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
   // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, low_dim, int8, narrow,
   // fp32_bounds, int8_bounds, narrow_bounds (docs/filter.md section 6); with rows that it cannot take (too wide, too
-  // tiny), fp32 all the same.
+  // tiny) or inner products (low_dim, narrow), fp32 all the same.
   // With CUDA: none, low_dim, int8; and none, or int8 where rows are too wide for low_dim, all the same.
   std::string filter;
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
@@ -53,7 +53,7 @@ enum class InitMethod {
 
 // What becomes of a cluster without rows (docs/algorithm.md section 4).
 enum class EmptyClusters {
-  farthest,  // it gets the farthest row of the cluster of largest inertia
+  farthest,  // it gets the farthest row of the cluster of largest inertia (inner products: by what rows would gain)
   split,     // the largest cluster is split, as in faiss: both centroids lie near that of the whole
   random,    // it gets a row drawn at random
 };

@@ -121,7 +121,7 @@ class FilterBound {
   // |x - c| is at most this if the loss of the pair is <= `loss`.
   FASTKMEANS_BOTH double radius(float loss, double base) const {
     const double square = static_cast<double>(loss) * loss_factor_ + base;  // mutant: radius
-    return square > 0 ? std::sqrt(square) : 0;
+    return square < 0 ? 0 : std::sqrt(square);
   }
 
   // |x - c| is at least this if D(x, c) >= `distance`.
