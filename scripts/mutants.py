@@ -132,7 +132,9 @@ MUTANTS = [
     Mutant("unit_of_bounds", "std::max(radius_", "std::min(radius_"),
     Mutant("shared_bounds", "kBestShare * panels", "panels"),
     Mutant("last_tile_stride", "padded(rows", "padded(tile_rows + 0 * rows"),
-    Mutant("bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_, lift_)", "static_cast<void>(0)"),
+    Mutant(
+        "bounds_moved", "bounds_->move_to(call.centroids, sample_rows(call), workers_, lift_)", "static_cast<void>(0)"
+    ),
     Mutant(
         "old_bounds",
         "follows_ && ",
