@@ -182,6 +182,16 @@ TEST(SquareAddNoOracle, EqualsFmaWhereRoundingIsHard) {
   }
 }
 
+// fp64 rounds these sums to a tie of fp32; what it lost decides, towards 0 and away from it.
+TEST(ExactFmaNoOracle, BelowZeroByHand) {
+  const float t = 8863563.0f;
+  EXPECT_EQ(fma_once(-t, t, -std::nextafter(7.0f, 0.0f)), -0x1.1dcf42p+46f);
+  EXPECT_EQ(fma_once(-t, t, -7.0f), -0x1.1dcf44p+46f);  // the tie: to even
+  EXPECT_EQ(fma_once(-t, t, -std::nextafter(7.0f, 8.0f)), -0x1.1dcf44p+46f);
+  EXPECT_EQ(fma_once(0x1p-24f, -1.0f, -1.0f), -1.0f);
+  EXPECT_EQ(fma_once(0x1p-149f, -0x1p-20f, -(1.0f + 0x1p-23f)), -(1.0f + 0x1p-23f));
+}
+
 TEST(SquareAddNoOracle, ByHand) {
   EXPECT_EQ(square_add_once(0x1p-12f, 1.0f), 1.0f);                                    // tie to even, down
   EXPECT_EQ(square_add_once(0x1p-12f, 1.0f + 0x1p-23f), 1.0f + 0x1p-22f);              // tie to even, up
