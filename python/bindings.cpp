@@ -139,21 +139,19 @@ nb::object to_numpy_or_none(std::vector<T>&& values, bool wanted) {
   return to_numpy(std::move(values), {n});
 }
 
-fk::InitMethod init_method_from_name(std::string_view name) {
-  if (name == "random") return fk::InitMethod::random;
-  if (name == "k-means++") return fk::InitMethod::kmeans_plus_plus;
-  if (name == "k-means||") return fk::InitMethod::kmeans_parallel;
-  if (name == "afk-mc2") return fk::InitMethod::afk_mc2;
-  throw std::invalid_argument("init_method is '" + std::string(name) +
-                              "'; it must be 'random', 'k-means++', 'k-means||' or 'afk-mc2'");
-}
+// Names in the order of the values.
+constexpr const char* kMetrics[] = {"euclidean", "cosine", "inner_product"};
+constexpr const char* kInitMethods[] = {"random", "k-means++", "k-means||", "afk-mc2"};
+constexpr const char* kEmptyClusters[] = {"farthest", "split", "random"};
 
-fk::EmptyClusters empty_clusters_from_name(std::string_view name) {
-  if (name == "farthest") return fk::EmptyClusters::farthest;
-  if (name == "split") return fk::EmptyClusters::split;
-  if (name == "random") return fk::EmptyClusters::random;
-  throw std::invalid_argument("empty_clusters is '" + std::string(name) +
-                              "'; it must be 'farthest', 'split' or 'random'");
+template <class Value, std::size_t n>
+Value from_name(const char* option, std::string_view name, const char* const (&names)[n]) {
+  std::string allowed;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (name == names[i]) return static_cast<Value>(i);
+    allowed += std::string(i ? ", '" : "'") + names[i] + "'";
+  }
+  throw std::invalid_argument(std::string(option) + " is '" + std::string(name) + "'; it must be one of " + allowed);
 }
 
 const char* kind_name(fk::Warning::Kind kind) {
@@ -243,9 +241,10 @@ fk::Execution execution(const Rows& x, std::string device, std::int64_t memory_l
 
 // What the fits of one problem and of many have in common.
 fk::Params options(int niter, double tol, double inertia_tol, double changed_tol, double max_runtime_secs,
-                   std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
-                   bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
-                   std::string_view empty_clusters, std::string_view init_method, bool labels) {
+                   std::uint64_t seed, std::optional<std::int64_t> max_points_per_centroid, int nredo,
+                   std::string_view metric, bool frozen_centroids, bool int_centroids,
+                   std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
+                   std::string_view init_method, bool labels) {
   fk::Params params;
   params.niter = niter;
   params.tol = tol;
@@ -255,27 +254,28 @@ fk::Params options(int niter, double tol, double inertia_tol, double changed_tol
   params.seed = seed;
   params.max_points_per_centroid = max_points_per_centroid;
   params.nredo = nredo;
-  params.spherical = spherical;
+  params.metric = from_name<fk::MetricType>("metric", metric, kMetrics);
   params.frozen_centroids = frozen_centroids;
   params.int_centroids = int_centroids;
   params.min_points_per_centroid = min_points_per_centroid;
-  params.empty_clusters = empty_clusters_from_name(empty_clusters);
-  params.init_method = init_method_from_name(init_method);
+  params.empty_clusters = from_name<fk::EmptyClusters>("empty_clusters", empty_clusters, kEmptyClusters);
+  params.init_method = from_name<fk::InitMethod>("init_method", init_method, kInitMethods);
   params.labels = labels;
   return params;
 }
 
 nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter, double tol, double inertia_tol,
              double changed_tol, double max_runtime_secs, std::uint64_t seed,
-             std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical, bool frozen_centroids,
-             bool int_centroids, std::optional<std::int64_t> min_points_per_centroid, std::string_view empty_clusters,
-             std::string_view init_method, nb::handle init, std::string_view init_dtype, std::optional<Vector> weights,
-             bool labels, std::string device, std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data,
-             std::int64_t chunk_size_centroids, nb::handle callback) {
+             std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view metric,
+             bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
+             std::string_view empty_clusters, std::string_view init_method, nb::handle init,
+             std::string_view init_dtype, std::optional<Vector> weights, bool labels, std::string device,
+             std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids,
+             nb::handle callback) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params =
-      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, metric,
               frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = k;
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
@@ -320,7 +320,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
 
 nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Integers> offsets, Integers k, int niter,
                    double tol, double inertia_tol, double changed_tol, double max_runtime_secs, std::uint64_t seed,
-                   std::optional<std::int64_t> max_points_per_centroid, int nredo, bool spherical,
+                   std::optional<std::int64_t> max_points_per_centroid, int nredo, std::string_view metric,
                    bool frozen_centroids, bool int_centroids, std::optional<std::int64_t> min_points_per_centroid,
                    std::string_view empty_clusters, std::string_view init_method, nb::handle init,
                    std::string_view init_dtype, std::optional<Integers> init_offsets, std::optional<Vector> weights,
@@ -332,7 +332,7 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   std::vector<fk::MatrixView> starts;
   fk::BatchParams params;
   params.each =
-      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, spherical,
+      options(niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points_per_centroid, nredo, metric,
               frozen_centroids, int_centroids, min_points_per_centroid, empty_clusters, init_method, labels);
   params.k = {k.data(), k.size()};
   if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
@@ -363,13 +363,13 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
 }
 
 nb::dict predict(nb::handle data, std::string_view dtype, nb::handle centroids, std::string_view centroids_dtype,
-                 bool distances, bool spherical, std::string device, std::int64_t memory_limit, int n_threads,
+                 bool distances, std::string_view metric, std::string device, std::int64_t memory_limit, int n_threads,
                  std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
   const Rows x(data, dtype);
   const Rows c(centroids, centroids_dtype);
   fk::PredictParams params;
   params.distances = distances;
-  params.spherical = spherical;
+  params.metric = from_name<fk::MetricType>("metric", metric, kMetrics);
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::Prediction prediction;
   {
@@ -471,17 +471,17 @@ NB_MODULE(_core, m) {
   const fk::Execution defaults;
   m.def("fit", &fit, "data"_a, "dtype"_a, nb::kw_only(), "k"_a, "niter"_a, "tol"_a, "inertia_tol"_a = 0.0,
         "changed_tol"_a = 0.0, "max_runtime_secs"_a = 0.0, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
-        "spherical"_a = false, "frozen_centroids"_a = false, "int_centroids"_a = false,
+        "metric"_a = "euclidean", "frozen_centroids"_a = false, "int_centroids"_a = false,
         "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest", "init_method"_a = "random",
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
         "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
   m.def("fit_batch", &fit_batch, "data"_a, "dtype"_a, nb::kw_only(), "offsets"_a.none(), "k"_a, "niter"_a, "tol"_a,
         "inertia_tol"_a, "changed_tol"_a, "max_runtime_secs"_a, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
-        "spherical"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,
+        "metric"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,
         "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(), "weights"_a.none(), "labels"_a,
         "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a);
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
-        "distances"_a = false, "spherical"_a = false, "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
+        "distances"_a = false, "metric"_a = "euclidean", "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,
         "chunk_size_centroids"_a = defaults.chunk_size_centroids);
   m.def("bfloat16_bits", &bfloat16_bits, "data"_a);

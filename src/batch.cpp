@@ -132,7 +132,8 @@ class Batch {
   std::string device(std::int64_t b) const {
     const MatrixView& x = rows(b);
     if (x.cuda_device == MatrixView::kHost && !worth_a_device(x, k(b))) return "cpu";
-    return device_for(x, k(b), params_.each.execution);
+    const Params& each = params_.each;
+    return device_for(x, k(b), required_metric(each.metric, each.spherical, each.execution), each.execution);
   }
 
   // As of a fit of the problem alone.

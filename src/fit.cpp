@@ -44,7 +44,14 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   return centroids;
 }
 
-const Metric& metric_for(bool is_spherical) { return is_spherical ? spherical() : euclidean(); }
+const Metric& metric_for(MetricType type) {
+  switch (type) {
+    case MetricType::euclidean: break;
+    case MetricType::cosine: return spherical();
+    case MetricType::inner_product: return inner_product();
+  }
+  return euclidean();
+}
 
 // A sample of the rows, if there are more than are to be used; else null.
 std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Params& params, Reducer& reducer,
@@ -63,8 +70,12 @@ std::int64_t total_weight(const Source& rows, Reducer& reducer) {
 }
 
 // The given ones first.
-Start completed(std::vector<float> given, Shard& shard, const Source& used, const Metric& metric, const Params& params,
+Start completed(std::vector<float> given, Shard& of_fit, const Source& used, const Metric& metric, const Params& params,
                 std::uint32_t redo, Reducer& reducer, Workers& workers) {
+  // By distances, whatever decides labels.
+  std::unique_ptr<Shard> by_distance;
+  if (metric.loss() != Loss::distance) by_distance = make_shard(used, euclidean(), params.execution, workers);
+  Shard& shard = by_distance ? *by_distance : of_fit;  // mutant: initialisations_by_distance
   switch (params.init_method) {
     case InitMethod::random: break;
     case InitMethod::kmeans_plus_plus:
@@ -94,7 +105,7 @@ Start initial(Shard& shard, const Source& used, const Metric& metric, const Para
   return start;
 }
 
-// The run of lowest inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
+// The run of best inertia, ties to the first; the shard has its centroids, and labels and sums if it was the last.
 Run best_run(Shard& shard, const Source& used, const Metric& metric, const FixedPoint& scale, const Params& params,
              const Deadline& deadline, Reducer& reducer, Workers& workers) {
   Run best;
@@ -103,12 +114,12 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   bool is_last = true, more = true, timed_out = false;
   for (int redo = 0; more; ++redo) {
     Start start = initial(shard, used, metric, params, static_cast<std::uint32_t>(redo), reducer, workers);
-    Run run = lloyd(shard, std::move(start), redo, scale, params, deadline, reducer);
+    Run run = lloyd(shard, std::move(start), redo, metric, scale, params, deadline, reducer);
     more = !all_given && redo + 1 < params.nredo && !run.stopped;  // mutant: stopped_runs
     timed_out = run.timed_out || (more && deadline.is_over(reducer));
     more = more && !timed_out;  // mutant: no_time_for_more_runs
     // mutant: best_run_tie
-    is_last = redo == 0 || run.inertia < best.inertia;
+    is_last = redo == 0 || metric.gain(best.inertia, run.inertia) > 0;
     if (!is_last) continue;
     best = std::move(run);
     if (more) centroids = shard.take_centroids();
@@ -140,7 +151,7 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                             (params.frozen_centroids || params.empty_clusters == EmptyClusters::split
                                                  ? ""
                                                  : ": the data has too few distinct points to fill them")});
-  if (params.spherical && result.n_zero > 0)
+  if (required_metric(params.metric, params.spherical, params.execution) == MetricType::cosine && result.n_zero > 0)
     result.warnings.push_back(
         {Warning::Kind::zero_rows, std::to_string(result.n_zero) + " of " + std::to_string(result.n_used) +
                                        " points are zero: they have no direction, and stay zero"});
@@ -187,7 +198,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
     if (sample || !run.settled) {
       shard->assign(false);
       require_valid_rows(shard->assigned().check, rows, "data", reducer, workers);
-      result.inertia = inertia_over_shards(shard->assigned(), reducer);
+      result.inertia = inertia_over_shards(shard->assigned(), metric, reducer);
     }
     result.labels.resize(static_cast<std::size_t>(rows.rows()));
     shard->copy_labels(result.labels.data());
@@ -209,7 +220,8 @@ Result fit_rows(const MatrixView& x, Params params, Workers& workers) {
     };
   NoReducer reducer;
   const auto rows = make_source(x, weights.values.empty() ? nullptr : weights.values.data(), params.execution, workers);
-  Result result = fit_shard(*rows, metric_for(params.spherical), params, reducer, workers);
+  const Metric& metric = metric_for(required_metric(params.metric, params.spherical, params.execution));
+  Result result = fit_shard(*rows, metric, params, reducer, workers);
   restore(result.inertia);
   for (IterationStats& stats : result.iterations) restore(stats.inertia);
   return result;
@@ -221,7 +233,8 @@ Result fit(const MatrixView& x, const Params& given) {
   require_problem(x, given);
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
-  params.execution.device = device_for(x, params.k, given.execution);
+  const MetricType metric = required_metric(given.metric, given.spherical, given.execution);
+  params.execution.device = device_for(x, params.k, metric, given.execution);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
   return fit_rows(x, std::move(params), workers);
 }
@@ -234,12 +247,13 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),
            "that of the centroids, " + std::to_string(centroids.cols));
+  const MetricType metric = required_metric(params.metric, params.spherical, params.execution);
   Execution execution = params.execution;
-  execution.device = device_for(x, centroids.rows, params.execution);
+  execution.device = device_for(x, centroids.rows, metric, params.execution);
   Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
   const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
-  const auto shard = make_shard(rows, metric_for(params.spherical), execution, workers);
+  const auto shard = make_shard(rows, metric_for(metric), execution, workers);
   shard->start_run({given_centroids(centroids, "centroids", workers)});
 
   shard->assign(false);

@@ -2,6 +2,7 @@
 #include "lloyd.hpp"
 
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 namespace fastkmeans {
@@ -17,20 +18,21 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
 }
 
 // Whether a tolerance ends the run (docs/algorithm.md section 3); before: its iterations so far.
-bool is_within_tolerance(const Params& params, const IterationStats& stats, const std::vector<IterationStats>& before) {
+bool is_within_tolerance(const Params& params, const Metric& metric, const IterationStats& stats,
+                         const std::vector<IterationStats>& before) {
   // mutant: below_tol
   if (params.tol > 0 && stats.shift < params.tol) return true;
   const auto rows = static_cast<double>(before.empty() ? stats.changed : before[0].changed);  // all, in the first
   if (static_cast<double>(stats.changed) < params.changed_tol * rows) return true;            // mutant: changed_tol
   if (params.inertia_tol == 0 || before.empty()) return false;
   const double inertia = before.back().inertia;
-  return inertia - stats.inertia < params.inertia_tol * inertia;  // mutant: inertia_tol
+  return metric.gain(inertia, stats.inertia) < params.inertia_tol * std::abs(inertia);  // mutant: inertia_tol
 }
 
 }  // namespace
 
-Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Params& params, const Deadline& deadline,
-          Reducer& reducer) {
+Run lloyd(Shard& shard, Start start, int redo, const Metric& metric, const FixedPoint& scale, const Params& params,
+          const Deadline& deadline, Reducer& reducer) {
   CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
                        params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
   // mutant: any_tolerance
@@ -49,7 +51,7 @@ Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Pa
     IterationStats stats;
     stats.redo = redo;
     stats.iteration = iteration;
-    stats.inertia = run.inertia = inertia_over_shards(assigned, reducer);
+    stats.inertia = run.inertia = inertia_over_shards(assigned, metric, reducer);
     stats.shift = updated.shift;
     stats.changed = sum_over_shards(assigned.changed, reducer);
     stats.empty = updated.empty;
@@ -62,7 +64,7 @@ Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Pa
     run.n_empty = stats.empty - (params.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
     // mutant: settled
     run.settled = stats.changed == 0 && stats.relocated == 0;
-    run.converged = run.settled || is_within_tolerance(params, stats, run.iterations);
+    run.converged = run.settled || is_within_tolerance(params, metric, stats, run.iterations);
     stats.seconds = seconds_since(begin);
     run.iterations.push_back(stats);
     run.stopped = wants_stop(params, stats, reducer);
@@ -80,10 +82,10 @@ Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Pa
   return run;
 }
 
-double inertia_over_shards(const Assigned& assigned, Reducer& reducer) {
+double inertia_over_shards(const Assigned& assigned, const Metric& metric, Reducer& reducer) {
   ExactSum inertia = assigned.inertia;
   inertia.merge_over_shards(reducer);
-  return inertia.value();
+  return metric.inertia(inertia);
 }
 
 }  // namespace fastkmeans

@@ -8,6 +8,7 @@
 #include "deadline.hpp"
 #include "fastkmeans/params.hpp"
 #include "fastkmeans/result.hpp"
+#include "numeric/metric.hpp"
 #include "shard.hpp"
 
 namespace fastkmeans {
@@ -25,11 +26,11 @@ struct Run {
 };
 
 // The inertia of an assignment, rounded once.
-double inertia_over_shards(const Assigned& assigned, Reducer& reducer);
+double inertia_over_shards(const Assigned& assigned, const Metric& metric, Reducer& reducer);
 
 // The shard's rows are all valid; scale is of all shards' rows. Runs on each shard of a fit, and
 // returns the same there, but for `seconds`.
-Run lloyd(Shard& shard, Start start, int redo, const FixedPoint& scale, const Params& params, const Deadline& deadline,
-          Reducer& reducer);
+Run lloyd(Shard& shard, Start start, int redo, const Metric& metric, const FixedPoint& scale, const Params& params,
+          const Deadline& deadline, Reducer& reducer);
 
 }  // namespace fastkmeans

@@ -17,9 +17,10 @@ namespace {
 
 constexpr std::int64_t kChecked = 1000;
 
-std::string label_text(std::int32_t label, float stored) {
+std::string label_text(const Metric& metric, std::int32_t label, float stored) {
   char text[80];
-  std::snprintf(text, sizeof text, "label %d (D = %.9g)", label, true_distance(stored));
+  const char* const name = metric.loss() == Loss::distance ? "D" : "inner product";
+  std::snprintf(text, sizeof text, "label %d (%s = %.9g)", label, name, metric.value(stored));
   return text;
 }
 
@@ -81,16 +82,16 @@ class Verified final : public Shard {
       if (!is_valid(row, d)) return;  // the check of rows speaks of these
       // mutant: verified_row
       metric_.transform(row, d);
-      const Nearest nearest = scalar_nearest(row, view, tiny, [&] { workers_.checkpoint(worker); });
+      const Nearest nearest = scalar_label(row, view, metric_, tiny, [&] { workers_.checkpoint(worker); });
       // mutant: verified_label
       if (nearest.label == labels[at] &&
           // mutant: verified_distance
           std::bit_cast<std::uint32_t>(nearest.distance) == std::bit_cast<std::uint32_t>(distances[at]))
         return;
       throw std::runtime_error("FASTKMEANS_VERIFY: row " + std::to_string(rows_.number(drawn[at])) + " got " +
-                               label_text(labels[at], distances[at]) + ", but the oracle finds " +
-                               label_text(nearest.label, nearest.distance) + "; filter " + std::string(filter.filter) +
-                               ", instruction set " + std::string(filter.isa));
+                               label_text(metric_, labels[at], distances[at]) + ", but the oracle finds " +
+                               label_text(metric_, nearest.label, nearest.distance) + "; filter " +
+                               std::string(filter.filter) + ", instruction set " + std::string(filter.isa));
     });
   }
 

@@ -100,6 +100,11 @@ const Option options[] = {
        return got.n_used == 9 * kClusters && warned(got, Warning::Kind::subsampled);
      }},
     {"nredo", [] { return fit_with([](Params& p) { p.nredo = 9; }).inertia < usual.inertia; }},
+    {"metric",
+     [] {
+       const Result got = fit_with([](Params& p) { p.metric = MetricType::inner_product; });
+       return got.labels != usual.labels && got.inertia > 0;
+     }},
     {"spherical",
      [] {
        const Result got = fit_with([](Params& p) { p.spherical = true; });
@@ -213,17 +218,20 @@ const Option options[] = {
      [] { return predict_with([](PredictParams& p) { p.execution.n_threads = 1; }).labels == usual.labels; }},
     {"spherical, of predict",
      [] { return predict_with([](PredictParams& p) { p.spherical = true; }).labels != usual.labels; }},
+    {"metric, of predict",
+     [] { return predict_with([](PredictParams& p) { p.metric = MetricType::cosine; }).labels != usual.labels; }},
 };
 
 // Does not compile once there is an option more: then it needs a line above.
 [[maybe_unused]] void all_are_there() {
   [[maybe_unused]] const auto& [k, niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points, nredo,
-                                spherical, init_method, init, empty_clusters, frozen, integers, min_points, fewer,
-                                labels, weights, execution, callback] = Params();
+                                metric, spherical, init_method, init, empty_clusters, frozen, integers, min_points,
+                                fewer, labels, weights, execution, callback] = Params();
   [[maybe_unused]] const auto& [device, memory_limit, stream, n_threads, isa, filter, chunk_data, chunk_centroids,
                                 interrupt] = Execution();
   [[maybe_unused]] const auto& [each, k_of_each, init_of_each] = BatchParams();
-  [[maybe_unused]] const auto& [distances, execution_of_predict, spherical_of_predict] = PredictParams();
+  [[maybe_unused]] const auto& [distances, execution_of_predict, spherical_of_predict, metric_of_predict] =
+      PredictParams();
 }
 
 }  // namespace

@@ -27,13 +27,20 @@ struct Execution {
   std::string isa;  // "": FASTKMEANS_ISA if set, else the best of this CPU; or one of instruction_sets()
   // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, low_dim, int8, narrow,
   // fp32_bounds, int8_bounds, narrow_bounds (docs/filter.md section 6); with rows that it cannot take (too wide, too
-  // tiny), fp32 all the same.
+  // tiny) or inner products (low_dim, narrow), fp32 all the same.
   // With CUDA: none, low_dim, int8; and none, or int8 where rows are too wide for low_dim, all the same.
   std::string filter;
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
   std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`
   // Called from the calling thread every 50 ms or so; true ends the work with Interrupted. May throw.
   std::function<bool()> interrupt;
+};
+
+// What decides a label, and so what a cluster is (docs/algorithm.md section 8).
+enum class MetricType {
+  euclidean,      // the nearest centroid; a mean
+  cosine,         // the same of rows and centroids of length 1: clusters by angle; inertia of these rows
+  inner_product,  // the largest inner product; a mean. On the CPU. Inertia is the sum of the products: more is better
 };
 
 // Which rows a run begins with (docs/initialisation.md).
@@ -46,7 +53,7 @@ enum class InitMethod {
 
 // What becomes of a cluster without rows (docs/algorithm.md section 4).
 enum class EmptyClusters {
-  farthest,  // it gets the farthest row of the cluster of largest inertia
+  farthest,  // it gets the farthest row of the cluster of largest inertia (inner products: by what rows would gain)
   split,     // the largest cluster is split, as in faiss: both centroids lie near that of the whole
   random,    // it gets a row drawn at random
 };
@@ -56,14 +63,15 @@ struct Params {
   std::int64_t k = 0;      // clusters, 1 <= k <= n (but see allow_fewer_rows)
   int niter = 25;          // most iterations, >= 1
   double tol = 1e-8;       // stop when the shift is below; <= 0: do not
-  double inertia_tol = 0;  // > 0: stop when inertia falls by less than this share of it, as cuVS's tol; at most 1
+  double inertia_tol = 0;  // > 0: stop when inertia gets better by less than this share of it, as cuVS's tol; at most 1
   double changed_tol = 0;  // > 0: stop when less than this share of the rows used changed labels; at most 1
   // > 0: begin no iteration after so many seconds of the fit. What is stopped so depends on the machine's speed.
   double max_runtime_secs = 0;
   std::uint64_t seed = 0;                                     // of the sample and of the initial centroids
   std::optional<std::int64_t> max_points_per_centroid = 256;  // train on at most k times this many rows; nullopt: all
-  int nredo = 1;           // runs from different initial centroids; the lowest inertia is kept, ties to the first
-  bool spherical = false;  // rows and centroids of length 1: clusters by angle; inertia of these rows
+  int nredo = 1;  // runs from different initial centroids; the best inertia is kept, ties to the first
+  std::optional<MetricType> metric;  // nullopt: euclidean, or cosine where spherical says so
+  bool spherical = false;            // faiss's name of cosine
   InitMethod init_method = InitMethod::random;
   // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
@@ -97,9 +105,10 @@ struct BatchParams {
 };
 
 struct PredictParams {
-  bool distances = false;  // also return D
+  bool distances = false;  // also return D, or inner products
   Execution execution;
-  bool spherical = false;  // rows of length 1, as in a fit; centroids as they are
+  bool spherical = false;                           // as in a fit, but centroids are taken as they are
+  std::optional<MetricType> metric = std::nullopt;  // likewise
 };
 
 }  // namespace fastkmeans

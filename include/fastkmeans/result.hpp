@@ -26,7 +26,7 @@ struct FilterStats {
 struct IterationStats {
   int redo = 0;                // which run, from 0 (see Params::nredo)
   int iteration = 0;           // from 0
-  double inertia = 0;          // sum of weight times squared distance, rows used, to the centroids it began with
+  double inertia = 0;          // sum of weight times squared distance (or inner product: see MetricType), rows used
   double shift = 0;            // sum over centroids of the Euclidean distance each moved
   std::int64_t changed = 0;    // rows whose label differs from the iteration before (all rows in the first)
   std::int64_t empty = 0;      // clusters without a row after assignment, before relocation
@@ -51,7 +51,7 @@ struct Result {
   bool converged = false;            // a tolerance ended the run kept, or nothing changed any more
   bool timed_out = false;    // max_runtime_secs cut the fit short: the one case that is not the same bits everywhere
   std::int64_t n_used = 0;   // rows of weight > 0 trained on (fewer than n after subsampling)
-  std::int64_t n_zero = 0;   // of these, all of whose elements are 0: Params::spherical leaves them so
+  std::int64_t n_zero = 0;   // of these, all of whose elements are 0: MetricType::cosine leaves them so
   std::int64_t n_empty = 0;  // clusters of the run kept that ended without a row
   std::vector<IterationStats> iterations;  // of the run kept
   std::vector<Warning> warnings;
@@ -79,7 +79,7 @@ struct BatchResult {
 
 struct Prediction {
   std::vector<std::int64_t> labels;  // (n)
-  std::vector<double> distances;     // (n) squared distance D to the centroid of the label; empty unless asked for
+  std::vector<double> distances;  // (n) D to the centroid of the label, or their inner product; empty unless asked for
 };
 
 }  // namespace fastkmeans

@@ -16,6 +16,7 @@ from ._report import warn
 
 INIT_METHODS = ("random", "k-means++", "k-means||", "afk-mc2")
 EMPTY_CLUSTERS = ("farthest", "split", "random")
+METRICS = ("euclidean", "cosine", "inner_product")
 
 
 def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
@@ -31,6 +32,11 @@ def integer(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
         allowed = f"at least {low}" if number < low else f"at most {high}"
         raise ValueError(f"{name} must be {allowed}, given {_shown(value)}.")
     return number
+
+
+def integer_or_none(name: str, value: Any, high: int = 2**63 - 1) -> int | None:
+    """None, or `value` as an int in [1, high]."""
+    return None if value is None else integer(name, value, high=high)
 
 
 def real(name: str, value: Any) -> float:
@@ -78,6 +84,16 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     return value
 
 
+def metric_name(metric: Any, spherical: bool) -> str:
+    """What the options metric and spherical say together."""
+    if metric is None:
+        return "cosine" if spherical else "euclidean"
+    name = one_of("metric", metric, METRICS)
+    if spherical and name != "cosine":
+        raise ValueError(f"spherical=True is metric='cosine', given metric={name!r}.")
+    return name
+
+
 def init_method(init: Any, others: str) -> str | None:
     """The method that `init` names, None where it is no string; others: what else it may be, for the message."""
     if not isinstance(init, str):
@@ -112,15 +128,19 @@ def device_name(device: Any) -> str | None:
         raise TypeError(f"device must be a string, an integer or a torch.device, given {device!r} ({kind}).") from None
 
 
-def usable_device(device: Any, gpu: Any) -> str:
+def usable_device(device: Any, gpu: Any, metric: str = "euclidean") -> str:
     """Where to compute, "cpu" or "cuda:N"; after a fork, where CUDA may be lost, "cuda" if none was named.
 
-    A device that is named and cannot be had is an error. For None a CUDA device that is there and of no use to us takes
-    one warning a process.
+    A device that is named and cannot be had, or has not the metric, is an error. For None a CUDA device that is there
+    and of no use to us takes one warning a process.
     """
     name = device_name(device)
     if not gpu or (name or "").startswith("cpu"):
         return "cpu"
+    if metric == "inner_product":
+        if name is None:
+            return "cpu"
+        raise ValueError(f"metric='inner_product' is computed on the CPU alone, given device={name!r}.")
     if name is None:
         return _best_device()
     if not name.startswith("cuda"):

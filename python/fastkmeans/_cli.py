@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import FastKMeans, __version__, _core
-from ._checks import EMPTY_CLUSTERS, INIT_METHODS
+from ._checks import EMPTY_CLUSTERS, INIT_METHODS, METRICS
 from ._files import Failure, check_outputs, load, save
 from ._report import logger
 from ._streams import forgiving, hold_closed, write_now
@@ -97,11 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     assign.add_argument("input", metavar="INPUT.npy", help="matrix (n, d)")
     assign.add_argument("centroids", metavar="CENTROIDS.npy", help="matrix (k, d)")
     assign.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the labels: (n,) int64")
-    assign.add_argument("--distances", metavar="FILE", help="for the squared distances to these: (n,) float32")
+    assign.add_argument(
+        "--distances", metavar="FILE", help="for the squared distances to these, or inner products: (n,) float32"
+    )
     assign.set_defaults(run=_assign)
 
     for command, line in ((train, "k, iterations, inertia, seconds"), (assign, "k, rows, seconds")):
-        command.add_argument("--spherical", action="store_true", help="rows scaled to length 1: clusters by angle")
+        command.add_argument("--metric", choices=METRICS, help="what decides a row's cluster (euclidean)")
+        command.add_argument("--spherical", action="store_true", help="as --metric cosine: clusters by angle")
         command.add_argument("--device", help="cpu, cuda or cuda:N (a CUDA device if there is one, else the CPU)")
         command.add_argument(
             "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
@@ -253,7 +256,7 @@ def _cuda_info() -> None:
 
 def _of_both(options: argparse.Namespace) -> dict[str, Any]:
     """What both commands tell a FastKMeans."""
-    names = ("device", "memory_limit", "n_threads", "spherical", "chunk_size_data", "chunk_size_centroids")
+    names = ("device", "memory_limit", "n_threads", "metric", "spherical", "chunk_size_data", "chunk_size_centroids")
     return {name: getattr(options, name) for name in names}
 
 

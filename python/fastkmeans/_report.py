@@ -73,7 +73,7 @@ class EmptyClusterWarning(UserWarning):
 
 
 class ZeroRowsWarning(UserWarning):
-    """With spherical=True: rows trained on are zero, and have no direction."""
+    """With metric="cosine": rows trained on are zero, and have no direction."""
 
 
 class PrecisionWarning(UserWarning):

@@ -20,8 +20,10 @@ from ._checks import (
     device_name,
     init_method,
     integer,
+    integer_or_none,
     limit_in_bytes,
     memory_limit,
+    metric_name,
     one_of,
     real,
     seconds,
@@ -65,8 +67,8 @@ class FastKMeans:
     """Exact k-means on a CUDA GPU or the CPU.
 
     The result depends on the data, its weights, d, k, niter, tol, inertia_tol, changed_tol, seed, nredo, init,
-    max_points_per_centroid, spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the device,
-    threads, chunk sizes, instruction set or memory layout.
+    max_points_per_centroid, metric, spherical, frozen_centroids, int_centroids and empty_clusters alone: not on the
+    device, threads, chunk sizes, instruction set or memory layout.
 
     Parameters
     ----------
@@ -86,23 +88,26 @@ class FastKMeans:
     dtype, pin_gpu_memory, use_triton : hints for a GPU; never change the result and never fail. use_triton=None becomes
         True where the device is a CUDA device, else False.
     verbose : one line per iteration on the logger "fastkmeans" at INFO, or on stdout if no handler would take it.
-    nredo : runs from different initial centroids, of which the one of lowest inertia is kept (ties: the first).
+    nredo : runs from different initial centroids, of which the one of best inertia is kept (ties: the first).
     n_threads : threads to use; None: OMP_NUM_THREADS if set, else the CPUs this process may use. More than these CPUs,
         or than 16 if they are fewer, are not used.
     init : "random" (distinct rows), "k-means++" (greedy, as in scikit-learn: rows far from each other; it takes 3
         + log k distances a row and centroid), for large k "k-means||" (a few assignments) or "afk-mc2" (chains of 200
         rows, which look at few of the others), the initial centroids, (k, d), copied, or a callable init(data, k, seed)
         that returns them, data being what `train` or `fit` was given; with these nredo is 1.
-    spherical : rows are scaled to length 1 as they are read, and so are centroids: clusters by angle (cosine). Rows of
-        zeros stay zero, with a ZeroRowsWarning. `predict` takes centroids as they are; distances and inertia are those
-        of the scaled rows.
+    metric : "euclidean" (None): labels by the nearest centroid, means. "cosine": the same for rows and centroids scaled
+        to length 1; rows of zeros stay zero, with a ZeroRowsWarning; `predict` takes centroids as they are; distances
+        and inertia are of scaled rows. "inner_product", on the CPU alone: labels by the largest product (ties: the
+        lowest index), means, as faiss's IndexFlatIP trains; D of `assign`, inertia and inertia_tol are about products,
+        where more is better, `init` still about distances.
+    spherical : faiss's name of metric="cosine"; True with another metric is a ValueError.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
     min_points_per_centroid : a FewPointsWarning if fewer than k times this many rows are trained on (faiss: 39).
     empty_clusters : what becomes of clusters without rows: "farthest" gives each the farthest row of the cluster of
         largest inertia, "random" a random row that lies off its centroid, "split" half of the largest cluster, as faiss
         does: the two centroids lie 2**-10 of its centroid's elements to either side.
-    inertia_tol : also stop when the inertia fell by less than this share of it since the iteration before, as cuVS's
+    inertia_tol : also stop when inertia got better by less than this share of it since the iteration before, as cuVS's
         tol; 0: do not.
     changed_tol : also stop when less than this share of the rows changed their label, as kmcuda's tolerance; 0: do not.
     max_runtime_secs : begin no iteration and no run this many seconds after the fit began, as in H2O; at least one
@@ -112,8 +117,7 @@ class FastKMeans:
     memory_limit : most memory of a CUDA device that a call takes beside data that lie there: bytes (an int), or a share
         of all that the device has (a float, 0 < share <= 1); None: what is free. Rows that do not fit are streamed.
 
-    All are attributes of the same names, and may be set: the next call checks and uses them. Whole numbers may be
-    floats (k=1e3).
+    All are attributes of these names, and may be set: the next call checks and uses them. k=1e3 is a whole number too.
 
     Data is an (n, d) matrix of float32, float64, float16, bfloat16, integers or bools: numpy, torch, cupy, or anything
     with DLPack, __cuda_array_interface__ or the buffer protocol, in any memory layout. It is read in place, on a CUDA
@@ -125,7 +129,7 @@ class FastKMeans:
     `fit` calls `train`, and `fit_predict` calls `fit` and `predict`, where a subclass or an instance replaces them.
 
     Warnings are UserWarnings: SubsampledWarning, EmptyClusterWarning (clusters that ended without a row),
-    PrecisionWarning (float64 data of which float32 loses much) and, with spherical=True, ZeroRowsWarning.
+    PrecisionWarning (float64 data of which float32 loses much) and, with metric="cosine", ZeroRowsWarning.
 
     Attributes
     ----------
@@ -134,8 +138,8 @@ class FastKMeans:
     centroids_device : the centroids as the kind of array that was trained on, on its device.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
-    inertia_ : sum of weight times squared distance: with labels_, of all rows given to `centroids`; after `train`, the
-        last iteration's, over the rows used.
+    inertia_ : sum of weight times squared distance, or inner product: with labels_, of all rows given to `centroids`;
+        after `train`, the last iteration's, over the rows used.
     n_iter_, converged_, timed_out_, n_used_, n_zero_ : iterations of the run kept, whether it stopped because it was
         done, whether max_runtime_secs cut the fit short, rows trained on (those of weight 0 do not count), and how many
         of these are zero.
@@ -175,6 +179,7 @@ class FastKMeans:
         init: Any = "random",
         callback: Callable[[IterationStats], object] | None = None,
         memory_limit: float | None = None,
+        metric: str | None = None,
         spherical: bool = False,
         frozen_centroids: bool = False,
         int_centroids: bool = False,
@@ -201,6 +206,7 @@ class FastKMeans:
         self.init = init
         self.callback = callback
         self.memory_limit = memory_limit
+        self.metric = metric
         self.spherical = spherical
         self.frozen_centroids = frozen_centroids
         self.int_centroids = int_centroids
@@ -210,7 +216,7 @@ class FastKMeans:
         self.changed_tol = changed_tol
         self.max_runtime_secs = max_runtime_secs
         self.device = device
-        self.use_triton = usable_device(device, gpu) != "cpu" if use_triton is None else use_triton
+        self.use_triton = self._usable(device) != "cpu" if use_triton is None else use_triton
         self._check()
         initial = self._initial()
         if initial is not None:
@@ -223,11 +229,11 @@ class FastKMeans:
     @property
     def device(self) -> Any:
         """Where fits run: a torch.device if torch is imported, else a string. Set it as in the constructor."""
-        return _as_device(usable_device(self._asked_device, self.gpu))
+        return _as_device(self._usable(self._asked_device))
 
     @device.setter
     def device(self, device: Any) -> None:
-        usable_device(device, self.gpu)
+        self._usable(device)
         self._asked_device = device_name(device)  # not what it came to, which depends on `gpu` and the machine
 
     @property
@@ -284,8 +290,8 @@ class FastKMeans:
     def assign(self, data: Any) -> tuple[Any, Any]:
         """Like faiss, (D, I): D, (n,) float32, of each row to its nearest centroid, and I, the labels of `predict`.
 
-        D is the squared distance, with spherical=True that of the row scaled to length 1. Kinds of array and errors as
-        in `predict`.
+        D is the squared distance, with metric="cosine" of the row scaled to length 1; with "inner_product" the product.
+        Kinds of array and errors as in `predict`.
         """
         found, home = self._predict(data, distances=True)
         assert found["distances"] is not None
@@ -329,7 +335,7 @@ class FastKMeans:
             centroids.array,
             centroids.dtype,
             distances=distances,
-            spherical=self.spherical,
+            metric=metric_name(self.metric, self.spherical),
             **self._execution(rows, device),
         )
         return found, rows.home
@@ -346,37 +352,37 @@ class FastKMeans:
         self.niter = integer("niter", self.niter, high=most)
         self.tol = real("tol", self.tol)
         self.seed = integer("seed", self.seed, low=0, high=2**64 - 1)
-        if self.max_points_per_centroid is not None:
-            self.max_points_per_centroid = integer("max_points_per_centroid", self.max_points_per_centroid)
+        self.max_points_per_centroid = integer_or_none("max_points_per_centroid", self.max_points_per_centroid)
         self.chunk_size_data = integer("chunk_size_data", self.chunk_size_data)
         self.chunk_size_centroids = integer("chunk_size_centroids", self.chunk_size_centroids)
         self.nredo = integer("nredo", self.nredo, high=most)
-        if self.n_threads is not None:
-            self.n_threads = integer("n_threads", self.n_threads, high=most)
+        self.n_threads = integer_or_none("n_threads", self.n_threads, high=most)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
         self.memory_limit = memory_limit(self.memory_limit)
         self.spherical = boolean("spherical", self.spherical)
         self.frozen_centroids = boolean("frozen_centroids", self.frozen_centroids)
         self.int_centroids = boolean("int_centroids", self.int_centroids)
-        if self.min_points_per_centroid is not None:
-            self.min_points_per_centroid = integer("min_points_per_centroid", self.min_points_per_centroid)
+        self.min_points_per_centroid = integer_or_none("min_points_per_centroid", self.min_points_per_centroid)
         self.empty_clusters = one_of("empty_clusters", self.empty_clusters, EMPTY_CLUSTERS)
         self.inertia_tol = share("inertia_tol", self.inertia_tol)
         self.changed_tol = share("changed_tol", self.changed_tol)
         self.max_runtime_secs = seconds("max_runtime_secs", self.max_runtime_secs)
-        usable_device(self._asked_device, self.gpu)
+        self._usable(self._asked_device)
 
     def _device(self) -> str:
         """The core's name of where to compute: "" where none was named, so that it may choose."""
-        return "cpu" if usable_device(self._asked_device, self.gpu) == "cpu" else self._asked_device or ""
+        return "cpu" if self._usable(self._asked_device) == "cpu" else self._asked_device or ""
+
+    def _usable(self, device: Any) -> str:
+        return usable_device(device, self.gpu, metric_name(self.metric, self.spherical))
 
     def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
         """How the core is to compute on these rows; device: as _device() has it."""
         limit = 0
         if self.memory_limit is not None:
             on_device = isinstance(rows.array, DeviceMatrix)
-            place = f"cuda:{rows.array.device}" if on_device else usable_device(self._asked_device, self.gpu)
+            place = f"cuda:{rows.array.device}" if on_device else self._usable(self._asked_device)
             limit = limit_in_bytes(self.memory_limit, place)
         return {
             "device": device,
@@ -397,7 +403,7 @@ class FastKMeans:
             "seed": self.seed,
             "max_points_per_centroid": self.max_points_per_centroid,
             "nredo": self.nredo,
-            "spherical": self.spherical,
+            "metric": metric_name(self.metric, self.spherical),
             "frozen_centroids": self.frozen_centroids,
             "int_centroids": self.int_centroids,
             "min_points_per_centroid": self.min_points_per_centroid,

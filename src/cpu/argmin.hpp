@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The running argmin of a tile's rows: the nearest centroid so far, D to it, and what a score must reach to be nearer.
-// Ties go to the lowest index. Row i of the tile is slot i.
+// The running argmin of a tile's rows: the centroid of least loss so far, D or L, and what a score must reach to be
+// less. Ties go to the lowest index. Row i of the tile is slot i.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,8 @@ class Argmin {
         labels_(static_cast<std::size_t>(capacity + kPadding)),  // kernels read whole vectors
         distances_(labels_.size()),
         thresholds_(labels_.size()),
-        radii_(labels_.size()) {}
+        radii_(labels_.size()),
+        bases_(labels_.size(), bound.base()) {}
 
   // The row takes no part.
   void exclude(std::int64_t slot) { settle(slot, kNobody, 0); }
@@ -32,6 +33,8 @@ class Argmin {
     // A comparison with NaN is false; infinity would not do, since a start, and so a score, may be +infinity.
     thresholds_[s] = radii_[s] = std::numeric_limits<float>::quiet_NaN();  // mutant: none_passes
   }
+  // What FilterBound::radius wants of the row, if it is not the same for all.
+  void set_base(std::int64_t slot, double base) { bases_[static_cast<std::size_t>(slot)] = base; }
   // Nothing is known yet: every score passes but the -infinity of centroids left out.
   void start(std::int64_t slot) {
     const auto s = static_cast<std::size_t>(slot);
@@ -44,7 +47,7 @@ class Argmin {
     const auto s = static_cast<std::size_t>(slot);
     labels_[s] = c;
     distances_[s] = distance;
-    const double radius = bound_.radius(distance);
+    const double radius = bound_.radius(distance, bases_[s]);
     thresholds_[s] = bound_.threshold(point, radius);
     radii_[s] = round_up(radius);  // mutant: lower_bound_radius_up
   }
@@ -75,6 +78,7 @@ class Argmin {
   const FilterBound& bound_;
   std::vector<std::int32_t> labels_;
   std::vector<float> distances_, thresholds_, radii_;
+  std::vector<double> bases_;
 };
 
 }  // namespace fastkmeans::cpu

@@ -56,7 +56,8 @@ Assigner::Assigner(const Context& context, const Execution& execution)
       workers_(context.workers),
       execution_(execution),
       costs_(&kernels_.costs),
-      forced_(forced_choice(execution.filter, kernels_.costs)) {
+      forced_(forced_choice(execution.filter, kernels_.costs)),
+      products_(context.metric.loss() == Loss::negated_product) {
   if (kernels_.sketch) sketcher_ = std::make_unique<FullSketcher>(x_.cols, *kernels_.sketch);
 }
 
@@ -64,9 +65,10 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
                           float* distances) {
   if (x_.rows == 0) return {};  // mutant: no_rows
   if (centre_.empty()) centre_ = centre_of(context_);
+  if (products_) lift_.raise(centroids, workers_);
   Call call = {.centroids = centroids,
                .more = more,
-               .tiny = is_tiny(centroids, kernels_),
+               .tiny = !products_ && is_tiny(centroids, kernels_),
                .task = {.context = context_, .previous = previous, .labels = labels, .distances = distances},
                .keeps_sketches = false};
   if (worth_calibrating(problem(call), kernels_.costs, workers_.count())) costs_ = &calibrated(kernels_);
@@ -110,7 +112,8 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   if (call.keeps_sketches && all_good) sketched_by_ = sketcher;  // mutant: sketches_complete
   follows_ = more && all_good;
   if (follows_ && bounds_) bounds_->set_known();
-  radius_ = follows_ ? std::sqrt(typical(x_.rows, [&](std::int64_t i) { return true_distance(distances[i]); })) : 0;
+  RowTile tile(context_, 1, x_.cols);
+  radius_ = follows_ ? typical(x_.rows, [&](std::int64_t i) { return radius(tile, i, centroids, labels[i]); }) : 0;
   return {.check = counts.check,
           .inertia = counts.inertia,
           .changed = counts.changed,
@@ -133,6 +136,7 @@ Problem Assigner::problem(const Call& call) const {
                      .sketched = has_sketches_of(sketcher_.get()),
                      .narrow = narrow_,
                      .tiny = call.tiny,
+                     .products = products_,
                      .forced = forced_};
   problem.narrow.sketched = narrow_sketches_ && has_sketches_of(narrow_sketches_->sketcher());
   return problem;
@@ -164,12 +168,12 @@ void Assigner::keep_bounds(const Call& call, bool wanted) {
   const bool usable = follows_ && wanted && call.task.previous;  // mutant: old_bounds
   if (!usable || (bounds_ && !bounds_->fits(tile_rows, call.centroids))) bounds_.reset();
   if (bounds_) {
-    bounds_->move_to(call.centroids, sample_rows(call), workers_);  // mutant: bounds_moved
+    bounds_->move_to(call.centroids, sample_rows(call), workers_, lift_);  // mutant: bounds_moved
   } else if (usable && call.more) {
     // mutant: unit_of_bounds
     const double distance = std::max(radius_, kLeastDistance * typical_length(call.centroids));
-    bounds_ =
-        std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, distance, workers_);
+    bounds_ = std::make_unique<LowerBounds>(x_.rows, tile_rows, call.centroids, kernels_.panel_width, distance,
+                                            workers_, lift_);
   }
   follows_ = false;  // mutant: bounds_half_done
 }
@@ -182,9 +186,7 @@ std::vector<SampledRow> Assigner::sample_rows(const Call& call) const {
     RowTile tile(context_, 1, x_.cols);
     for (std::int64_t i = first; i < first + block; ++i) {
       const std::int64_t row = x_.rows * i / count;
-      tile.load(row, 1);
-      const float* centroid = call.centroids.row(call.task.previous[row]);
-      const double distance = std::sqrt(sq_distance(tile.row(0), centroid, x_.cols));
+      const double distance = radius(tile, row, call.centroids, call.task.previous[row]);
       sample[static_cast<std::size_t>(i)] = {.row = row, .radius = static_cast<float>(distance)};
     }
   });
@@ -193,7 +195,7 @@ std::vector<SampledRow> Assigner::sample_rows(const Call& call) const {
 
 AssignCounts Assigner::run(const Call& call, Filter filter) {
   const std::vector<std::int32_t> places = bounds_ ? bounds_->places() : std::vector<std::int32_t>();
-  centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &places : nullptr, workers_);
+  centroids_.prepare(call.centroids, centre_, 1.0f, bounds_ ? &places : nullptr, lift_, workers_);
   switch (filter) {
     case Filter::int8:
     case Filter::narrow: return run_sketched(call, *sketcher_of(filter));
@@ -206,14 +208,14 @@ AssignCounts Assigner::run(const Call& call, Filter filter) {
 }
 
 AssignCounts Assigner::run_fp32(const Call& call) {
-  const FilterBound bound = FilterBound::of_rows(x_.cols);
+  const FilterBound bound = bound_for(FilterBound::of_rows(x_.cols));
   const CentredPoints::Shared shared = {centroids_, float_panels_, bound, kernels_};
   float_panels_.prepare(centroids_, bound, kernels_.panel_width, kernels_, workers_);
   if (bounds_) return assign_bounded<CentredPoints>(call.task, shared, *bounds_);
   // mutant: tiny_scaled
   if (!call.tiny) return assign_all<CentredPoints, AllRows>(call.task, shared);
   // Scaled by 2^64 the centre of larger rows would overflow; without one the bound holds as well.
-  tiny_centroids_.prepare(call.centroids, {}, kTinyScale, nullptr, workers_);
+  tiny_centroids_.prepare(call.centroids, {}, kTinyScale, nullptr, lift_, workers_);
   tiny_panels_.prepare(tiny_centroids_, bound, kernels_.panel_width, kernels_, workers_);
   const CentredPoints::Shared scaled = {tiny_centroids_, tiny_panels_, bound, kernels_};
   AssignCounts counts = assign_all<CentredPoints, OtherRows>(call.task, shared);
@@ -222,7 +224,7 @@ AssignCounts Assigner::run_fp32(const Call& call) {
 }
 
 AssignCounts Assigner::run_sketched(const Call& call, const Sketcher& sketcher) {
-  const FilterBound bound = FilterBound::of_sketches(x_.cols, split(call.centroids));
+  const FilterBound bound = bound_for(FilterBound::of_sketches(x_.cols, split(call.centroids)));
   const bool complete = call.keeps_sketches && has_sketches_of(&sketcher);
   if (call.keeps_sketches && !complete) {
     sketched_by_ = nullptr;
@@ -254,6 +256,11 @@ std::int64_t Assigner::rows_per_tile(Filter filter) const {
   const std::int64_t fair = (x_.rows + shares - 1) / shares;
   const std::int64_t rows = std::min({std::max(group, std::min(most, fair)), execution_.chunk_size_data, x_.rows});
   return rows < group ? rows : rows / group * group;
+}
+
+double Assigner::radius(RowTile& rows, std::int64_t row, CentroidsView centroids, std::int32_t c) const {
+  rows.load(row, 1);
+  return std::sqrt(sq_distance(rows.row(0), centroids.row(c), x_.cols) + lift_.sq_height(c));
 }
 
 double Assigner::typical_length(CentroidsView centroids) const {

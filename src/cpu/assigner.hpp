@@ -24,7 +24,7 @@ class Assigner {
   // The rows, which must stay as they are, may be none. All that is referred to must outlive the assigner.
   Assigner(const Context& context, const Execution& execution);
 
-  // labels[i] = argmin over c of D(x_i, c), ties to the lowest c; distances[i] = that D (see store_distance). previous:
+  // labels[i] = argmin over c of the metric's loss, ties to the lowest c; distances[i] = that loss as stored. previous:
   // labels that were good before, each in [0, k), or null (a hint for speed); it may be labels itself. Bad rows get
   // label 0, distance 0.
   // more: the same rows will be assigned again, to centroids not far away: what is worth knowing is kept.
@@ -52,6 +52,10 @@ class Assigner {
   // Narrow sketches for rows like these and such centroids, if they are worth looking for.
   void look_for_narrow(const Call& call);
   std::int64_t rows_per_tile(Filter filter) const;
+  // For these centroids, which are lifted for inner products.
+  FilterBound bound_for(const FilterBound& bound) const { return products_ ? bound.lifted(lift_.sq_ceiling()) : bound; }
+  // From a row to this centroid, about; rows: a tile of one row.
+  double radius(RowTile& rows, std::int64_t row, CentroidsView centroids, std::int32_t c) const;
   // Of a centroid from the centre.
   double typical_length(CentroidsView centroids) const;
   // FilterBound's, for sketches: a typical centroid's error over a typical row's distance.
@@ -64,6 +68,7 @@ class Assigner {
   const Execution& execution_;
   const Costs* costs_;  // the kernels', or calibrated
   std::optional<Choice> forced_;
+  const bool products_;  // labels are by inner products
   History history_;
 
   // Of the rows, for good.
@@ -78,6 +83,7 @@ class Assigner {
   Narrow narrow_;
 
   // From one assignment to the next.
+  Lift lift_;             // of its centroids, if products_
   bool follows_ = false;  // the last one found all rows good, and said that there is more
   std::unique_ptr<LowerBounds> bounds_;
   double radius_ = 0;  // a typical distance of the last assignment; 0: unknown

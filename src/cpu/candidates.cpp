@@ -42,7 +42,7 @@ Candidates::Candidates(const Context& context, const float* distances)
       bound_(bound(1)),
       nearer_(static_cast<std::size_t>(context.workers.count())) {
   const std::int64_t n = context.x.rows;
-  centroids_.prepare({nullptr, 0, context.x.cols}, centre_of(context), 1.0f, nullptr, context.workers);
+  centroids_.prepare({nullptr, 0, context.x.cols}, centre_of(context), 1.0f, nullptr, no_lift_, context.workers);
   sketch_rows();
   bound_ = bound(split());
   thresholds_.resize(n + sketched_group(*context.kernels.sketch));
@@ -105,7 +105,7 @@ float Candidates::threshold(std::int64_t row) const {
 const std::vector<std::vector<Candidates::Nearer>>& Candidates::look_at(CentroidsView candidates) {
   Workers& workers = context_.workers;
   const std::vector<float> centre(centroids_.mu.begin(), centroids_.mu.begin() + candidates.d);
-  centroids_.prepare(candidates, centre, 1.0f, nullptr, workers);
+  centroids_.prepare(candidates, centre, 1.0f, nullptr, no_lift_, workers);
   // A copy of another candidate is nearer to the same rows: it is not left out.
   std::fill(centroids_.is_copy.begin(), centroids_.is_copy.end(), std::uint8_t{0});  // mutant: copied_candidates
   panels_.prepare(centroids_, bound_, sketcher_, context_.kernels, workers);

@@ -59,6 +59,7 @@ class Candidates {
   const float* distances_;
   const FullSketcher sketcher_;
   FilterBound bound_;
+  const Lift no_lift_ = {};                  // by D, whatever the metric
   CentroidRows centroids_;                   // the candidates, and the centre
   SketchPanels panels_;                      // of the candidates
   Sketches sketches_;                        // of the rows

@@ -31,7 +31,8 @@ void write_padded(const float* row, std::int64_t d, float factor, float* out) {
 }
 
 void CentroidRows::prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
-                           const std::vector<std::int32_t>* with_order, Workers& workers) {
+                           const std::vector<std::int32_t>* with_order, const Lift& with_lift, Workers& workers) {
+  lift = &with_lift;
   k = centroids.k;
   d = centroids.d;
   ld = padded(d);
@@ -73,6 +74,7 @@ void Panels::fill(const CentroidRows& centroids, const FilterBound& bound, Worke
     members[static_cast<std::size_t>(panel)] = static_cast<std::uint8_t>(filled);  // mutant: counted_centroids
     for (std::int64_t i = 0; i < filled; ++i) rows[i] = centroids.row(who[i]);
     write(panel, rows, sizes, worker);
+    for (std::int64_t i = 0; i < filled; ++i) sizes[i].sq_norm += centroids.lift->sq_height(who[i]);  // mutant: lifted
     for (std::int64_t i = 0; i < width; ++i) {
       const bool is_copy = i < filled && centroids.is_copy[static_cast<std::size_t>(who[i])];
       if (is_copy) has_copy[static_cast<std::size_t>(panel)] = 1;

@@ -11,6 +11,7 @@
 #include "runtime/buffer.hpp"
 #include "runtime/workers.hpp"
 #include "sketch/bound.hpp"
+#include "sketch/lift.hpp"
 
 namespace fastkmeans::cpu {
 
@@ -29,12 +30,14 @@ struct CentroidRows {
   std::vector<std::int32_t> place_of;  // (k) and where it stands first
   std::vector<std::uint8_t> is_copy;   // (k) of a lower one: the filter leaves it out
 
+  const Lift* lift = nullptr;  // none, but for inner products
+
   const float* row(std::int64_t c) const { return rows.data() + c * ld; }
 
   // centre: (d), or empty for zero. factor: kTinyScale where rows and centroids are multiplied by it first, else 1.
-  // with_order: who stands where, each at least once, or null for their own order.
+  // with_order: who stands where, each at least once, or null for their own order. with_lift: of the centroids, kept.
   void prepare(CentroidsView centroids, const std::vector<float>& centre, float factor,
-               const std::vector<std::int32_t>* with_order, Workers& workers);
+               const std::vector<std::int32_t>* with_order, const Lift& with_lift, Workers& workers);
 };
 
 // What is the same in all forms that a filter scans: places in panels of `width`, the last one filled up.

@@ -60,6 +60,17 @@ class CpuShard final : public HostShard {
     });
   }
 
+  void own_losses(float* losses) override {
+    const std::int64_t ld = padded(x_.cols), most = tile_rows(x_.cols);
+    const double operations = 2.0 * static_cast<double>(x_.rows) * static_cast<double>(x_.cols);
+    workers_.for_blocks(x_.rows, most, operations, [&](std::int64_t first, std::int64_t count, int) {
+      RowTile tile(context_, count, ld);
+      tile.load(first, count);
+      for (std::int64_t i = 0; i < count; ++i)
+        losses[first + i] = kernels_.negated_product(tile.row(i), tile.row(i), ld);
+    });
+  }
+
   void lower_rows(CentroidsView added, bool first, float* distances) override {
     lowering_.lower(added, first, distances);
   }

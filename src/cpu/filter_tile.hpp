@@ -78,7 +78,7 @@ class FilterTile {
         rows_(task.context, task.tile_rows, shared.centroids.ld),
         points_(shared, capacity_),
         argmin_(capacity_, shared.bound),
-        refine_{shared.centroids, rows_, task.context.kernels, argmin_},
+        refine_{shared.centroids, rows_, task.context.kernels, argmin_, task.context.loss()},
         hits_(static_cast<std::size_t>(capacity_)),
         takes_part_(hits_.size()),
         scores_(capacity_ * shared.panels.width),
@@ -139,7 +139,7 @@ class FilterTile {
       const std::int32_t place = seeds_[static_cast<std::size_t>(slot)];
       if (place == kNone) continue;
       const std::int32_t c = shared_.centroids.order[static_cast<std::size_t>(place)];
-      argmin_.start(slot, c, refine_.distance(slot, c), points_.known(slot));
+      argmin_.start(slot, c, refine_.loss(slot, c), points_.known(slot));
       ++effort.refined;
     }
   }
@@ -226,11 +226,15 @@ class FilterTile {
     return true;
   }
 
-  // What is known of a row before the scan: D to the centroid it had, or nothing.
+  // What is known of a row before the scan: the loss of the centroid it had, or nothing.
   void start(std::int64_t slot) {
+    if (task_.context.metric.loss() == Loss::negated_product) {
+      const float* row = rows_.row(slot);
+      argmin_.set_base(slot, shared_.bound.base(task_.context.kernels.negated_product(row, row, rows_.ld())));
+    }
     if (!task_.previous) return argmin_.start(slot);
     const std::int32_t c = task_.previous[first_ + slot];
-    argmin_.start(slot, c, refine_.distance(slot, c), points_.known(slot));
+    argmin_.start(slot, c, refine_.loss(slot, c), points_.known(slot));
   }
 
   const AssignTask& task_;

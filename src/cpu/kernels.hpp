@@ -45,6 +45,8 @@ struct Kernels {
   std::int64_t (*scan)(const Scan& scan);
   // D of rows padded to n.
   float (*distance)(const float* x, const float* c, std::int64_t n);
+  // L, the negative of the inner product, likewise.
+  float (*negated_product)(const float* x, const float* c, std::int64_t n);
   // As fixed_point.hpp's add_row; n = d, lo_inverse and lo null with one limb.
   void (*add_row)(const float* x, std::int64_t n, std::int64_t sign, const double* inverse, const double* grain,
                   const double* lo_inverse, std::uint64_t* hi, std::uint64_t* lo);

@@ -19,7 +19,7 @@ constexpr std::int64_t kMostMovers = 8;  // a part of k
 }  // namespace
 
 LowerBounds::LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
-                         double typical_distance, Workers& workers)
+                         double typical_distance, Workers& workers, const Lift& lift)
     : rows_(rows),
       tile_rows_(tile_rows),
       last_tile_((rows - 1) / tile_rows),
@@ -27,7 +27,8 @@ LowerBounds::LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsVie
       last_stride_(padded(rows - last_tile_ * tile_rows)),  // mutant: last_tile_stride
       panel_width_(panel_width),
       inverse_unit_(inverse_bound_unit(typical_distance)),
-      centroids_(centroids.k * centroids.d) {
+      centroids_(centroids.k * centroids.d),
+      lift_(lift) {
   const double copied = static_cast<double>(centroids_.size());
   workers.for_blocks(centroids.k, kCentroidsPerTask, copied, [&](std::int64_t first, std::int64_t count, int) {
     std::copy_n(centroids.row(first), count * centroids.d, &centroids_[first * centroids.d]);
@@ -51,19 +52,23 @@ std::vector<std::int32_t> LowerBounds::places() const {
   return places;
 }
 
-void LowerBounds::move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers) {
+void LowerBounds::move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers,
+                          const Lift& lift) {
   std::vector<float> moves(groups_.order.size());
   const double operations = 4.0 * static_cast<double>(centroids.k) * static_cast<double>(centroids.d);
   workers.for_blocks(centroids.k, kPadding, operations, [&](std::int64_t first, std::int64_t count, int) {
     for (std::int64_t c = first; c < first + count; ++c) {
       float* before = centroids_.data() + c * centroids.d;
-      const double moved = std::sqrt(sq_distance(centroids.row(c), before, centroids.d));
+      // mutant: heights_move
+      const double risen = sq_between_heights(lift_.sq_height(c), lift.sq_height(c));
+      const double moved = std::sqrt(sq_distance(centroids.row(c), before, centroids.d) + risen);
       // fp64 sums of squares and a root, rounded up; beyond the range of fp32 nobody asks how far.
       moves[static_cast<std::size_t>(c)] =
           round_up(std::min(moved * (1 + kFp64Slack) * static_cast<double>(inverse_unit_), 0x1p100));
       std::copy_n(centroids.row(c), centroids.d, before);  // mutant: lower_bound_moves_from_last
     }
   });
+  lift_ = lift;
   const Movers chosen = cheapest(candidates(moves, !sample.empty(), workers), sample, workers);
   drift_ = chosen.drift;
   movers_.clear();

@@ -14,6 +14,7 @@
 #include "runtime/buffer.hpp"
 #include "runtime/workers.hpp"
 #include "sketch/groups.hpp"
+#include "sketch/lift.hpp"
 #include "sketch/lower_bound.hpp"
 
 namespace fastkmeans::cpu {
@@ -29,7 +30,7 @@ class LowerBounds {
   // Of `rows` rows in tiles of `tile_rows`; a group is a panel, or several where the bounds would need more than
   // kMostBytes a row. typical_distance: of a row to its centroid; 0: unknown.
   LowerBounds(std::int64_t rows, std::int64_t tile_rows, CentroidsView centroids, std::int64_t panel_width,
-              double typical_distance, Workers& workers);
+              double typical_distance, Workers& workers, const Lift& lift = {});
 
   // Of a row of d dimensions.
   static std::int64_t most_groups(std::int64_t d) { return std::clamp(4 * d, kFewBytes, kMostBytes) / kBytes; }
@@ -49,7 +50,7 @@ class LowerBounds {
 
   // The centroids moved here. Those that moved farthest become movers, as many as make the next assignment of the
   // sampled rows the cheapest.
-  void move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers);
+  void move_to(CentroidsView centroids, const std::vector<SampledRow>& sample, Workers& workers, const Lift& lift = {});
 
   // The centroids as panels hold them: the groups, filled up to whole panels by -1, then the movers, in the same order.
   std::vector<std::int32_t> places() const;
@@ -94,6 +95,7 @@ class LowerBounds {
   bool known_ = false;
   Groups groups_;
   Buffer<float> centroids_;          // (k, d) where they were
+  Lift lift_;                        // and how high
   std::vector<std::int32_t> drift_;  // (groups) of those that are not movers, summed up: see lower_bound.hpp
   std::vector<std::int32_t> movers_, first_mover_;  // (movers), (groups + 1)
   Buffer<StoredBound> values_;                      // (tiles, groups, stride): the rows of a tile, and up to a vector

@@ -19,7 +19,7 @@ std::int64_t Refine::panel(std::int64_t slot, std::uint32_t passed, std::int64_t
     if (scores[best] < argmin.threshold(slot)) break;  // mutant: drop_below
     passed &= ~(std::uint32_t{1} << best);             // mutant: refine_all
     const std::int32_t c = centroids.order[static_cast<std::size_t>(first + best)];
-    argmin.offer(slot, c, distance(slot, c), known);
+    argmin.offer(slot, c, loss(slot, c), known);
     ++computed;
   }
   return computed;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Refine: D of the centroids that the filter could not exclude.
+// Refine: the loss, D or L, of the centroids that the filter could not exclude.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,14 @@ struct Refine {
   const RowTile& rows;
   const Kernels& kernels;
   Argmin& argmin;
+  float (*loss_of)(const float* x, const float* c, std::int64_t n);  // the metric's
 
-  float distance(std::int64_t slot, std::int64_t c) const {
-    return kernels.distance(rows.row(slot), centroids.row(c), centroids.ld);
+  float loss(std::int64_t slot, std::int64_t c) const {
+    return loss_of(rows.row(slot), centroids.row(c), centroids.ld);
   }
 
   // The centroids of a panel, which begins at place `first`, whose bit in `passed` is set, the best score first: each
-  // better D raises the threshold for the rest. Returns how many D were computed.
+  // better one raises the threshold for the rest. Returns how many were computed.
   std::int64_t panel(std::int64_t slot, std::uint32_t passed, std::int64_t first, const float* scores,
                      const FilterBound::Point& known) const;
 };

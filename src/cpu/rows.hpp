@@ -18,6 +18,11 @@ struct Context {
   const Metric& metric;
   const Kernels& kernels;
   Workers& workers;
+
+  // The kernel of the metric's loss.
+  auto loss() const {
+    return metric.loss() == Loss::distance ? kernels.distance : kernels.negated_product;  // mutant: refined_loss
+  }
 };
 
 class RowTile {

@@ -95,12 +95,12 @@ template <class V>
 #endif
 }
 
-// fma(t, t, s) for s >= 0, exact to the bit on any hardware.
-[[gnu::always_inline]] inline F32 square_add(F32 t, F32 s) {
+// fma(a, b, s), exact to the bit on any hardware.
+[[gnu::always_inline]] inline F32 exact_fma(F32 a, F32 b, F32 s) {
 #if defined(__AVX2__) || defined(__aarch64__)
-  return multiply_add(t, t, s);
+  return multiply_add(a, b, s);
 #else
-  // t * t is exact in fp64. Its sum with s is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly
+  // a * b is exact in fp64. Its sum with s is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly
   // rounded sums: proved algorithms using rounding to odd", 2008): 53 bits >= 24 + 2, so that rounding to fp32 is then
   // right.
   typedef float F32Half __attribute__((vector_size(8)));
@@ -108,20 +108,23 @@ template <class V>
   typedef std::int64_t I64 __attribute__((vector_size(16)));
   F32 r;
   for (int half = 0; half < 2; ++half) {
-    F32Half th, sh;
-    std::memcpy(&th, reinterpret_cast<const char*>(&t) + 8 * half, 8);
+    F32Half ah, bh, sh;
+    std::memcpy(&ah, reinterpret_cast<const char*>(&a) + 8 * half, 8);
+    std::memcpy(&bh, reinterpret_cast<const char*>(&b) + 8 * half, 8);
     std::memcpy(&sh, reinterpret_cast<const char*>(&s) + 8 * half, 8);
-    const F64 td = __builtin_convertvector(th, F64), sd = __builtin_convertvector(sh, F64);
-    const F64 product = td * td;
+    const F64 sd = __builtin_convertvector(sh, F64);
+    const F64 product = __builtin_convertvector(ah, F64) * __builtin_convertvector(bh, F64);
     const F64 sum = product + sd;
     const F64 part = sum - product;
     const F64 error = (product - (sum - part)) + (sd - part);  // TwoSum: sum + error is exact
     I64 bits;
     std::memcpy(&bits, &sum, 16);
     const I64 even = (bits & 1) - 1;  // all ones where the last bit is 0
+    // mutant: fma_below_zero
+    const F64 outward = sum < 0 ? -error : error;  // as bits are a magnitude
     // mutant: fma_sticky_down
-    bits -= even & (error > 0.0);  // comparisons are 0 or -1: towards the error, to the odd neighbour
-    bits += even & (error < 0.0);  // mutant: fma_sticky_up
+    bits -= even & (outward > 0.0);  // comparisons are 0 or -1: towards the error, to the odd neighbour
+    bits += even & (outward < 0.0);  // mutant: fma_sticky_up
     F64 odd;
     std::memcpy(&odd, &bits, 16);
     const F32Half rounded = __builtin_convertvector(odd, F32Half);

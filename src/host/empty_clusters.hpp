@@ -18,7 +18,7 @@ class Workers;
 struct AssignedRows {
   const Source& rows;
   const std::int32_t* labels;
-  const float* distances;  // D as stored
+  const float* distances;  // D as stored; or the gains of inner products
 };
 
 // What each of k clusters could give. Threads and shards meet in sums, maxima and minima of integers: no order.

@@ -103,8 +103,8 @@ void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
   updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
   const bool splits = updated_.empty > 0 && rule.empty == EmptyClusters::split;
   if (updated_.empty > 0 && !splits) {
-    const auto relocations = fill_empty_clusters({rows_, labels_.data(), distances_.data()}, members,
-                                                 scale_->total_weight, rule, reducer, workers_);
+    const auto relocations =
+        fill_empty_clusters({rows_, labels_.data(), gains()}, members, scale_->total_weight, rule, reducer, workers_);
     relocate(relocations);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
   }
@@ -129,6 +129,22 @@ void HostShard::update(const CentroidRule& rule, Reducer& reducer) {
   center_shifts(view(next_), now, center_shifts_.data());
   updated_.shift = total_shift(center_shifts_);
   std::swap(centroids_, next_);
+}
+
+const float* HostShard::gains() {
+  if (metric_.loss() == Loss::distance) return distances_.data();  // D(x, x) = 0
+  if (own_losses_.size() == 0) {
+    own_losses_.resize(x_.rows);
+    own_losses(own_losses_.data());
+  }
+  gains_.resize(x_.rows);
+  workers_.for_blocks(x_.rows, kRowsPerPass, static_cast<double>(x_.rows),
+                      [&](std::int64_t first, std::int64_t count, int) {
+                        for (std::int64_t i = first; i < first + count; ++i)
+                          // mutant: gain_of_a_row
+                          gains_.data()[i] = std::max(0.0f, distances_.data()[i] - own_losses_.data()[i]);
+                      });
+  return gains_.data();
 }
 
 void HostShard::relocate(const std::vector<Relocation>& relocations) {
@@ -165,10 +181,11 @@ void HostShard::copy_labels(std::int64_t* out) {
 }
 
 void HostShard::copy_distances(double* out) {
-  workers_.for_blocks(
-      x_.rows, kRowsPerPass, static_cast<double>(x_.rows), [&](std::int64_t first, std::int64_t count, int) {
-        std::transform(distances_.data() + first, distances_.data() + first + count, out + first, true_distance);
-      });
+  workers_.for_blocks(x_.rows, kRowsPerPass, static_cast<double>(x_.rows),
+                      [&](std::int64_t first, std::int64_t count, int) {
+                        std::transform(distances_.data() + first, distances_.data() + first + count, out + first,
+                                       [this](float stored) { return metric_.value(stored); });
+                      });
 }
 
 void HostShard::look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) {

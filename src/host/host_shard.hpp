@@ -55,6 +55,8 @@ class HostShard : public Shard {
                                Sums& sums) = 0;
   // distances[c] = D(a_c, b_c), scaled by the same rule as in assign_rows with b as the centroids.
   virtual void center_shifts(CentroidsView a, CentroidsView b, float* distances) = 0;
+  // losses[i] = L(x_i, x_i).
+  virtual void own_losses(float* losses) = 0;
   // As Shard::lower_distances.
   virtual void lower_rows(CentroidsView added, bool first, float* distances) = 0;
   // As Shard::masses_with; distances: (n) D as stored.
@@ -72,14 +74,17 @@ class HostShard : public Shard {
   ExactSum weighted_inertia() const;
   // Of the present distances.
   const Masses& masses(int exponent);
+  // What each row would gain as a centroid of its own, as stored: its distance, if that is what it minimises.
+  const float* gains();
   void relocate(const std::vector<Relocation>& relocations);
   // The sums of all shards.
   const Sums& sums_over_shards(Reducer& reducer);
 
   std::vector<float> centroids_, next_;   // (k, d)
   Buffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
-  Buffer<float> distances_;               // (n) D as stored
+  Buffer<float> distances_;               // (n) losses as stored
   std::optional<Masses> masses_;          // of initialisations; none after the distances changed
+  Buffer<float> own_losses_, gains_;      // (n) of rows as centroids, and over those; empty until they are needed
   int assignments_ = 0;                   // of this run
   const FixedPoint* scale_ = nullptr;
   std::optional<Sums> sums_, total_;  // of the own rows; of all shards', where there are more

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact sum of stored distances, rounded once to fp64 (docs/algorithm.md section 3): what math.fsum would give.
+// The exact sum of stored distances, or of numbers of either sign, rounded once to fp64 (docs/algorithm.md section 3):
+// what math.fsum would give.
 #pragma once
 
 #include <array>
@@ -86,8 +87,8 @@ class ExactSum {
 
   // Nearest fp64, half to even.
   double value() const {
-    // One number in base 2^32 with its last bit worth 2^(-149 - 128): scaled rows count 2^-128, which is 4 digits.
-    std::array<std::uint32_t, kBins + 4 + 2> digits{};
+    // Scaled rows count 2^-128, which is 4 digits.
+    Digits32 digits{};
     std::uint64_t carry = 0;
     for (std::size_t i = 0; i < digits.size(); ++i) {
       if (i < kBins) carry += static_cast<std::uint64_t>(bins_[1][i]);
@@ -96,6 +97,30 @@ class ExactSum {
       digits[i] = static_cast<std::uint32_t>(sum);
       carry = (carry >> 32) + (sum >> 32);
     }
+    return rounded(digits);
+  }
+
+  // The same where what was added is not distances but numbers as they are.
+  double signed_value() const {
+    for (const std::size_t above : {0, 1}) {  // the set that is larger
+      Digits32 digits{};
+      std::int64_t carry = 0;
+      for (std::size_t i = 4; i < digits.size(); ++i) {
+        if (i < kBins + 4) carry += bins_[above][i - 4] - bins_[1 - above][i - 4];  // mutant: negative_terms
+        digits[i] = static_cast<std::uint32_t>(carry & 0xffffffff);
+        carry >>= 32;
+      }
+      if (carry == 0) return above == 0 ? rounded(digits) : -rounded(digits);
+    }
+    return 0;  // never: one of them is
+  }
+
+ private:
+  // One number in base 2^32 with its last bit worth 2^(-149 - 128).
+  using Digits32 = std::array<std::uint32_t, kBins + 4 + 2>;
+
+  // Nearest fp64, half to even.
+  static double rounded(const Digits32& digits) {
     int top = static_cast<int>(digits.size()) - 1;
     while (top >= 0 && digits[static_cast<std::size_t>(top)] == 0) --top;
     if (top < 0) return 0.0;
@@ -116,8 +141,7 @@ class ExactSum {
     return std::ldexp(static_cast<double>(kept), 32 * (top - 1) - lead + 11 - 149 - 128);
   }
 
- private:
-  std::array<std::array<std::int64_t, kBins>, 2> bins_{};  // [1]: of scaled distances
+  std::array<std::array<std::int64_t, kBins>, 2> bins_{};  // [1]: of stored numbers with a sign bit
 };
 
 }  // namespace fastkmeans

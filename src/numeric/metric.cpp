@@ -9,7 +9,7 @@
 namespace fastkmeans {
 namespace {
 
-class Euclidean final : public Metric {
+class Means : public Metric {
  public:
   bool keeps_rows() const override { return true; }
   void transform(float*, std::int64_t) const override {}
@@ -18,6 +18,14 @@ class Euclidean final : public Metric {
     for (std::int64_t j = 0; j < scale.d(); ++j)
       out[j] = static_cast<float>(scale.sum(j, hi, lo) / static_cast<double>(weight));
   }
+};
+
+class InnerProduct final : public Means {
+ public:
+  Loss loss() const override { return Loss::negated_product; }
+  double value(float stored) const override { return 0.0 - static_cast<double>(stored); }
+  double inertia(const ExactSum& losses) const override { return 0.0 - losses.signed_value(); }
+  double gain(double before, double now) const override { return now - before; }  // mutant: products_should_rise
 };
 
 class Spherical final : public Metric {
@@ -49,7 +57,12 @@ class Spherical final : public Metric {
 }  // namespace
 
 const Metric& euclidean() {
-  static const Euclidean metric;
+  static const Means metric;
+  return metric;
+}
+
+const Metric& inner_product() {
+  static const InnerProduct metric;
   return metric;
 }
 

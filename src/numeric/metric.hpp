@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tells one kind of k-means from another (docs/algorithm.md section 8): how a row is taken, and where the centroid
-// of a cluster lies. The distance is D for all of them.
+// What tells one kind of k-means from another (docs/algorithm.md section 8): how a row is taken, what decides a label,
+// and where the centroid of a cluster lies.
 #pragma once
 
 #include <cstdint>
 
+#include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
 
 namespace fastkmeans {
+
+// What is least for the centroid of a row's label: D; or L, the negative of the inner product.
+enum class Loss { distance, negated_product };
 
 class Metric {
  public:
@@ -21,10 +25,21 @@ class Metric {
   // before: where it was; out: (d).
   virtual void update(const FixedPoint& scale, const std::uint64_t* hi, const std::uint64_t* lo, std::int64_t weight,
                       const float* before, float* out) const = 0;
+
+  // Losses are stored as floats: D as store_distance has it, L as it is. What follows is D's, unless overridden.
+  virtual Loss loss() const { return Loss::distance; }
+  // What a caller gets for a stored one: D in its true size, or the inner product.
+  virtual double value(float stored) const { return true_distance(stored); }
+  // And for a sum of them.
+  virtual double inertia(const ExactSum& losses) const { return losses.value(); }
+  // By how much one such sum is better than another.
+  virtual double gain(double before, double now) const { return before - now; }
 };
 
 // Rows as they are, means.
 const Metric& euclidean();
+// The same, but the label is the centroid of largest inner product.
+const Metric& inner_product();
 // Rows and centroids of length 1; a zero row stays zero, and where the sum is zero the centroid stays where it was.
 const Metric& spherical();
 

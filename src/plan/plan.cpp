@@ -50,6 +50,7 @@ double scoring(const FilterCosts& costs, std::int64_t k, std::int64_t elements) 
 // Binds also when forced: the sketches' integers would not fit, and rows that were multiplied have no bounds or
 // sketches.
 bool takes(Filter filter, const Problem& problem) {
+  if (problem.products && (filter == Filter::low_dim || filter == Filter::narrow)) return false;
   switch (filter) {
     // mutant: int8_takes
     case Filter::int8: return !problem.tiny && problem.size > 0 && problem.size <= kLargestSketch;
@@ -154,7 +155,7 @@ bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) 
 }
 
 bool worth_a_survey(const Problem& problem, const Costs& costs) {
-  if (problem.tiny || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
+  if (problem.tiny || problem.products || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
   if (problem.forced) return problem.forced->filter == Filter::narrow;
   if (problem.size < kFewestForNarrow) return false;
   const auto d = static_cast<double>(problem.d), k = static_cast<double>(problem.k);

@@ -41,6 +41,7 @@ struct Problem {
   bool sketched;             // the rows' sketches are there already
   Narrow narrow;
   bool tiny;                     // rows are multiplied by 2^64: fp32 alone
+  bool products = false;         // labels by inner products: no low_dim, no narrow
   std::optional<Choice> forced;  // whatever the costs
 };
 

@@ -48,7 +48,7 @@ class ScalarShard final : public HostShard {
     for (std::int64_t i = 0; i < x_.rows; ++i) {
       Nearest nearest = {0, 0};
       if (read(i))
-        nearest = scalar_nearest(row_.data(), centroids, tiny, [this] { workers_.checkpoint(0); });
+        nearest = scalar_label(row_.data(), centroids, metric_, tiny, [this] { workers_.checkpoint(0); });
       else
         assigned.check.note(i);
       labels[i] = nearest.label;
@@ -84,6 +84,13 @@ class ScalarShard final : public HostShard {
       read(i);
       const float distance = scalar_nearest(row_.data(), added, tiny, [this] { workers_.checkpoint(0); }).distance;
       if (first || true_distance(distance) < true_distance(distances[i])) distances[i] = distance;
+    }
+  }
+
+  void own_losses(float* losses) override {
+    for (std::int64_t i = 0; i < x_.rows; ++i) {
+      read(i);
+      losses[i] = scalar_negated_product(row_.data(), row_.data(), x_.cols);
     }
   }
 

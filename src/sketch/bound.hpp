@@ -66,7 +66,8 @@ class FilterBound {
         distance_underflow_(static_cast<double>(d) * 0x1p-148),  // mutant: distance_underflow
         score_rounding_(roundings * kUnitRoundoff / (1 - roundings * kUnitRoundoff)),
         score_underflow_(underflow),
-        split_(split) {}
+        split_(split),
+        loss_factor_(distance_rounding_) {}
 
   // fp32, W = I: v = x - mu, w = c - mu. A score is a chain of d products and d sums on top of the start value, in any
   // order: at most d + 2 roundings touch a term (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
@@ -76,6 +77,15 @@ class FilterBound {
   // int8: the product of the integers, its conversion, the product of the scales and one multiply-add.
   // mutant: sketch_score
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
+
+  // The same for inner products, as distances to centroids lifted to this ceiling (docs/filter.md section 6.11):
+  // radius() takes losses, and wants a base of each row.
+  FilterBound lifted(double sq_ceiling) const {
+    FilterBound bound = *this;
+    bound.loss_factor_ = 2;
+    bound.sq_ceiling_ = sq_ceiling;
+    return bound;
+  }
 
   // The start value of a centroid's scores.
   FASTKMEANS_BOTH float start(const SketchSize& w) const {
@@ -98,8 +108,20 @@ class FilterBound {
   }
 
   // |x - c| is at most this if D(x, c) <= `distance`.
-  FASTKMEANS_BOTH double radius(float distance) const {
-    return std::sqrt(static_cast<double>(distance) * distance_rounding_ + distance_underflow_);  // mutant: radius
+  FASTKMEANS_BOTH double radius(float distance) const { return radius(distance, distance_underflow_); }
+
+  // The base of every row, for distances; and of one with L(x, x) = own_loss, for lifted centroids.
+  double base() const { return distance_underflow_; }
+  double base(float own_loss) const {
+    const double sq_length = distance_rounding_ * -static_cast<double>(own_loss) + distance_underflow_;
+    // mutant: product_rounding
+    const double rounding = 2 * ((distance_rounding_ - 1) * std::sqrt(sq_length * sq_ceiling_) + distance_underflow_);
+    return (1 + kFp64Slack) * (sq_length + sq_ceiling_ + rounding);
+  }
+  // |x - c| is at most this if the loss of the pair is <= `loss`.
+  FASTKMEANS_BOTH double radius(float loss, double base) const {
+    const double square = static_cast<double>(loss) * loss_factor_ + base;  // mutant: radius
+    return square < 0 ? 0 : std::sqrt(square);
   }
 
   // |x - c| is at least this if D(x, c) >= `distance`.
@@ -141,6 +163,8 @@ class FilterBound {
   double distance_rounding_, distance_underflow_;
   double score_rounding_, score_underflow_;
   double split_;
+  double loss_factor_;
+  double sq_ceiling_ = 0;  // of lifted centroids
 };
 
 }  // namespace fastkmeans

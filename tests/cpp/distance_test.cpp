@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "numeric/distance.hpp"
 
-#include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 square_add is the emulation
+#include "cpu/simd.hpp"  // this file has the baseline's flags: on x86-64 exact_fma is the emulation
 #include "scalar/scalar_distance.hpp"
 #include "sketch/bound.hpp"
 #include "testing.hpp"
@@ -99,19 +99,50 @@ TEST(Distance, EveryKernelEqualsScalar) {
       Matrix x = random_rows(kind, 2, d, random);
       if (draw(random, 0, 1)) x.row(0)[draw(random, 0, d - 1)] = -0.0f;
       if (draw(random, 0, 1)) x.row(1)[draw(random, 0, d - 1)] = draw(random, 0, 1) ? 0x1.fffffep55f : 0x1p-149f;
-      const float expected = scalar_distance(x.row(0), x.row(1), d, 1.0f);
+      const float distance = scalar_distance(x.row(0), x.row(1), d, 1.0f);
+      const float product = scalar_negated_product(x.row(0), x.row(1), d);
       for (const cpu::Isa* isa : kernel_isas()) {
-        const float got = isa->kernels->distance(pad(x.row(0), d).data(), pad(x.row(1), d).data(), cpu::padded(d));
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(got), std::bit_cast<std::uint32_t>(expected)) << isa->name << " d " << d;
+        const auto bits_of = [&](const auto& kernel) {
+          return std::bit_cast<std::uint32_t>(kernel(pad(x.row(0), d).data(), pad(x.row(1), d).data(), cpu::padded(d)));
+        };
+        ASSERT_EQ(bits_of(isa->kernels->distance), std::bit_cast<std::uint32_t>(distance)) << isa->name << " d " << d;
+        ASSERT_EQ(bits_of(isa->kernels->negated_product), std::bit_cast<std::uint32_t>(product))
+            << isa->name << " d " << d;
       }
     }
 }
 
-float square_add_once(float t, float s) {
-  const cpu::F32 ts = cpu::broadcast(t), ss = cpu::broadcast(s);
+float fma_once(float a, float b, float s) {
   float out[cpu::kWidth];
-  cpu::store(out, cpu::square_add(ts, ss));
+  cpu::store(out, cpu::exact_fma(cpu::broadcast(a), cpu::broadcast(b), cpu::broadcast(s)));
   return out[cpu::kWidth - 1];
+}
+
+float square_add_once(float t, float s) { return fma_once(t, t, s); }
+
+// As terms of inner products are: sums of either sign, which cancel, or are just off a tie.
+TEST(ExactFmaNoOracle, EqualsFmaForTermsOfEitherSign) {
+  Random random(7);
+  const auto number = [&](std::int64_t low, std::int64_t high) {
+    const auto exponent = static_cast<std::uint32_t>(draw(random, low, high));
+    const auto mantissa = static_cast<std::uint32_t>(draw(random, 0, 0x7fffff));
+    const auto sign = static_cast<std::uint32_t>(draw(random, 0, 1));
+    return std::bit_cast<float>(sign << 31 | exponent << 23 | (draw(random, 0, 1) ? mantissa : mantissa & 3));
+  };
+  for (int repeat = 0; repeat < 200'000; ++repeat) {
+    const float a = number(40, 180), b = number(40, 180);
+    float s = number(0, 240);
+    if (draw(random, 0, 1)) {  // half an ulp of s is about a b; or a b is s, but for some last bits
+      const int away = draw(random, 0, 1) ? 24 : 0;
+      s = static_cast<float>(std::ldexp(static_cast<double>(a) * static_cast<double>(b), away));
+      for (std::int64_t steps = draw(random, 0, 2); steps > 0; --steps) s = std::nextafter(s, 0.0f);
+      if (draw(random, 0, 1)) s = -s;
+    }
+    const float expected = std::fma(a, b, s);
+    if (!std::isfinite(s) || !std::isfinite(expected)) continue;
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(fma_once(a, b, s)), std::bit_cast<std::uint32_t>(expected))
+        << std::hexfloat << a << ' ' << b << ' ' << s;
+  }
 }
 
 TEST(SquareAddNoOracle, EqualsFmaWhereRoundingIsHard) {
@@ -149,6 +180,16 @@ TEST(SquareAddNoOracle, EqualsFmaWhereRoundingIsHard) {
     if (draw(random, 0, 1)) t = -t;
     ASSERT_EQ(square_add_once(t, s), std::fma(t, t, s)) << std::hexfloat << t << ' ' << s;
   }
+}
+
+// fp64 rounds these sums to a tie of fp32; what it lost decides, towards 0 and away from it.
+TEST(ExactFmaNoOracle, BelowZeroByHand) {
+  const float t = 8863563.0f;
+  EXPECT_EQ(fma_once(-t, t, -std::nextafter(7.0f, 0.0f)), -0x1.1dcf42p+46f);
+  EXPECT_EQ(fma_once(-t, t, -7.0f), -0x1.1dcf44p+46f);  // the tie: to even
+  EXPECT_EQ(fma_once(-t, t, -std::nextafter(7.0f, 8.0f)), -0x1.1dcf44p+46f);
+  EXPECT_EQ(fma_once(0x1p-24f, -1.0f, -1.0f), -1.0f);
+  EXPECT_EQ(fma_once(0x1p-149f, -0x1p-20f, -(1.0f + 0x1p-23f)), -(1.0f + 0x1p-23f));
 }
 
 TEST(SquareAddNoOracle, ByHand) {

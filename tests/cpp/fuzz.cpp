@@ -140,36 +140,44 @@ std::string difference(const Outcome<T>& got, const Outcome<T>& expected) {
 // rounding g, and l the label: Delta_l^2 <= D_l (1 + g) + s, D_l <= D_m and D_m <= Delta_m^2 (1 + g) + s for every m,
 // where s = d 2^-148 (docs/algorithm.md section 1.1). So Delta_l^2 <= Delta_m^2 (1 + g)^2 + 3 s. Sums of d squares in
 // fp64 are good to (d + 2) 2^-53 on each side, for which 1e-12 is enough. Where D is that of rows and centroids
-// multiplied by 2^64, so is this.
-std::string labels_against_fp64(const MatrixView& x, const Result& result) {
+// multiplied by 2^64, so is this. Inner products: each is good to g |x| |c| + d 2^-148 (section 8).
+std::string labels_against_fp64(const MatrixView& x, const Result& result, bool products) {
   const std::int64_t d = x.cols;
   const auto largest = [](const float* values, std::size_t count) {
     return std::accumulate(values, values + count, 0.0f,
                            [](float most, float v) { return std::max(most, std::abs(v)); });
   };
-  const bool tiny = largest(result.centroids.data(), result.centroids.size()) < kTinyBelow;
-  const double factor = std::pow(1 + distance_rounding(d), 2) + 1e-12, slack = 3 * static_cast<double>(d) * 0x1p-148;
+  const bool tiny = !products && largest(result.centroids.data(), result.centroids.size()) < kTinyBelow;
+  const double factor = products ? 1 : std::pow(1 + distance_rounding(d), 2) + 1e-12;
   std::vector<float> row(static_cast<std::size_t>(d));
-  std::vector<double> squares(static_cast<std::size_t>(result.k));
+  const std::vector<float> origin(row.size());
+  double longest = 0;
+  for (std::int64_t c = 0; c < result.k; ++c)
+    longest = std::max(longest, sq_distance(result.centroids.data() + c * d, origin.data(), d));
+  std::vector<double> losses(static_cast<std::size_t>(result.k));
   for (std::size_t i = 0; i < result.labels.size(); ++i) {
     read_row(x, static_cast<std::int64_t>(i), row.data());
     const double scale = tiny && largest(row.data(), row.size()) < kTinyBelow ? kTinyScale : 1;
+    double slack = 3 * static_cast<double>(d) * 0x1p-148;
+    if (products)
+      slack += 2 * (distance_rounding(d) + 1e-12) * std::sqrt(longest * sq_distance(row.data(), origin.data(), d));
     for (std::int64_t c = 0; c < result.k; ++c) {
       const float* centroid = result.centroids.data() + c * d;
       double sum = 0;
       for (std::int64_t j = 0; j < d; ++j) {
-        const double t =
-            (static_cast<double>(row[static_cast<std::size_t>(j)]) - static_cast<double>(centroid[j])) * scale;
-        sum += t * t;
+        const auto value = static_cast<double>(row[static_cast<std::size_t>(j)]),
+                   its = static_cast<double>(centroid[j]);
+        const double t = (value - its) * scale;
+        sum += products ? -value * its : t * t;
       }
-      squares[static_cast<std::size_t>(c)] = sum;
+      losses[static_cast<std::size_t>(c)] = sum;
     }
-    const double own = squares[static_cast<std::size_t>(result.labels[i])];
-    const auto nearest = std::min_element(squares.begin(), squares.end());
+    const double own = losses[static_cast<std::size_t>(result.labels[i])];
+    const auto nearest = std::min_element(losses.begin(), losses.end());
     if (own <= *nearest * factor + slack) continue;
     std::ostringstream out;
-    out << "the oracle's label of row " << i << " is " << result.labels[i] << ", and " << (nearest - squares.begin())
-        << " is nearer: squared distances in fp64 " << own << " and " << *nearest;
+    out << "the oracle's label of row " << i << " is " << result.labels[i] << ", and " << (nearest - losses.begin())
+        << " is nearer: squared distances, or negated products, in fp64 " << own << " and " << *nearest;
     return out.str();
   }
   return "";
@@ -196,7 +204,8 @@ bool fell_back(const FuzzCase& fuzz, const Path& path, const Result& result) {
     for (std::int64_t j = 0; j < initial.cols && tiny; ++j) tiny = std::abs(element(initial, i, j)) < kTinyBelow;
     if (tiny) return false;
   }
-  return result.iterations[0].filter.filter != filter_that_runs(path, initial.cols, false);
+  return result.iterations[0].filter.filter !=
+         filter_that_runs(path, initial.cols, false, fuzz.params.metric.has_value());
 }
 
 struct Counts {
@@ -240,7 +249,8 @@ class Host {
     const auto expected = outcome_of([&] { return fit(fuzz.data.view(), params); });
     counts_.refused += !expected.value;
     if (expected.value && params.labels)
-      if (const std::string wrong = labels_against_fp64(fuzz.data.view(), *expected.value); !wrong.empty())
+      if (const std::string wrong = labels_against_fp64(fuzz.data.view(), *expected.value, params.metric.has_value());
+          !wrong.empty())
         return fuzz.text(fuzz.runs[0]) + "  " + wrong;
 
     const bool predicts = fuzz.predict && (fuzz.predict_init || expected.value);
@@ -250,6 +260,7 @@ class Host {
     PredictParams predict_params;
     predict_params.execution = params.execution;
     predict_params.distances = fuzz.distances;
+    predict_params.metric = params.metric;
     Outcome<Prediction> expected_labels;
     if (predicts)
       expected_labels = outcome_of([&] { return predict(fuzz.data.view(), centroids.view(), predict_params); });

@@ -136,6 +136,7 @@ inline void FuzzCase::draw_params(Random& random) {
   params.max_points_per_centroid.reset();
   if (one_in(random, 3)) params.max_points_per_centroid = draw(random, 1, 12);
   params.labels = !one_in(random, 4);
+  if (one_in(random, 4)) params.metric = MetricType::inner_product;
   predict = one_in(random, 2);
   predict_init = one_in(random, 2);
   distances = one_in(random, 2);
@@ -165,9 +166,10 @@ inline std::string FuzzCase::text(const FuzzRun& run) const {
   out << "\n  niter " << params.niter << " tol " << params.tol << " nredo " << params.nredo << " seed " << params.seed
       << " max_points_per_centroid "
       << (params.max_points_per_centroid ? std::to_string(*params.max_points_per_centroid) : "nullopt") << " labels "
-      << params.labels << "\n  isa " << path_of(run.execution).isa << " filter '" << run.execution.filter
-      << "' n_threads " << run.execution.n_threads << " chunk_size_data " << run.execution.chunk_size_data
-      << " chunk_size_centroids " << run.execution.chunk_size_centroids << "\n  data: " << run.data << "\n  init: ";
+      << params.labels << (params.metric ? " by inner products" : "") << "\n  isa " << path_of(run.execution).isa
+      << " filter '" << run.execution.filter << "' n_threads " << run.execution.n_threads << " chunk_size_data "
+      << run.execution.chunk_size_data << " chunk_size_centroids " << run.execution.chunk_size_centroids
+      << "\n  data: " << run.data << "\n  init: ";
   if (with_init)
     out << name_of(init.dtype) << ' ' << run.init;
   else

@@ -79,13 +79,14 @@ inline std::vector<Path> fit_paths(bool bounded = false) {
 // The filter that must run on this path, as FilterStats names it. fp32 takes over where rows are too long for a sketch
 // (16384 elements) or for low_dim (64), and where all centroids are tiny, so that rows are multiplied by 2^64
 // (docs/filter.md section 6).
-inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny) {
+inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny, bool products = false) {
   if (path.isa == "scalar") return "none";
   if (path.isa == "cuda") {
     if (all_tiny || path.filter == "none" || d > 16384) return "none";
     return path.filter == "low_dim" && d > 64 ? "int8" : path.filter;
   }
   const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));
+  if (products && (scores == "low_dim" || scores == "narrow")) return "fp32";
   if (all_tiny || ((scores == "int8" || scores == "narrow") && d > 16384) || (scores == "low_dim" && d > 64))
     return "fp32";
   return scores;

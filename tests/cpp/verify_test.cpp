@@ -31,6 +31,7 @@ class Told final : public HostShard {
   }
   void accumulate_rows(const std::int32_t*, const std::int32_t*, const FixedPoint&, Sums&) override {}
   void center_shifts(CentroidsView, CentroidsView, float*) override {}
+  void own_losses(float*) override {}
   void lower_rows(CentroidsView, bool, float*) override {}
   std::vector<Mass> masses_of(CentroidsView, int, const float*) override { return {}; }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -63,27 +64,41 @@ def rows_of(data: Array) -> Array:
     return x
 
 
-def fma_square(t: Array, s: Array) -> Array:
-    """fl(t t + s) for s >= 0: the product is exact in fp64, the sum is rounded to odd there, and once more to fp32."""
-    p, q = np.square(t.astype(f64)), s.astype(f64)
+def fma(a: Array, b: Array, s: Array) -> Array:
+    """fl(a b + s): the product is exact in fp64, the sum is rounded to odd there, and once more to fp32."""
+    p, q = a.astype(f64) * b.astype(f64), s.astype(f64)
     total = p + q
     z = total - p
     error = (p - (total - z)) + (q - z)  # TwoSum: total + error is exact
-    odd = (total.view(np.int64) - (error < 0)) | (error != 0)
+    inward = np.where(total < 0, -error, error) < 0  # bits are a magnitude
+    odd = (total.view(np.int64) - inward) | (error != 0)
     return odd.view(f64).astype(f32)
 
 
-def lane_distances(x: Array, centroids: Array) -> Array:
+def squared_difference(x: Array, c: Array, s: Array) -> Array:
+    t = x - c
+    return fma(t, t, s)
+
+
+def negated_product(x: Array, c: Array, s: Array) -> Array:
+    return fma(-x, c, s)
+
+
+def in_lanes(x: Array, centroids: Array, add: Callable[[Array, Array, Array], Array]) -> Array:
     """(n, k) fp32: lane l sums the dimensions l, l + 32, ... in order, then lanes l and l + 16, + 8, ... are added."""
-    pad = ((0, 0), (0, -x.shape[1] % LANES))  # t = 0 leaves a lane as it is
+    pad = ((0, 0), (0, -x.shape[1] % LANES))  # zeros leave a lane as it is
     x, centroids = np.pad(x, pad), np.pad(centroids, pad)
     s = np.zeros((len(x), len(centroids), LANES), f32)
     for j in range(0, x.shape[1], LANES):
-        s = fma_square(x[:, None, j : j + LANES] - centroids[None, :, j : j + LANES], s)
+        s = add(x[:, None, j : j + LANES], centroids[None, :, j : j + LANES], s)
     while s.shape[2] > 1:
         half = s.shape[2] // 2
         s = s[:, :, :half] + s[:, :, half:]
     return s[:, :, 0]
+
+
+def lane_distances(x: Array, centroids: Array) -> Array:
+    return in_lanes(x, centroids, squared_difference)
 
 
 def distances(x: Array, centroids: Array) -> Array:
@@ -100,9 +115,9 @@ def distances(x: Array, centroids: Array) -> Array:
     return out
 
 
-def assign(x: Array, centroids: Array) -> tuple[Array, Array]:
-    """The nearest centroid of each row, the lowest index on ties, and D to it."""
-    d = distances(x, centroids)
+def assign(x: Array, centroids: Array, products: bool = False) -> tuple[Array, Array]:
+    """The nearest centroid of each row, the lowest index on ties, and D to it; or L, the negative inner product."""
+    d = in_lanes(x, centroids, negated_product) if products else distances(x, centroids)
     labels = d.argmin(axis=1)
     return labels, d[np.arange(len(x)), labels]
 
@@ -377,6 +392,7 @@ def lloyd(
     spherical: bool = False,
     frozen: int = 0,
     integers: bool = False,
+    products: bool = False,
     empty_clusters: str = "farthest",
     numbers: Array | None = None,
     seed: int = 0,
@@ -385,21 +401,24 @@ def lloyd(
     """numbers: of the rows among all, for random rows."""
     k, grain, run = len(centroids), Grain(x, weights), Run(centroids)
     hi, lo = grain.limbs(x)
+    own = np.array([assign(row[None], row[None], products)[1][0] for row in x]) if products else f32(0)
+    sign = -1 if products else 1  # the sum of the products should rise
     before = np.full(len(x), -1)
     for iteration in range(niter):
-        labels, d = assign(x, run.centroids)
+        labels, d = assign(x, run.centroids, products)
         changed, empty = int((labels != before).sum()), k - len(np.unique(labels[weights > 0]))
         moves: list[Any] = []
         if empty_clusters != "split":
             draws = None if numbers is None else keys(numbers, seed, EMPTY, redo, iteration) | u64(1)
-            moves = relocations(labels, d, weights, k, frozen, draws)
+            gains = np.maximum(d - own, f32(0)) if products else d
+            moves = relocations(labels, gains, weights, k, frozen, draws)
         for c, row in moves:
             labels[row] = c
         new = run.centroids.copy()
         for c in set(labels[weights > 0].tolist()) - set(range(frozen)):
-            own = np.where(labels == c, weights, 0)
-            total = grain.value(own @ hi, own @ lo)
-            new[c] = direction_of(total, new[c]) if spherical else (total / own.sum()).astype(f32)
+            its = np.where(labels == c, weights, 0)
+            total = grain.value(its @ hi, its @ lo)
+            new[c] = direction_of(total, new[c]) if spherical else (total / its.sum()).astype(f32)
             new[c] = np.rint(new[c]) if integers else new[c]
         if empty_clusters == "split":
             sizes = np.array([weights[labels == c].sum() for c in range(k)])
@@ -409,7 +428,7 @@ def lloyd(
                 new[c] = on_sphere(new[c : c + 1])[0] if spherical else new[c]
                 new[c] = np.rint(new[c]) if integers else new[c]
         shift = total_shift(new, run.centroids)
-        run.stats.append(Stats(inertia_of(d, weights), shift, changed, empty, len(moves)))
+        run.stats.append(Stats(sign * inertia_of(d, weights), shift, changed, empty, len(moves)))
         run.centroids, before = new, labels
         if changed == 0 and not moves:  # a fixed point: the iterations left would repeat this one
             run.converged = True
@@ -417,9 +436,9 @@ def lloyd(
             if max(tol, inertia_tol, changed_tol) <= 0:
                 run.stats += [run.stats[-1]] * (niter - 1 - iteration)
             break
-        falls = math.inf if iteration == 0 else run.stats[-2].inertia - run.stats[-1].inertia
-        limit = 0 if iteration == 0 else inertia_tol * run.stats[-2].inertia
-        if (tol > 0 and shift < tol) or (inertia_tol > 0 and falls < limit) or changed < changed_tol * len(x):
+        better = math.inf if iteration == 0 else sign * (run.stats[-2].inertia - run.stats[-1].inertia)
+        limit = 0 if iteration == 0 else inertia_tol * abs(run.stats[-2].inertia)
+        if (tol > 0 and shift < tol) or (inertia_tol > 0 and better < limit) or changed < changed_tol * len(x):
             run.converged = True
             break
     return run
@@ -439,6 +458,7 @@ def fit(
     given: Array | None = None,
     frozen: bool = False,
     integers: bool = False,
+    products: bool = False,
     empty_clusters: str = "farthest",
     inertia_tol: float = 0,
     changed_tol: float = 0,
@@ -463,13 +483,14 @@ def fit(
     if integers:
         starts = [np.rint(start) for start in starts]
     rule = {"spherical": spherical, "frozen": len(first) if frozen else 0, "integers": integers}
+    rule |= {"products": products}
     rule |= {"inertia_tol": inertia_tol, "changed_tol": changed_tol}
     rule |= {"empty_clusters": empty_clusters, "seed": seed, "numbers": used if empty_clusters == "random" else None}
     runs = (lloyd(x, w, start, niter, tol, redo=redo, **rule) for redo, start in enumerate(starts))
-    best = min(runs, key=lambda run: run.stats[-1].inertia)
+    best = (max if products else min)(runs, key=lambda run: run.stats[-1].inertia)
     for stats in {id(stats): stats for stats in best.stats}.values():  # the repeated last ones are one object
         stats.inertia = math.ldexp(stats.inertia, -s)
-    labels, d = assign(taken(data), best.centroids)
-    inertia = math.ldexp(inertia_of(d, all_weights), -s)
+    labels, d = assign(taken(data), best.centroids, products)
+    inertia = math.ldexp((-1 if products else 1) * inertia_of(d, all_weights), -s)
     counts = int((w > 0).sum()), int((~x[w > 0].any(axis=1)).sum())
     return Fit(best.centroids, labels, inertia, best.stats[-1].inertia, *counts, best.converged, best.stats)

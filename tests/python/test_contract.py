@@ -280,6 +280,7 @@ def test_version() -> None:
 
 
 FAISS_OPTIONS = {
+    "metric": None,
     "spherical": False,
     "frozen_centroids": False,
     "int_centroids": False,
