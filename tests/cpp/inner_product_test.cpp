@@ -31,7 +31,7 @@ void compare(const MatrixView& x, Params params, const std::int64_t* weights = n
   params.execution = on("scalar");
   const Result expected = fit_on_shards(x, {x.rows}, params, inner_product(), weights)[0];
   std::size_t turn = 0;
-  for (const Path& path : fit_paths(true)) {
+  for (const Path& path : kernel_paths(true)) {
     params.execution = on(path, 2);
     params.execution.chunk_size_data = 64;
     SCOPED_TRACE(::testing::Message() << path << " n " << x.rows << " d " << x.cols << " k " << params.k);
@@ -152,7 +152,7 @@ TEST(InnerProductNoOracle, FiltersAndBoundsServe) {
     for (std::int64_t j = 0; j < 48; ++j)
       x.row(i)[j] =
           (around.row(i % kClusters)[j] + 0x1p-4f * x.row(i)[j]) * (0.5f + 0x1p-4f * static_cast<float>(i % 8));
-  for (const Path& path : fit_paths(true)) {
+  for (const Path& path : kernel_paths(true)) {
     if (path.filter.empty() || path.filter == "low_dim" || path.filter.starts_with("narrow")) continue;
     Params params = of_products(kClusters, 8);
     params.execution = on(path, 2);
