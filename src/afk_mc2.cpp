@@ -64,7 +64,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
   };
   Execution execution = params.execution;
-  if (execution.device != "cpu") execution.filter = "int8";  // theirs may be one that a CPU does not have
+  if (execution.device.starts_with("cuda")) execution.filter = "fp32";  // theirs may be one that only a GPU has
   execution.device = "cpu";
   std::vector<float> proposed(kChain * d);
   std::vector<double> before(kChain), now(kChain);
