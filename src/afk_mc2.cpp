@@ -63,9 +63,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
   const auto bits = [&](std::size_t c, std::uint32_t step, Purpose purpose) {
     return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
   };
-  Execution execution = params.execution;
-  if (execution.device.starts_with("cuda")) execution.filter = "fp32";  // theirs may be one that only a GPU has
-  execution.device = "cpu";
+  const Execution execution = on_cpu(params.execution);
   std::vector<float> proposed(kChain * d);
   std::vector<double> before(kChain), now(kChain);
   for (std::size_t c = first; c < k; ++c) {

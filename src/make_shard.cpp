@@ -96,6 +96,12 @@ std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, cons
   return shard;
 }
 
+Execution on_cpu(Execution of_fit) {
+  if (of_fit.device.starts_with("cuda")) of_fit.filter = "fp32";  // mutant: filter_of_a_device
+  of_fit.device = "cpu";
+  return of_fit;
+}
+
 std::vector<InstructionSet> instruction_sets() {
   std::vector<InstructionSet> sets;
   for (const cpu::Isa& isa : cpu::isas()) sets.push_back({std::string(isa.name), cpu::available(isa)});

@@ -31,4 +31,7 @@ std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* wei
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                   Workers& workers);
 
+// For a shard on the CPU that a fit anywhere makes of a few rows: a filter that only a CUDA device has is none of its.
+Execution on_cpu(Execution of_fit);
+
 }  // namespace fastkmeans

@@ -152,5 +152,23 @@ TEST(InitialisationNoOracle, AFitBeginsWithThem) {
   }
 }
 
+// A fit on a CUDA device with a filter that no CPU has, in the options or in the environment.
+TEST(InitialisationNoOracle, ShardsOnTheCpuTakeAFilterOfTheCpu) {
+  const Environment forced("FASTKMEANS_FILTER", "none");
+  Execution of_fit;
+  of_fit.device = "cuda:0";
+  const Matrix x(3, 1, {1, 2, 5});
+  const HostArray rows(x.view());
+  Workers workers(1, {});
+  for (const char* filter : {"", "int8_lists"}) {
+    of_fit.filter = filter;
+    const Execution execution = on_cpu(of_fit);
+    const auto shard = make_shard(rows, euclidean(), execution, workers);
+    shard->start_run({{0, 4}});
+    shard->assign(false);
+    EXPECT_EQ(shard->assigned().filter.filter, "fp32");
+  }
+}
+
 }  // namespace
 }  // namespace fastkmeans::testing
