@@ -233,7 +233,7 @@ MUTANTS = [
     Mutant("row_scaled_first", "-exponent", "0"),
     Mutant("zero_sum_stays", "length > 0", "length >= 0"),
     Mutant("initial_rows_transformed", "!metric.keeps_rows()", "false"),
-    Mutant("filter_of_a_device", "of_fit.device.starts_with(\"cuda\")", "false"),
+    Mutant("filter_of_a_device", 'of_fit.device.starts_with("cuda")', "false"),
     Mutant("initialisations_by_distance", "by_distance ? *by_distance : of_fit", "of_fit"),
     Mutant("first_rows_transformed", "!metric_.keeps_rows()", "false"),
     Mutant("hashed_rows_transformed", "metric_.transform(row.data(), x_.cols);", ""),
