@@ -103,10 +103,8 @@ class Search {
       values_.resize(begin + places.size() * search_.d_);
       rows_at(places, search_.rows_, search_.metric_, search_.reducer_, search_.workers_, values_.data() + begin);
     }
-    const float* of(const DrawnRow& row) {
-      fetch({row});
-      return &values_[at_.at(row.number)];
-    }
+    // Of a row that was fetched, until more are.
+    const float* of(const DrawnRow& row) const { return &values_[at_.at(row.number)]; }
 
    private:
     const Search& search_;
@@ -148,9 +146,10 @@ class Search {
     for (std::size_t i = 0; i < rows.size(); ++i)
       if (!differs[i])
         differs[i] = add(hashes[i], rows[i], [&](Id other) {
+          const DrawnRow& known = other < first_id() ? rows[i] : seen_[other - first_id()];
+          values.fetch({rows[i], known});  // seldom needed: of a third row of this hash
           // mutant: hashes_alone
-          return equal(values.of(rows[i]),
-                       other < first_id() ? &given_[other * d_] : values.of(seen_[other - first_id()]));
+          return equal(values.of(rows[i]), other < first_id() ? &given_[other * d_] : values.of(known));
         });
     for (std::size_t i = 0; i < rows.size() && !is_done(); ++i)
       if (differs[i])

@@ -164,38 +164,47 @@ TEST(InitialCentroidsNoOracle, FewerDistinctRowsThanCentroids) {
   }
 }
 
-// Two rows that differ, of the same hash: their first elements leave the same upper half in a chain, and the next ones
-// of the chain make up for the lower half. Found by trying all differences of the first.
+// Four rows that differ, of the same hash: the first element of a chain leaves the same upper half in it, and the
+// second makes up for the lower half. Found by trying all differences of the first. Each of two chains has either pair.
 Matrix rows_of_equal_hash() {
   const auto number = [](std::uint32_t bits) { return std::bit_cast<float>(bits); };
-  return Matrix(2, 5,
-                {number(0x3f80000c), 0, 0, 0, number(0x420051ec), number(0xc37ea80f), 0, 0, 0, number(0x4967da59)});
+  const float pairs[2][2] = {{number(0x3f80000c), number(0x420051ec)}, {number(0xc37ea80f), number(0x4967da59)}};
+  Matrix x(4, 6);
+  for (std::int64_t i = 0; i < 4; ++i)
+    for (std::int64_t chain = 0; chain < 2; ++chain)
+      for (std::int64_t step = 0; step < 2; ++step) x.row(i)[chain + 4 * step] = pairs[chain ? i / 2 : i % 2][step];
+  return x;
 }
 
+// More rows than are looked at together, all but one of the same hash.
 TEST(InitialCentroidsNoOracle, RowsOfEqualHashAreCompared) {
-  const Matrix pair = rows_of_equal_hash();
-  ASSERT_EQ(row_hash(pair.row(0), pair.cols), row_hash(pair.row(1), pair.cols));
-  Matrix x(7, pair.cols);  // each three times, and another row
-  for (std::int64_t i = 0; i < 6; ++i) std::copy_n(pair.row(i % 2), pair.cols, x.row(i));
+  const Matrix four = rows_of_equal_hash();
+  constexpr std::int64_t kRows = 101, kWanted = 6;
+  Matrix x(kRows, four.cols);  // the last is another row
+  for (std::int64_t i = 0; i + 1 < kRows; ++i) {
+    // The fourth is rare.
+    const std::int64_t which = i % 25 == 7 ? 3 : i % 3;
+    std::copy_n(four.row(which), four.cols, x.row(i));
+    ASSERT_EQ(row_hash(x.row(i), x.cols), row_hash(four.row(0), x.cols));
+  }
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
     std::vector<float> expected, equal;
-    std::set<std::int64_t> seen;
-    for (const std::int64_t row : in_key_order(7, seed, Purpose::initial_centroids)) {
-      std::vector<float>& to = seen.insert(row == 6 ? 2 : row % 2).second ? expected : equal;
+    std::set<std::vector<float>> seen;
+    for (const std::int64_t row : in_key_order(kRows, seed, Purpose::initial_centroids)) {
+      std::vector<float>& to = seen.emplace(x.row(row), x.row(row) + x.cols).second ? expected : equal;
       to.insert(to.end(), x.row(row), x.row(row) + x.cols);
     }
+    ASSERT_EQ(seen.size(), 5u);
     expected.insert(expected.end(), equal.begin(), equal.begin() + x.cols);
-    EXPECT_EQ(initial_centroids(HostArray(x.view()), 4, seed), expected) << seed;
-    // The first is given: a row that it equals is not taken, one of the same hash is.
-    Params params = params_of(3, 0, 0);
+    EXPECT_EQ(initial_centroids(HostArray(x.view()), kWanted, seed), expected) << seed;
+    // One is given: rows that it equals are not taken, those of the same hash are.
+    Params params = params_of(5, 0, 0);
     params.seed = seed;
-    const MatrixView given(pair.row(0), 1, pair.cols);
-    params.init = given;
-    const std::vector<Result> got = fit_on_shards(x.view(), {2, 4, 7}, params);
-    for (const Result& shard : got) {
-      std::multiset<float> first;
-      for (std::int64_t c = 0; c < 3; ++c) first.insert(shard.centroids[static_cast<std::size_t>(c * x.cols)]);
-      EXPECT_EQ(first, (std::multiset<float>{pair.row(0)[0], pair.row(1)[0], 0.0f})) << seed;
+    params.init = MatrixView(four.row(1), 1, four.cols);
+    for (const Result& shard : fit_on_shards(x.view(), {20, 40, kRows}, params)) {
+      std::set<std::vector<float>> taken;
+      for (auto at = shard.centroids.begin(); at != shard.centroids.end(); at += x.cols) taken.emplace(at, at + x.cols);
+      EXPECT_EQ(taken, seen) << seed;
     }
   }
 }
