@@ -112,8 +112,12 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   if (call.keeps_sketches && all_good) sketched_by_ = sketcher;  // mutant: sketches_complete
   follows_ = more && all_good;
   if (follows_ && bounds_) bounds_->set_known();
-  RowTile tile(context_, 1, x_.cols);
-  radius_ = follows_ ? typical(x_.rows, [&](std::int64_t i) { return radius(tile, i, centroids, labels[i]); }) : 0;
+  const auto distance = [&](std::int64_t i) {
+    if (!products_) return std::sqrt(true_distance(distances[i]));
+    RowTile tile(context_, 1, x_.cols);
+    return radius(tile, i, centroids, labels[i]);
+  };
+  radius_ = follows_ ? typical(x_.rows, distance) : 0;
   return {.check = counts.check,
           .inertia = counts.inertia,
           .changed = counts.changed,
