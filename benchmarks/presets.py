@@ -97,12 +97,30 @@ def tokens(options: Options) -> list[Case]:
 
 
 def high_dim(options: Options) -> list[Case]:
+    if options.device == "cpu":
+        n, k, noisy_n, noisy_k = 262_144, 2621, 100_000, 4096
+    else:
+        n, k, noisy_n, noisy_k = 1_048_576, 10_485, 2_000_000, 16_384
     noisy = "low rank 96 + noise, norm 1"
     return [
-        _tokens("tok768", 262_144, 768, 2621, options, layers=2),
-        _tokens("tok1152", 262_144, 1152, 2621, options, layers=3),
-        Case("lowrank1024", 100_000, 1024, 4096, 10, noisy, lambda rng: data.low_rank_noise(100_000, 1024, rng)),
+        _tokens("tok768", n, 768, k, options, layers=2),
+        _tokens("tok1152", n, 1152, k, options, layers=3),
+        Case("lowrank1024", noisy_n, 1024, noisy_k, 10, noisy, lambda rng: data.low_rank_noise(noisy_n, 1024, rng)),
     ]
+
+
+def iid(options: Options) -> list[Case]:
+    n, k = (100_000, 1000) if options.device == "cpu" else (819_200, 8192)
+    return [_iid("iid", n, 128, k, 10, options)]
+
+
+def sift_like(options: Options) -> list[Case]:
+    k = 1024 if options.device == "cpu" else 8192
+    return [_sift("sift-like", 100 * k, k, 10, options)]
+
+
+def small(options: Options) -> list[Case]:
+    return [_iid("small", 10_000, 128, 100, 25, options)]
 
 
 def readme(options: Options) -> list[Case]:
@@ -152,8 +170,8 @@ def quality(options: Options) -> list[Case]:
 
 def initialisations(options: Options) -> list[Case]:
     """One iteration each: what is timed is how a fit begins (--init)."""
-    n, d, k = 100_000, 128, 1000
-    return [_iid("init-iid", n, d, k, 1, options), _blobs("init-blobs", n, d, k, 1, options)]
+    n, k = (100_000, 1000) if options.device == "cpu" else (1_000_000, 10_000)
+    return [_iid("init-iid", n, 128, k, 1, options), _blobs("init-blobs", n, 128, k, 1, options)]
 
 
 PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
@@ -163,15 +181,16 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "highdim": ("tokens of 768 and 1152 dimensions, low rank of 1024 (--text; or --tokens with --cases)", high_dim),
     "readme": ("tokens and mnist (--text or --tokens, and --mnist)", readme),
     "mnist": ("10,000 x 784, k = 100, 25 iterations (--mnist)", lambda o: [_mnist("mnist", 100, 25, o)]),
-    "sift-like": ("integers of large norm, d = 128", lambda o: [_sift("sift-like", 102_400, 1024, 10, o)]),
+    "sift-like": ("integers of large norm, d = 128", sift_like),
     "dims": ("d = 2 to 1536 at the same 2nkd", dims),
     "clusters": ("k = 16 to 1,000,000", clusters),
     "outliers": ("tokens with 0.1 % of the rows scaled by 1000, beside the clean ones", outliers),
     "memory": ("26,214,400 x 128 into 262,144, in at most 11 GB of a GPU (peers ours-11gb,ours-6gb)", memory),
-    "iid": ("structureless: 100,000 x 128, k = 1000", lambda o: [_iid("iid", 100_000, 128, 1000, 10, o)]),
+    "iid": ("structureless, d = 128: k = 1000, on a GPU 8192", iid),
+    "small": ("10,000 x 128, k = 100, 25 iterations", small),
     "blobs": ("102,400 x 128, k = 1024", lambda o: [_blobs("blobs", 102_400, 128, 1024, 10, o)]),
     "lowdim": ("n = 1e7, d = 3, 8, 32, k = 64, 256", low_dim),
-    "init": ("100,000 x 128, k = 1000, one iteration (--init k-means++, k-means|| or afk-mc2)", initialisations),
+    "init": ("k = 1000, on a GPU 10,000, one iteration (--init k-means++, k-means|| or afk-mc2)", initialisations),
     "quality": ("NMI and inertia on five labelled data sets (see the command quality)", quality),
 }
 

@@ -446,3 +446,19 @@ def test_layers_are_not_projected(tmp_path: Path) -> None:
     assert [rows.shape for rows, _ in data.tokens(5, 1152, sources, layers=3)] == [(5, 1152)]
     with pytest.raises(UsageError, match="768 are needed"):
         next(data.tokens(5, 768, sources, layers=2))
+
+
+@pytest.mark.parametrize(
+    ("preset", "on_cpu", "on_gpu"),
+    [
+        ("iid", (100_000, 1000), (819_200, 8192)),
+        ("sift-like", (102_400, 1024), (819_200, 8192)),
+        ("init", (100_000, 1000), (1_000_000, 10_000)),
+        ("small", (10_000, 100), (10_000, 100)),
+    ],
+)
+def test_a_gpu_gets_more_rows(preset: str, on_cpu: tuple[int, int], on_gpu: tuple[int, int]) -> None:
+    for device, size in [("cpu", on_cpu), ("cuda", on_gpu)]:
+        cases = presets.cases(preset, presets.Options(device))
+        assert {(case.n, case.k) for case in cases} == {size}
+        assert {case.d for case in cases} == {128}
