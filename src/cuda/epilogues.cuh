@@ -141,7 +141,7 @@ class Collect {
     float inverse_scale[Place::kSlots];
   };
   static __device__ Shared& shared() {
-    static_assert(sizeof(Shared) <= (Place::kRows == kTile ? kStaticShared : kWgmmaStaticShared));
+    static_assert(sizeof(Shared) <= Place::kStaticShared);
     __shared__ Shared all;
     return all;
   }

@@ -108,7 +108,8 @@ class Int8Filter final : public Filter {
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
-    if (tuning.wgmma) allow_shared_memory(device, scan_wgmma<OnHopper>);
+    if (tuning.wgmma_rows > 0)
+      on_hopper([&]<class Place>(Place*) { allow_shared_memory(device, scan_wgmma<Place, OnHopper<Place>>); });
   }
 
   std::string_view name() const override { return tuning_.keep_neighbours ? kInt8Lists : "int8"; }
@@ -133,6 +134,7 @@ class Int8Filter final : public Filter {
                      .size = static_cast<int>(sketcher_.size()),
                      .levels = second_levels(sketcher_.size()),
                      .together = tuning_.together,
+                     .stages = tuning_.wgmma_stages,
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
@@ -180,7 +182,8 @@ class Int8Filter final : public Filter {
  private:
   using First = Collect<ThreadPlace, 1>;
   using Second = Collect<ThreadPlace, 2>;
-  using OnHopper = Collect<WgmmaPlace, 1>;
+  template <class Place>
+  using OnHopper = Collect<Place, 1>;
 
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
@@ -206,6 +209,16 @@ class Int8Filter final : public Filter {
     task.count = settled.count;
     task.tiles = tiles_.mover_tiles();
     scan_first(task, rows, batch, 1, true, true, found, left_over(0), notes);
+  }
+
+  // Calls with the kind of blocks that was chosen.
+  template <class Call>
+  void on_hopper(const Call& call) const {
+    switch (tuning_.wgmma_rows) {
+      case 256: return call(static_cast<WgmmaPlace<256>*>(nullptr));
+      case 192: return call(static_cast<WgmmaPlace<192>*>(nullptr));
+      default: return call(static_cast<WgmmaPlace<128>*>(nullptr));
+    }
   }
 
   template <class Epilogue>
@@ -237,9 +250,11 @@ class Int8Filter final : public Filter {
                   bool settled, const Found& found, const LeftOver& out, Notes* notes) {
     const int places = listed(tuning_) * (list_parts(tuning_) / parts);
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
-    if (tuning_.wgmma)
-      launch<kWgmmaRows, kWgmmaThreads>(scan_wgmma<OnHopper>, task, OnHopper::Output{rows, found.reaches(), lists},
-                                        lists.parts, wgmma_shared_bytes(task.size));
+    if (tuning_.wgmma_rows > 0)
+      on_hopper([&]<class Place>(Place*) {
+        launch<Place::kRows, Place::kThreads>(scan_wgmma<Place, OnHopper<Place>>, task, {rows, found.reaches(), lists},
+                                              lists.parts, wgmma_shared_bytes(task.size, Place::kRows, task.stages));
+      });
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
     if (neighbours_)
@@ -310,7 +325,8 @@ class Int8Filter final : public Filter {
 
 bool has_wgmma() {
   cudaFuncAttributes attributes = {};
-  check(cudaFuncGetAttributes(&attributes, scan_wgmma<Collect<WgmmaPlace, 1>>), "cudaFuncGetAttributes");
+  check(cudaFuncGetAttributes(&attributes, scan_wgmma<WgmmaPlace<256>, Collect<WgmmaPlace<256>, 1>>),
+        "cudaFuncGetAttributes");
   return attributes.sharedSizeBytes > 0;
 }
 

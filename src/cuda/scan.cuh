@@ -29,6 +29,7 @@ struct ScanTask {
   int size;
   int levels;                 // B of the second digits (sketches.hpp)
   int together;               // steps between two barriers (tuning.hpp)
+  int stages;                 // of the scan on Hopper: Tuning::wgmma_stages
   int first_tile, tile_step;  // which tiles of centroids
   int tiles;                  // how many of them
 };
@@ -95,7 +96,8 @@ template <class Place>
 using Products = int[Place::kRowTiles][Place::kColumnTiles][4];
 
 struct ThreadPlace {
-  static constexpr int kRows = kTile;                    // of a block
+  static constexpr int kRows = kTile;  // of a block
+  static constexpr int kStaticShared = cuda::kStaticShared;
   static constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
   static constexpr int kChains = 1;  // maxima of a row made side by side: those of eight rows hide their latency
   static constexpr int kSlots = 4;   // tiles on their way or in use at once, at most (tuning.cpp)

@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scan on Hopper: as scan.cuh, with wgmma (m64n128k32) and bulk copies, which compute capability 9.0 alone has.
-// Four warpgroups multiply 64 rows each; a fifth brings what they need: one thread the centroids' sketches in steps,
+// Warpgroups multiply 64 rows each; another brings what they need: one thread the centroids' sketches in steps,
 // which stand in memory as wgmma reads them (64-byte swizzle), three warps what the epilogue wants to know of a tile.
 //
-// 256 rows a block, and one block a multiprocessor: with 128 rows the centroids' sketches would come 32 bytes a clock
-// from the second cache, probably more than it gives.
+// 256 rows a block where their sketches fit shared memory (tuning.cpp), and one block a multiprocessor: the centroids'
+// sketches then come 16 bytes a clock from the second cache; with 128 rows, 32.
 #pragma once
 
 #include "cuda/scan.cuh"
 
 namespace fastkmeans::cuda {
 
-inline constexpr int kWarpgroup = 128;
-inline constexpr int kConsumers = kWgmmaRows / 64;  // warpgroups
-inline constexpr int kWgmmaThreads = kWarpgroup * (kConsumers + 1);
-inline constexpr int kConsumerWarps = kConsumers * kWarpgroup / kWarp;
+inline constexpr int kWarpgroup = 128, kMostRegisters = 64 << 10;
 
 // The sums of a thread: those of two rows with 32 centroids (m64n128 of wgmma).
-struct WgmmaPlace {
-  static constexpr int kRows = kWgmmaRows, kRowTiles = 1, kColumnTiles = 16, kChains = 4;
+struct WgmmaSums {
+  static constexpr int kRowTiles = 1, kColumnTiles = 16;
+};
+
+// Of blocks of so many rows.
+template <int kBlockRows>
+struct WgmmaPlace : WgmmaSums {
+  static constexpr int kRows = kBlockRows, kChains = 4, kStaticShared = wgmma_static_shared(kRows);
+  static constexpr int kMultiplying = 2 * kRows;  // threads
+  static constexpr int kThreads = kMultiplying + kWarpgroup;
+  // Of each thread that multiplies, what the others leave: 64 K of a multiprocessor, in steps of 8.
+  static constexpr int kOtherRegisters = 56;
+  static constexpr int kRegisters = (kMostRegisters - kWarpgroup * kOtherRegisters) / kMultiplying / 8 * 8;
   // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.
   static constexpr int kSlots = 8, kBringing = kWarpgroup - kWarp, kAhead = 3;
   int first_row, lane;
@@ -81,16 +89,16 @@ __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 // No read of the sums moves up beyond this.
-__device__ inline void products_are_made(Products<WgmmaPlace>& products) {
+__device__ inline void products_are_made(Products<WgmmaSums>& products) {
 #pragma unroll
-  for (int c = 0; c < WgmmaPlace::kColumnTiles; ++c)
+  for (int c = 0; c < WgmmaSums::kColumnTiles; ++c)
 #pragma unroll
     for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(products[0][c][i])::"memory");
 }
 
 // sums = or += the products of 64 rows and 128 centroids, 32 elements of each.
 #define FASTKMEANS_FOUR(c) "+r"(sums[c][0]), "+r"(sums[c][1]), "+r"(sums[c][2]), "+r"(sums[c][3])
-__device__ inline void multiply_tile(int (&sums)[WgmmaPlace::kColumnTiles][4], std::uint64_t rows,
+__device__ inline void multiply_tile(int (&sums)[WgmmaSums::kColumnTiles][4], std::uint64_t rows,
                                      std::uint64_t centroids, int more) {
   asm volatile(
       "{\n"
@@ -113,41 +121,42 @@ __device__ inline void multiply_tile(int (&sums)[WgmmaPlace::kColumnTiles][4], s
 #endif
 
 // As scan() of scan.cuh with one digit, the rows' sketches in shared memory. Epilogue::bring is called by three warps
-// of the fifth warpgroup, look by the other warpgroups. Without wgmma this is an empty kernel, which has no shared
+// of the last warpgroup, look by the others. Without wgmma this is an empty kernel, which has no shared
 // memory of its own: has_wgmma() of filter.cu tells it by that.
-template <class Epilogue>
-__global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask task,
-                                                               const typename Epilogue::Output output) {
+template <class Place, class Epilogue>
+__global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask task,
+                                                                 const typename Epilogue::Output output) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) std::int8_t shared[];
-  constexpr int kSlots = WgmmaPlace::kSlots, kBringing = WgmmaPlace::kBringing, kAhead = WgmmaPlace::kAhead;
-  __shared__ std::uint64_t barriers[2 * kWgmmaStages + 2 * kSlots];
-  const int first_row = static_cast<int>(blockIdx.x) * kWgmmaRows, rows = rows_of(task);
+  constexpr int kRows = Place::kRows, kSlots = Place::kSlots, kBringing = Place::kBringing, kAhead = Place::kAhead;
+  constexpr int kMultiplyingWarps = Place::kMultiplying / kWarp;
+  __shared__ std::uint64_t barriers[2 * kMostStages + 2 * kSlots];
+  const int first_row = static_cast<int>(blockIdx.x) * kRows, rows = rows_of(task), stage_count = task.stages;
   if (first_row >= rows) return;
   const BlockTiles tiles(task);
   const int steps = task.size / kGranule, thread = static_cast<int>(threadIdx.x);
-  const WgmmaPlace place;
+  const Place place;
   Epilogue epilogue(task, output, place, first_row, rows, tiles);
 
-  constexpr int kRowStep = kWgmmaRows * kGranule;  // bytes of a step of the rows
+  constexpr int kRowStep = kRows * kGranule;  // bytes of a step of the rows
   const std::uint32_t row_steps = (shared_address(shared) + 1023) & ~1023u;
   const std::uint32_t stages = row_steps + steps * kRowStep;
   // A stage is full when its bytes are there, empty when all warps have multiplied it; a slot of the epilogue is ready
   // when it is written, and looked at when all warps have.
-  const std::uint32_t full = shared_address(barriers), empty = full + 8 * kWgmmaStages;
-  const std::uint32_t ready = empty + 8 * kWgmmaStages, looked_at = ready + 8 * kSlots;
+  const std::uint32_t full = shared_address(barriers), empty = full + 8 * kMostStages;
+  const std::uint32_t ready = empty + 8 * kMostStages, looked_at = ready + 8 * kSlots;
   if (thread == 0) {
-    for (int i = 0; i < kWgmmaStages; ++i) {
+    for (int i = 0; i < stage_count; ++i) {
       make_barrier(full + 8 * i, 1);
-      make_barrier(empty + 8 * i, kConsumerWarps);
+      make_barrier(empty + 8 * i, kMultiplyingWarps);
     }
     for (int i = 0; i < kSlots; ++i) {
       make_barrier(ready + 8 * i, kBringing);
-      make_barrier(looked_at + 8 * i, kConsumerWarps);
+      make_barrier(looked_at + 8 * i, kMultiplyingWarps);
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
-  for (int at = thread; at < 4 * steps * kWgmmaRows; at += kWgmmaThreads) {
+  for (int at = thread; at < 4 * steps * kRows; at += Place::kThreads) {
     const int row = at / (4 * steps), piece = at % (4 * steps);
     const bool valid = first_row + row < rows;
     const std::int64_t from = valid ? row_at(task, first_row + row) : 0;
@@ -159,9 +168,9 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
 
-  if (thread >= kConsumers * kWarpgroup) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
-    const int mine = thread - kConsumers * kWarpgroup;
+  if (thread >= Place::kMultiplying) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Place::kOtherRegisters));
+    const int mine = thread - Place::kMultiplying;
     if (mine < kBringing) {
       RingPlace slot, before;
 #pragma unroll 1
@@ -186,7 +195,7 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
       RingPlace stage;
       for (int t = 0; t < tiles.count; ++t) {
         const std::int8_t* from = task.centroids.q + std::int64_t{2} * tiles.at(t) * kTile * task.size;
-        for (int step = 0; step < steps; ++step, stage.advance(kWgmmaStages), from += kStepBytes) {
+        for (int step = 0; step < steps; ++step, stage.advance(stage_count), from += kStepBytes) {
           wait_for(empty + 8 * stage.slot, stage.parity ^ 1);
           arrive_and_expect(full + 8 * stage.slot, kStepBytes);
           copy_bulk(stages + stage.slot * kStepBytes, from, kStepBytes, full + 8 * stage.slot);
@@ -194,9 +203,9 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
       }
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Place::kRegisters));
     const std::uint32_t my_rows = row_steps + thread / kWarpgroup * 64 * kGranule;
-    Products<WgmmaPlace> products;
+    Products<WgmmaSums> products;
     RingPlace stage, slot;
     const auto multiply_step = [&](int step) {
       const std::uint32_t a = my_rows + step * kRowStep, b = stages + stage.slot * kStepBytes;
@@ -213,8 +222,8 @@ __global__ __launch_bounds__(kWgmmaThreads, 1) void scan_wgmma(const ScanTask ta
     multiply_step(0);
     for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
       std::uint32_t used = empty + 8 * stage.slot;  // the stage that is being multiplied
-      stage.advance(kWgmmaStages);
-      for (int step = 1; step < steps; ++step, stage.advance(kWgmmaStages)) {
+      stage.advance(stage_count);
+      for (int step = 1; step < steps; ++step, stage.advance(stage_count)) {
         wait_for(full + 8 * stage.slot, stage.parity);
         multiply_step(step);
         wait_for_products<1>();

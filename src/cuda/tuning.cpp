@@ -31,6 +31,9 @@ constexpr std::int64_t kLeastForLists = 16384;
 constexpr std::int64_t kTilesOfPart = 64;
 constexpr int kSomeParts = 4;
 
+// A step takes 256 (128 rows) to 512 clocks to multiply, and several hundred to come.
+constexpr int kLeastStages = 3;
+
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
 constexpr std::int64_t kNeighbourBytes = 8 * kNeighbours + 4 + 4 + 1;  // of a row
@@ -51,15 +54,32 @@ std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
   return tuning.second_batch * (tuning.second_parts * (4 * kSecondListed + 4) + 2 * sketch_size(problem.d) + 12);
 }
 
+// The largest blocks that fit: with fewer rows each byte of the centroids serves fewer products, and below so many
+// steps on their way the products wait for them.
+struct WgmmaBlocks {
+  int rows = 0, stages = 0;
+};
+WgmmaBlocks wgmma_blocks(std::int64_t size, std::int64_t shared_memory) {
+  for (const int rows : {256, 192, 128}) {
+    const std::int64_t left = shared_memory - wgmma_static_shared(rows) - wgmma_shared_bytes(size, rows, 0);
+    const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, kMostStages);
+    if (left > 0 && stages >= (rows == 128 ? kLeastStages - 1 : kLeastStages)) return {rows, static_cast<int>(stages)};
+  }
+  return {};
+}
+
 void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, const std::string& kernel) {
   const auto refuse_unless = [&](bool holds, std::string_view name, const char* why) {
     if (kernel == name && !holds) throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and " + why);
   };
   constexpr const char* kTooLong = "the rows are too long for it";
-  const bool wgmma_fits = wgmma_shared_bytes(size) + kWgmmaStaticShared <= limits.shared_memory;
+  const WgmmaBlocks hopper = wgmma_blocks(size, limits.shared_memory);
   refuse_unless(limits.wgmma, kScans[0], "the device does not have it");
-  refuse_unless(wgmma_fits, kScans[0], kTooLong);
-  tuning.wgmma = limits.wgmma && wgmma_fits && (kernel.empty() || kernel == kScans[0]);
+  refuse_unless(hopper.rows > 0, kScans[0], kTooLong);
+  if (limits.wgmma && (kernel.empty() || kernel == kScans[0])) {
+    tuning.wgmma_rows = hopper.rows;
+    tuning.wgmma_stages = hopper.stages;
+  }
   // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
   // smaller, one block that rereads nothing beats two that do.
   const auto shared = [&](int together) { return scan_shared_bytes(size, together, true) + kStaticShared; };
@@ -70,7 +90,7 @@ void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, 
   if (tuning.rows_in_shared && size > kGranule && shared(4) <= most_shared) tuning.together = 4;
 }
 
-std::int64_t rows_of_block(const Tuning& tuning) { return tuning.wgmma ? kWgmmaRows : kTile; }
+std::int64_t rows_of_block(const Tuning& tuning) { return tuning.wgmma_rows > 0 ? tuning.wgmma_rows : kTile; }
 
 void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
@@ -98,9 +118,9 @@ std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_sha
   return (rows_in_shared ? kTile * size : stages) + stages;
 }
 
-std::int64_t wgmma_shared_bytes(std::int64_t size) {
+std::int64_t wgmma_shared_bytes(std::int64_t size, int rows, int stages) {
   constexpr std::int64_t kAlignment = 1024;
-  return kAlignment + kWgmmaRows * size + kWgmmaStages * kStepBytes;
+  return kAlignment + rows * size + stages * kStepBytes;
 }
 
 int list_parts(const Tuning& tuning) {
@@ -113,7 +133,7 @@ int listed(const Tuning& tuning) {
 
 std::string_view scan_of(const Tuning& tuning) {
   if (tuning.kind != Kind::int8) return "";
-  return kScans[tuning.wgmma ? 0 : tuning.rows_in_shared ? 1 : 2];
+  return kScans[tuning.wgmma_rows > 0 ? 0 : tuning.rows_in_shared ? 1 : 2];
 }
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {

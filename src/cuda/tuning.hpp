@@ -13,9 +13,7 @@ inline constexpr int kTile = 128;                    // rows, and centroids, of 
 inline constexpr int kGranule = 64;                  // sketches are multiples of it: elements of a step of the scan
 inline constexpr int kStepBytes = kTile * kGranule;  // of 128 sketches
 inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most that a kernel has beside what it asks for
-inline constexpr int kWgmmaRows = 256;               // of a block of the scan on Hopper
-inline constexpr int kWgmmaStages = 8;               // steps in shared memory or on their way
-inline constexpr int kWgmmaStaticShared = 24 << 10;  // as kStaticShared
+inline constexpr int kMostStages = 8;                // of the scan on Hopper: steps in shared memory or on their way
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/filter.md section 6.3)
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
@@ -43,7 +41,8 @@ struct Tuning {
   bool resident = true;                // rows from the host stay on the device
   bool keep_sketches = false;          // of all rows
   bool keep_neighbours = false;        // of all rows (neighbours.cuh)
-  bool wgmma = false;                  // the scan of all centroids is Hopper's
+  int wgmma_rows = 0;                  // the scan of all centroids is Hopper's, with blocks of so many rows
+  int wgmma_stages = 0;                // and so many steps of centroids at once
   bool rows_in_shared = false;         // the other scans keep 128 rows' sketches in shared memory
   int together = 2;                    // steps of the scan between two barriers, and as many on their way
   std::int64_t batch;                  // rows of a piece
@@ -78,7 +77,9 @@ std::int64_t sketch_size(std::int64_t d);
 // Bytes of the scan's shared memory.
 std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared);
 
-std::int64_t wgmma_shared_bytes(std::int64_t size);
+// The same on Hopper, and as kStaticShared.
+std::int64_t wgmma_shared_bytes(std::int64_t size, int rows, int stages);
+constexpr int wgmma_static_shared(int rows) { return (9 << 10) + 56 * rows; }
 
 // The names that FASTKMEANS_CUDA_KERNEL knows, and which of them a tuning takes; "": no scan.
 inline constexpr std::string_view kScans[] = {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"};

@@ -74,6 +74,17 @@ TEST_F(CudaFits, EveryKernelBulk) {
   expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"none_such", "mma_rows_in_turn"});
 }
 
+// Blocks of 256, 192 and 128 rows, with many steps on their way and with few: as shared memory has room.
+TEST_F(CudaFits, LongRowsBulk) {
+  Random random(313);
+  for (const std::int64_t d : {600, 704, 770, 960, 1000, 1500}) {
+    SCOPED_TRACE(d);
+    const Result got = expect_oracle(random_rows(Kind::normal, 400, d, random), 290, "int8");
+    for (const IterationStats& stats : got.iterations)
+      EXPECT_EQ(stats.filter.kernel == "wgmma", runs_code_for_hopper()) << stats.filter.kernel;
+  }
+}
+
 // All rows in one place but a few: lists run over, and are scanned again. Against copies of one centroid, which no
 // bound can tell apart, they run over once more.
 TEST_F(CudaFits, ListsThatRunOver) {

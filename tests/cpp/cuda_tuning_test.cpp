@@ -128,6 +128,27 @@ TEST(CudaTuningNoOracle, KernelBySharedMemory) {
                   {"tcgen05", "wgmma", "mma_rows_in_shared", "mma_rows_in_turn"});
 }
 
+// The scan on Hopper: as many rows a block as fit, and enough steps on their way.
+TEST(CudaTuningNoOracle, BlocksOnHopper) {
+  int before = 256;
+  for (std::int64_t d = 65; d <= 1536; ++d) {
+    const cuda::Tuning tuning = cuda::tune(problem(1000, d, 1000), kH100, "", "");
+    const int rows = tuning.wgmma_rows, stages = tuning.wgmma_stages;
+    EXPECT_LE(rows, before) << d;
+    EXPECT_EQ(rows, d <= 704 ? 256 : d <= 960 ? 192 : 128) << d;
+    EXPECT_GE(stages, rows == 128 ? 2 : 3) << d;
+    EXPECT_LE(stages, 8) << d;
+    const std::int64_t size = cuda::sketch_size(d);
+    const auto shared = [&](int more) {
+      return cuda::wgmma_shared_bytes(size, rows, stages + more) + cuda::wgmma_static_shared(rows);
+    };
+    EXPECT_LE(shared(0), kH100.shared_memory) << d;
+    EXPECT_TRUE(stages == 8 || shared(1) > kH100.shared_memory) << d;
+    EXPECT_EQ(tuning.few_rows, 132 * rows);
+    before = rows;
+  }
+}
+
 TEST(CudaTuningNoOracle, HopperHasItsOwnScan) {
   const auto scan_of = [](std::int64_t d, const cuda::DeviceLimits& limits, const char* kernel) {
     return cuda::scan_of(cuda::tune(problem(1000, d, 1000), limits, "", kernel));
@@ -136,12 +157,13 @@ TEST(CudaTuningNoOracle, HopperHasItsOwnScan) {
   older.wgmma = false;
   EXPECT_EQ(scan_of(128, kH100, ""), "wgmma");
   EXPECT_EQ(scan_of(512, kH100, ""), "wgmma");
-  EXPECT_EQ(scan_of(1024, kH100, ""), "mma_rows_in_turn");
+  EXPECT_EQ(scan_of(1536, kH100, ""), "wgmma");
+  EXPECT_EQ(scan_of(1600, kH100, ""), "mma_rows_in_turn");
   EXPECT_EQ(scan_of(64, kH100, ""), "") << "few dimensions are not scanned";
   EXPECT_EQ(scan_of(128, kH100, "mma_rows_in_shared"), "mma_rows_in_shared");
   EXPECT_EQ(scan_of(128, older, ""), "mma_rows_in_shared");
   expect_contains(message_of<std::runtime_error>([&] { scan_of(128, older, "wgmma"); }), {"wgmma", "does not have it"});
-  expect_contains(message_of<std::runtime_error>([&] { scan_of(1024, kH100, "wgmma"); }), {"wgmma", "too long"});
+  expect_contains(message_of<std::runtime_error>([&] { scan_of(1600, kH100, "wgmma"); }), {"wgmma", "too long"});
   EXPECT_EQ(cuda::tune(problem(1 << 24, 128, 1 << 17), kH100, "", "").parts, 1);
   EXPECT_GT(cuda::tune(problem(1000, 128, 1 << 17), kH100, "", "").parts, 16);
 }
