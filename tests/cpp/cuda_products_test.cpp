@@ -226,12 +226,18 @@ TEST_F(CudaProducts, ProductsThatVanish) {
   const Environment verify("FASTKMEANS_VERIFY", "1");
   Random random(412);
   for (const char* filter : {"int8", "none"})
-    for (const int exponent : {-70, -75, -80, -140}) {
-      SCOPED_TRACE(::testing::Message() << filter << " exponent " << exponent);
-      Matrix x = random_rows(Kind::integers, 400, 5, random);
-      for (float& value : x.values) value = std::ldexp(value, exponent);
-      expect_oracle(x, 90, filter);
-    }
+    for (const int exponent : {-70, -75, -80, -140})
+      for (const bool mixed : {true, false}) {  // no: all lanes of a pair are 0, or all are -0
+        SCOPED_TRACE(::testing::Message() << filter << " exponent " << exponent << " mixed " << mixed);
+        Matrix x = random_rows(Kind::integers, 400, 40, random);
+        for (std::int64_t i = 0; i < x.rows; ++i)
+          for (std::int64_t j = 0; j < x.cols; ++j) {
+            float& value = x.row(i)[j];
+            if (!mixed) value = (std::abs(value) + 1) * (i % 3 ? 1.0f : -1.0f);
+            value = std::ldexp(value, exponent);
+          }
+        expect_oracle(x, 90, filter);
+      }
 }
 
 TEST_F(CudaProducts, BadRowsAreTheErrorOfTheCpu) {
