@@ -248,6 +248,8 @@ MUTANTS = [
     Mutant("lifted", "centroids.lift->sq_height(who[i])", "0"),
     Mutant("lift_ceiling", "sq_ceiling_ < most || ", ""),
     Mutant("heights_move", "sq_between_heights(lift_.sq_height(c), lift.sq_height(c))", "0"),
+    Mutant("products_not_low_dim", " && !problem.products", ""),
+    Mutant("products_without_lists", "!problem.products && ", ""),
     Mutant("contradictory_metrics", "spherical && ", "false && "),
     Mutant("distance_tree", "lane[v + half]", "lane[2 * half - 1 - v]"),
     Mutant("fma_sticky_down", "bits -= even & (outward > 0.0);", ""),

@@ -133,7 +133,7 @@ class Batch {
     const MatrixView& x = rows(b);
     if (x.cuda_device == MatrixView::kHost && !worth_a_device(x, k(b))) return "cpu";
     const Params& each = params_.each;
-    return device_for(x, k(b), required_metric(each.metric, each.spherical, each.execution), each.execution);
+    return device_for(x, k(b), each.execution);
   }
 
   // As of a fit of the problem alone.

@@ -44,16 +44,11 @@ void require_execution(const Execution& execution) {
   require_at_least("chunk_size_centroids", execution.chunk_size_centroids, 1);
 }
 
-MetricType required_metric(const std::optional<MetricType>& metric, bool spherical, const Execution& execution) {
+MetricType required_metric(const std::optional<MetricType>& metric, bool spherical) {
   const MetricType type = metric.value_or(spherical ? MetricType::cosine : MetricType::euclidean);
   if (spherical && type != MetricType::cosine)  // mutant: contradictory_metrics
     refuse("metric, with spherical = true,", type == MetricType::euclidean ? "euclidean" : "inner_product", "cosine");
-  if (type == MetricType::inner_product && execution.device.starts_with("cuda")) refuse_metric_on(execution.device);
   return type;
-}
-
-void refuse_metric_on(const std::string& device) {
-  refuse("metric, on device '" + device + "',", "inner_product", "euclidean or cosine; device 'cpu' has all three");
 }
 
 void require_options(const Params& params) {
@@ -66,7 +61,7 @@ void require_options(const Params& params) {
   require_between("changed_tol", params.changed_tol, 0, 1);
   require_between("max_runtime_secs", params.max_runtime_secs, 0, std::numeric_limits<double>::infinity());
   require_execution(params.execution);
-  required_metric(params.metric, params.spherical, params.execution);
+  required_metric(params.metric, params.spherical);
 }
 
 void require_problem(const MatrixView& x, const Params& params) {

@@ -19,9 +19,8 @@ inline constexpr std::int64_t kMostDims = 1 << 19;
 [[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed);
 void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1);
 void require_execution(const Execution& execution);
-// What metric and spherical say together, where it can be computed: inner products on no CUDA device.
-MetricType required_metric(const std::optional<MetricType>& metric, bool spherical, const Execution& execution);
-[[noreturn]] void refuse_metric_on(const std::string& device);
+// What metric and spherical say together.
+MetricType required_metric(const std::optional<MetricType>& metric, bool spherical);
 // What does not depend on the rows.
 void require_options(const Params& params);
 // The rows x, k, weights and init.

@@ -74,7 +74,8 @@ Start completed(std::vector<float> given, Shard& of_fit, const Source& used, con
                 std::uint32_t redo, Reducer& reducer, Workers& workers) {
   // By distances, whatever decides labels.
   std::unique_ptr<Shard> by_distance;
-  if (metric.loss() != Loss::distance) by_distance = make_shard(used, euclidean(), params.execution, workers);
+  if (metric.loss() != Loss::distance && params.init_method != InitMethod::random)  // which asks for none
+    by_distance = make_shard(used, euclidean(), params.execution, workers);
   Shard& shard = by_distance ? *by_distance : of_fit;  // mutant: initialisations_by_distance
   switch (params.init_method) {
     case InitMethod::random: break;
@@ -151,7 +152,7 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
                                             (params.frozen_centroids || params.empty_clusters == EmptyClusters::split
                                                  ? ""
                                                  : ": the data has too few distinct points to fill them")});
-  if (required_metric(params.metric, params.spherical, params.execution) == MetricType::cosine && result.n_zero > 0)
+  if (required_metric(params.metric, params.spherical) == MetricType::cosine && result.n_zero > 0)
     result.warnings.push_back(
         {Warning::Kind::zero_rows, std::to_string(result.n_zero) + " of " + std::to_string(result.n_used) +
                                        " points are zero: they have no direction, and stay zero"});
@@ -220,7 +221,7 @@ Result fit_rows(const MatrixView& x, Params params, Workers& workers) {
     };
   NoReducer reducer;
   const auto rows = make_source(x, weights.values.empty() ? nullptr : weights.values.data(), params.execution, workers);
-  const Metric& metric = metric_for(required_metric(params.metric, params.spherical, params.execution));
+  const Metric& metric = metric_for(required_metric(params.metric, params.spherical));
   Result result = fit_shard(*rows, metric, params, reducer, workers);
   restore(result.inertia);
   for (IterationStats& stats : result.iterations) restore(stats.inertia);
@@ -233,8 +234,7 @@ Result fit(const MatrixView& x, const Params& given) {
   require_problem(x, given);
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
-  const MetricType metric = required_metric(given.metric, given.spherical, given.execution);
-  params.execution.device = device_for(x, params.k, metric, given.execution);
+  params.execution.device = device_for(x, params.k, given.execution);
   Workers workers(params.execution.n_threads, as_caller(fp_state, given.execution.interrupt));
   return fit_rows(x, std::move(params), workers);
 }
@@ -247,9 +247,9 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),
            "that of the centroids, " + std::to_string(centroids.cols));
-  const MetricType metric = required_metric(params.metric, params.spherical, params.execution);
+  const MetricType metric = required_metric(params.metric, params.spherical);
   Execution execution = params.execution;
-  execution.device = device_for(x, centroids.rows, metric, params.execution);
+  execution.device = device_for(x, centroids.rows, params.execution);
   Workers workers(execution.n_threads, as_caller(fp_state, params.execution.interrupt));
   const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;

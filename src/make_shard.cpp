@@ -64,17 +64,15 @@ bool worth_a_device(const MatrixView& x, std::int64_t k) {
   return static_cast<double>(x.rows) * static_cast<double>(k) * static_cast<double>(x.cols) >= kFewProducts;
 }
 
-std::string device_for(const MatrixView& x, std::int64_t k, MetricType metric, const Execution& execution) {
-  const bool on_cpu = metric == MetricType::inner_product;
+std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution) {
   if (x.cuda_device != MatrixView::kHost) {
     const std::string its = "cuda:" + std::to_string(x.cuda_device);
-    if (on_cpu) refuse_metric_on(its);
     if (!execution.device.empty() && execution.device != "cuda" && execution.device != its)
       throw std::invalid_argument("data is on " + its + "; device must be that, given '" + execution.device + "'");
     return chosen_device(its);
   }
   const bool names_isa = !execution.isa.empty() || !os::environment("FASTKMEANS_ISA").empty();
-  if (execution.device.empty() && (on_cpu || names_isa || !worth_a_device(x, k))) return "cpu";
+  if (execution.device.empty() && (names_isa || !worth_a_device(x, k))) return "cpu";
   return chosen_device(execution.device);
 }
 

@@ -14,9 +14,9 @@ namespace fastkmeans {
 class Workers;
 
 // Where a call computes, "cpu" or "cuda:N": what the execution asks for; if it names nothing, where the data lie, and
-// for host data a CUDA device if the work is worth it, and it has the metric. std::invalid_argument: data on another
-// device, or on one without the metric. std::runtime_error: it cannot be had.
-std::string device_for(const MatrixView& x, std::int64_t k, MetricType metric, const Execution& execution);
+// for host data a CUDA device if the work is worth it. std::invalid_argument: data on another device.
+// std::runtime_error: it cannot be had.
+std::string device_for(const MatrixView& x, std::int64_t k, const Execution& execution);
 
 // Whether an assignment of rows in host memory is worth the start of a CUDA device.
 bool worth_a_device(const MatrixView& x, std::int64_t k);

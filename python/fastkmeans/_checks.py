@@ -128,19 +128,15 @@ def device_name(device: Any) -> str | None:
         raise TypeError(f"device must be a string, an integer or a torch.device, given {device!r} ({kind}).") from None
 
 
-def usable_device(device: Any, gpu: Any, metric: str = "euclidean") -> str:
+def usable_device(device: Any, gpu: Any) -> str:
     """Where to compute, "cpu" or "cuda:N"; after a fork, where CUDA may be lost, "cuda" if none was named.
 
-    A device that is named and cannot be had, or has not the metric, is an error. For None a CUDA device that is there
-    and of no use to us takes one warning a process.
+    A device that is named and cannot be had is an error. For None a CUDA device that is there and of no use to us takes
+    one warning a process.
     """
     name = device_name(device)
     if not gpu or (name or "").startswith("cpu"):
         return "cpu"
-    if metric == "inner_product":
-        if name is None:
-            return "cpu"
-        raise ValueError(f"metric='inner_product' is computed on the CPU alone, given device={name!r}.")
     if name is None:
         return _best_device()
     if not name.startswith("cuda"):

@@ -97,9 +97,9 @@ class FastKMeans:
         that returns them, data being what `train` or `fit` was given; with these nredo is 1.
     metric : "euclidean" (None): labels by the nearest centroid, means. "cosine": the same for rows and centroids scaled
         to length 1; rows of zeros stay zero, with a ZeroRowsWarning; `predict` takes centroids as they are; distances
-        and inertia are of scaled rows. "inner_product", on the CPU alone: labels by the largest product (ties: the
-        lowest index), means, as faiss's IndexFlatIP trains; D of `assign`, inertia and inertia_tol are about products,
-        where more is better, `init` still about distances.
+        and inertia are of scaled rows. "inner_product": labels by the largest product (ties: the lowest index), means,
+        as faiss's IndexFlatIP trains; D of `assign`, inertia and inertia_tol are about products, where more is better,
+        `init` still about distances.
     spherical : faiss's name of metric="cosine"; True with another metric is a ValueError.
     frozen_centroids : the initial centroids that are given stay where they are; where they are empty they get no row.
     int_centroids : centroids are rounded to integers, half to even, from the initial ones on.
@@ -361,6 +361,7 @@ class FastKMeans:
             raise TypeError(f"callback must be callable, given {self.callback!r} ({type(self.callback).__name__}).")
         self.memory_limit = memory_limit(self.memory_limit)
         self.spherical = boolean("spherical", self.spherical)
+        metric_name(self.metric, self.spherical)
         self.frozen_centroids = boolean("frozen_centroids", self.frozen_centroids)
         self.int_centroids = boolean("int_centroids", self.int_centroids)
         self.min_points_per_centroid = integer_or_none("min_points_per_centroid", self.min_points_per_centroid)
@@ -375,7 +376,7 @@ class FastKMeans:
         return "cpu" if self._usable(self._asked_device) == "cpu" else self._asked_device or ""
 
     def _usable(self, device: Any) -> str:
-        return usable_device(device, self.gpu, metric_name(self.metric, self.spherical))
+        return usable_device(device, self.gpu)
 
     def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
         """How the core is to compute on these rows; device: as _device() has it."""

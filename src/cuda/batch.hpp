@@ -18,9 +18,10 @@ struct Batch {
   std::int64_t first;
   int count;
   const std::uint8_t* states;    // RowState
+  const float* own_losses;       // L of each row and itself, where labels go by inner products; else null
   const std::int32_t* previous;  // labels that were good before, or null
   std::int32_t* labels;          // out
-  float* distances;              // out: D as stored
+  float* distances;              // out: D or L as stored
 };
 
 // Centroids of an assignment: (k, d) device memory; tiny: all are below kTinyBelow.

@@ -28,6 +28,7 @@ namespace {
 
 // Of rows on their way from the host, twice in pinned memory: a few milliseconds of the bus.
 constexpr std::int64_t kPinnedBytes = 64 << 20;
+
 class CudaShard final : public Shard {
  public:
   CudaShard(int number, const Source& rows, const Metric& metric, const Execution& execution, Workers& workers)
@@ -53,7 +54,7 @@ class CudaShard final : public Shard {
 
   Statistics statistics() override {
     const auto on = on_.here();
-    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), true);
+    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), true, products());
     return facts_->statistics();
   }
 
@@ -183,7 +184,7 @@ class CudaShard final : public Shard {
   void copy_distances(double* out) override {
     const auto on = on_.here();
     finish();
-    cuda::copy_distances(device_, distances_.data(), n_, out);
+    cuda::copy_distances(device_, metric_, distances_.data(), n_, out);
   }
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {
     const auto on = on_.here();
@@ -224,6 +225,7 @@ class CudaShard final : public Shard {
   }
 
  private:
+  bool products() const { return metric_.loss() == Loss::negated_product; }  // decide labels
   std::int64_t row_bytes() const { return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_); }
 
   // Where there is no memory for all rows, they stay on the host.
@@ -244,7 +246,7 @@ class CudaShard final : public Shard {
   std::int64_t rows_at_a_time() const { return std::max<std::int64_t>(passing_bytes() / 4 / d_, 1); }
 
   const RowFacts& facts() {
-    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), false);
+    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), false, products());
     return *facts_;
   }
 
@@ -267,7 +269,8 @@ class CudaShard final : public Shard {
   // go back to the host if they must.
   Filter& filter() {
     if (filter_) return *filter_;
-    const Problem problem = {n_, d_, k_, row_bytes(), rows_.dtype() != DType::f32 || !metric_.keeps_rows(), more_};
+    const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
+    const Problem problem = {n_, d_, k_, row_bytes(), converts, more_, products()};
     // Of what the tuning counts, this is here already.
     const std::int64_t held =
         (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
@@ -288,7 +291,7 @@ class CudaShard final : public Shard {
   }
 
   std::unique_ptr<Filter> make_filter() {
-    if (tuning_.kind == Kind::none) return all_distances(device_, tuning_.batch);
+    if (tuning_.kind == Kind::none) return all_pairs(device_, tuning_.batch, metric_.loss());
     const std::int64_t count = centre_rows(n_, d_);
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) numbers[static_cast<std::size_t>(i)] = n_ * i / count;
@@ -296,7 +299,7 @@ class CudaShard final : public Shard {
     store_->fetch(numbers.data(), count, some.data());
     central_row(device_, some.data(), count, d_, centre.data());
     if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
-    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre));
+    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss());
   }
 
   // The assignment that was asked for, and with it the accumulation.
@@ -308,19 +311,21 @@ class CudaShard final : public Shard {
       labels_.resize(device_, n_);
     }
     const std::uint8_t* const states = facts().states();
+    const float* const own_losses = facts().own_losses();
     summaries_->clear();
     name_ = "none";
     kernel_ = "";
     if (n_ > 0) {
       Filter& planned = filter();
-      if (tiny_ && !exact_) exact_ = all_distances(device_, tuning_.batch);
-      Filter& used = tiny_ ? *exact_ : planned;
+      const bool scaled = tiny_ && !products();
+      if (scaled && !exact_) exact_ = all_pairs(device_, tuning_.batch, Loss::distance);
+      Filter& used = scaled ? *exact_ : planned;
       used.prepare(view());
       name_ = used.name();
-      kernel_ = tiny_ ? "" : scan_of(tuning_);
+      kernel_ = scaled ? "" : scan_of(tuning_);
       store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-        used.assign({rows, begin, static_cast<int>(count), states + begin, before_from(begin), labels_.data() + begin,
-                     distances_.data() + begin},
+        used.assign({rows, begin, static_cast<int>(count), states + begin, own_losses ? own_losses + begin : nullptr,
+                     before_from(begin), labels_.data() + begin, distances_.data() + begin},
                     &summaries_->summary()->notes);
         summaries_->add(count, before_from(begin), labels_.data() + begin, distances_.data() + begin,
                         weights_from(begin));
@@ -379,8 +384,14 @@ class CudaShard final : public Shard {
   }
 
   void relocate_rows(const std::vector<std::uint64_t>& members, const CentroidRule& rule, Reducer& reducer) {
-    const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), distances_.data(), weights_.data(),
-                                                 members, total_weight_, rule, reducer, workers_);
+    DeviceBuffer<float> gained;
+    if (products()) {
+      gained.resize(device_, n_);
+      gains(device_, distances_.data(), facts().own_losses(), n_, gained.data());
+    }
+    const float* const worth = products() ? gained.data() : distances_.data();  // of each row
+    const auto relocations = fill_empty_clusters(device_, rows_, labels_.data(), worth, weights_.data(), members,
+                                                 total_weight_, rule, reducer, workers_);
     updated_.relocated = static_cast<std::int64_t>(relocations.size());
     std::vector<std::int64_t> places;
     std::vector<std::int32_t> from, to;
@@ -445,11 +456,11 @@ class CudaShard final : public Shard {
   bool resident_ = false;  // rows from the host that stay on the device
   std::optional<RowFacts> facts_;
   Tuning tuning_ = {};
-  std::unique_ptr<Filter> filter_, exact_;      // the planned one; all distances, for tiny centroids
+  std::unique_ptr<Filter> filter_, exact_;      // the planned one; D of all pairs, for tiny centroids
   DeviceBuffer<float> centroids_, next_;        // (k, d)
   bool tiny_ = false;                           // all centroids are
   DeviceBuffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
-  DeviceBuffer<float> distances_;               // (n) D as stored
+  DeviceBuffer<float> distances_;               // (n) D or L as stored
   int assignments_ = 0;                         // of this run
   bool pending_ = false;                        // one was asked for, and is not begun
   bool more_ = false;                           // and others will follow

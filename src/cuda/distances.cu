@@ -10,14 +10,15 @@ constexpr int kThreads = 256;
 constexpr int kTogether = 4;    // centroids whose elements are on their way at once
 constexpr int kPart = 1 << 10;  // centroids that a warp takes: few rows must not leave the device idle
 
-// The nearest of the centroids [begin, end), by a warp.
-__device__ Best search(const float* row, const Centroids& centroids, int begin, int end, float factor) {
+// The best of the centroids [begin, end), by a warp.
+template <class Minimised>
+__device__ Best search(const float* row, const Centroids& centroids, int begin, int end, const Minimised& loss) {
   Best best = {__int_as_float(0x7f800000), 0};
   for (int c = begin; c < end; c += kTogether) {
     const float* some[kTogether];
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) some[u] = centroids.row(min(c + u, end - 1));
-    const float found = warp_distances(row, some, centroids.d, factor);
+    const float found = warp_losses(row, some, centroids.d, loss);
     best.take(found, min(c + lane_group<kTogether>(), end - 1));
   }
   Best nearest = best;
@@ -27,9 +28,8 @@ __device__ Best search(const float* row, const Centroids& centroids, int begin, 
   return nearest;
 }
 
-__device__ float factor_of(std::uint8_t state, bool tiny) { return tiny && (state & kTinyRow) ? kTinyScale : 1.0f; }
-
 // A warp for each row and part of the centroids; those that work together share their part.
+template <class Minimised>
 __global__ void search_kernel(const Centroids centroids, const Batch batch, const ChosenRows chosen,
                               const volatile int* stop, Integer* nearest, Integer* refined) {
   const int count = chosen.count ? *chosen.count : batch.count, parts = (centroids.k + kPart - 1) / kPart;
@@ -41,43 +41,43 @@ __global__ void search_kernel(const Centroids centroids, const Batch batch, cons
     const std::uint8_t state = batch.states[i];
     if (state & kBadRow) continue;
     const int begin = part * kPart, end = min(begin + kPart, centroids.k);
-    const Best best = search(batch.rows.row(i), centroids, begin, end, factor_of(state, centroids.tiny));
-    if (lane_id() == 0) atomicMin(nearest + i, packed(best));
+    const Best best = search(batch.rows.row(i), centroids, begin, end, Minimised::of_row(state, centroids.tiny));
+    if (lane_id() == 0) atomicMin(nearest + i, Minimised::packed(best));
     pairs += static_cast<Integer>(end - begin);
   }
   if (lane_id() == 0 && pairs) atomicAdd(refined, pairs);
 }
 
+template <class Minimised>
 __global__ void unpack_kernel(const Integer* nearest, const Batch batch, bool tiny) {
   const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (i >= batch.count) return;
   const std::uint8_t state = batch.states[i];
   const bool bad = state & kBadRow;
-  const Best best = unpacked(nearest[i]);
+  const Best best = Minimised::unpacked(nearest[i]);
   batch.labels[i] = bad ? 0 : best.label;
-  batch.distances[i] = bad ? 0.0f : store_distance(best.distance, factor_of(state, tiny) != 1.0f);
+  batch.distances[i] = bad ? 0.0f : Minimised::of_row(state, tiny).stored(best.distance);
 }
 
 __global__ void shifts(const float* a, const Centroids b, float* out) {
   const std::int64_t c = warp_id();
   if (c >= b.k) return;
-  float factor = 1;
+  Distance loss;
   if (b.tiny) {
     std::uint32_t bits = 0;
     for (int j = lane_id(); j < b.d; j += kWarp) bits = max(bits, magnitude_bits(a[c * b.d + j]));
-    if (largest_of_lanes(bits) < magnitude_bits(kTinyBelow)) factor = kTinyScale;
+    if (largest_of_lanes(bits) < magnitude_bits(kTinyBelow)) loss.factor = kTinyScale;
   }
-  const float distance = warp_distance(a + c * b.d, b.row(c), b.d, factor);
-  if (lane_id() == 0) out[c] = store_distance(distance, factor != 1.0f);
+  const float distance = warp_loss(a + c * b.d, b.row(c), b.d, loss);
+  if (lane_id() == 0) out[c] = loss.stored(distance);
 }
 
 __global__ void lower_kernel(const Centroids added, RowsView rows, std::int64_t count, const std::uint8_t* states,
                              bool first, const volatile int* stop, float* distances) {
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
-    const float factor = factor_of(states[i], added.tiny);
+    const Distance loss = Distance::of_row(states[i], added.tiny);
     if (i >= warp_count() && *stop) return;
-    const Best best = search(rows.row(i), added, 0, added.k, factor);
-    const float distance = store_distance(best.distance, factor != 1.0f);
+    const float distance = loss.stored(search(rows.row(i), added, 0, added.k, loss).distance);
     if (lane_id() == 0 && (first || true_distance(distance) < true_distance(distances[i]))) distances[i] = distance;
   }
 }
@@ -91,15 +91,16 @@ __global__ void largest_kernel(const float* values, std::int64_t count, std::uin
   if (lane_id() == 0) atomicMax(out, bits);
 }
 
-class AllDistances final : public Filter {
+template <class Minimised>
+class AllPairs final : public Filter {
  public:
-  AllDistances(Device& device, std::int64_t most) : device_(device), nearest_(device, most) {}
+  AllPairs(Device& device, std::int64_t most) : device_(device), nearest_(device, most) {}
   std::string_view name() const override { return "none"; }
   void prepare(const Centroids& centroids) override { centroids_ = centroids; }
   void assign(const Batch& batch, Notes* notes) override {
     unset_nearest(device_, nearest_.data(), batch.count);
-    search_chosen(device_, centroids_, batch, {}, nearest_.data(), &notes->refined);
-    unpack_nearest(device_, nearest_.data(), batch, centroids_.tiny);
+    search_chosen<Minimised>(device_, centroids_, batch, {}, nearest_.data(), &notes->refined);
+    unpack_nearest<Minimised>(device_, nearest_.data(), batch, centroids_.tiny);
   }
 
  private:
@@ -119,21 +120,30 @@ void unset_nearest(Device& device, Integer* nearest, std::int64_t count) {
         "cudaMemset");
 }
 
+template <class Minimised>
 void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
                    Integer* nearest, Integer* refined) {
   const std::int64_t parts = (centroids.k + kPart - 1) / kPart;
-  search_kernel<<<blocks_of_warps(device, batch.count * parts), kThreads, 0, device.stream()>>>(
+  search_kernel<Minimised><<<blocks_of_warps(device, batch.count * parts), kThreads, 0, device.stream()>>>(
       centroids, batch, chosen, device.stop(), nearest, refined);
   launched("search");
 }
 
+template <class Minimised>
 void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, bool tiny) {
-  unpack_kernel<<<blocks_for(batch.count, kThreads), kThreads, 0, device.stream()>>>(nearest, batch, tiny);
+  unpack_kernel<Minimised><<<blocks_for(batch.count, kThreads), kThreads, 0, device.stream()>>>(nearest, batch, tiny);
   launched("unpack_nearest");
 }
 
-std::unique_ptr<Filter> all_distances(Device& device, std::int64_t most) {
-  return std::make_unique<AllDistances>(device, most);
+template void search_chosen<Distance>(Device&, const Centroids&, const Batch&, const ChosenRows&, Integer*, Integer*);
+template void search_chosen<NegatedProduct>(Device&, const Centroids&, const Batch&, const ChosenRows&, Integer*,
+                                            Integer*);
+template void unpack_nearest<Distance>(Device&, const Integer*, const Batch&, bool);
+template void unpack_nearest<NegatedProduct>(Device&, const Integer*, const Batch&, bool);
+
+std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss) {
+  if (loss == Loss::distance) return std::make_unique<AllPairs<Distance>>(device, most);
+  return std::make_unique<AllPairs<NegatedProduct>>(device, most);
 }
 
 void center_shifts(Device& device, const float* a, const Centroids& b, float* out) {

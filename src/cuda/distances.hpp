@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// D of rows to all of some centroids: where nothing can be filtered, and for what filters leave over.
+// D, or L, of rows to all of some centroids: where nothing can be filtered, and for what filters leave over.
 #pragma once
 
 #include <memory>
 
 #include "cuda/batch.hpp"
+#include "numeric/metric.hpp"
 
 namespace fastkmeans::cuda {
 
@@ -14,16 +15,18 @@ struct ChosenRows {
   const std::int32_t* count = nullptr;
 };
 
-// The nearest centroid of each row of the batch so far, (batch.count) device memory: the bits of D, and behind them 32
-// of the label. unset_nearest: none. search_chosen: of all centroids, for the chosen rows; looks at Device::stop().
-// unpack_nearest: to labels and distances as the batch wants them.
+// The best centroid of each row of the batch so far, (batch.count) device memory, packed as the loss has it (loss.cuh:
+// Minimised is one of those). unset_nearest: none. search_chosen: of all centroids, for the chosen rows; looks at
+// Device::stop(). unpack_nearest: to labels and distances as the batch wants them.
 void unset_nearest(Device& device, Integer* nearest, std::int64_t count);
+template <class Minimised>
 void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
                    Integer* nearest, Integer* refined);
+template <class Minimised>
 void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, bool tiny = false);
 
 // All pairs: the filter "none". most: rows of a batch.
-std::unique_ptr<Filter> all_distances(Device& device, std::int64_t most);
+std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss);
 
 // out[c] = D(a_c, b_c) as stored, scaled by the rule of assignments with b as the centroids, which are tiny or not.
 void center_shifts(Device& device, const float* a, const Centroids& b, float* out);

@@ -25,7 +25,20 @@ __global__ void find_donors(std::int64_t n, const std::int32_t* labels, const fl
   if (bits_of(distances[i]) == farthest[labels[i]]) atomicMin(row + labels[i], static_cast<Integer>(i));
 }
 
+__global__ void find_gains(std::int64_t n, const float* losses, const float* own_losses, float* out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= n) return;
+  const float gain = losses[i] - own_losses[i];
+  out[i] = gain > 0 ? gain : 0.0f;
+}
+
 }  // namespace
+
+void gains(Device& device, const float* losses, const float* own_losses, std::int64_t n, float* out) {
+  if (n == 0) return;
+  find_gains<<<blocks_for(n, kThreads), kThreads, 0, device.stream()>>>(n, losses, own_losses, out);
+  launched("find_gains");
+}
 
 std::vector<Relocation> fill_empty_clusters(Device& device, const Source& rows, const std::int32_t* labels,
                                             const float* distances, const std::int64_t* weights,

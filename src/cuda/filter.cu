@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
 #include "cuda/filter.hpp"
+#include "cuda/lift.hpp"
 #include "cuda/neighbours.cuh"
 #include "cuda/scan.cuh"
 #include "cuda/scan_wgmma.cuh"
@@ -23,25 +25,27 @@ __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order,
   return max(0, order[static_cast<std::uint32_t>(seeds[i])]);
 }
 
-// D to the label that is known, or to the seed: the distance to beat.
+// D or L to the label that is known, or to the seed: the one to beat.
+template <class Minimised>
 __global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
                              const std::int32_t* order, const Found found, const FilterBound bound) {
   for (std::int64_t first = kRowsAtOnce * warp_id(); first < batch.count; first += kRowsAtOnce * warp_count()) {
     const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = min(place, batch.count - 1);
     const bool bad = batch.states[i] & kBadRow;
     Best best = {0, bad ? 0 : batch.previous ? batch.previous[i] : seed_of(seeds, order, i)};
-    const float distance = distances_of_rows(batch, centroids, i, best.label);
+    const float distance = losses_of_rows<Minimised>(batch, centroids, i, best.label);
     if (!bad) best.distance = distance;
     if (!leads_group<kRowsAtOnce>() || place >= batch.count) continue;
-    found.nearest[i] = packed(best);
+    found.nearest[i] = Minimised::packed(best);
     if (bad)
       found.reach[i] = found.least_reach[i] = 0;
     else
-      found.set_reach(i, best.distance, found.errors[i], bound);
+      found.set_reach<Minimised>(i, best.distance, found.errors[i], bound);
   }
 }
 
-// The same for rows that are scanned again: D to the seed, if that is nearer; errors: of their finer sketches.
+// The same for rows that are scanned again: D or L to the seed, if that is nearer; errors: of their finer sketches.
+template <class Minimised>
 __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const Centroids centroids,
                                  const Integer* seeds, const Found found, const float* errors,
                                  const FilterBound bound) {
@@ -49,21 +53,22 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   for (std::int64_t first = kRowsAtOnce * warp_id(); first < rows; first += kRowsAtOnce * warp_count()) {
     const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = row_at(task, min(place, rows - 1));
     const std::int32_t label = seed_of(seeds, task.centroids.order, i);
-    const float distance = distances_of_rows(batch, centroids, i, label);
+    const float distance = losses_of_rows<Minimised>(batch, centroids, i, label);
     if (!leads_group<kRowsAtOnce>() || place >= rows) continue;
-    Best best = unpacked(found.nearest[i]);
+    Best best = Minimised::unpacked(found.nearest[i]);
     best.take(distance, label);
-    found.nearest[i] = packed(best);
-    found.set_reach(i, best.distance, errors[place], bound);
+    found.nearest[i] = Minimised::packed(best);
+    found.set_reach<Minimised>(i, best.distance, errors[place], bound);
   }
 }
 
 // A scan need look no farther than the nearest centroid so far.
+template <class Minimised>
 __global__ void narrow_reach(const ScanTask task, const Found found, const FilterBound bound) {
   const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (place >= rows_of(task)) return;
   const int i = row_at(task, place);
-  found.set_reach(i, unpacked(found.nearest[i]).distance, found.errors[i], bound);
+  found.set_reach<Minimised>(i, Minimised::unpacked(found.nearest[i]).distance, found.errors[i], bound);
 }
 
 // Rows whose lists ran over.
@@ -79,6 +84,8 @@ __global__ void find_left_over(const ScanTask task, const Lists lists, const Lef
   if (ran_over) out.rows[atomicAdd(out.count, 1)] = row_at(task, place);
 }
 
+// Minimised: Distance or NegatedProduct (loss.cuh).
+template <class Minimised>
 class Int8Filter final : public Filter {
  public:
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
@@ -86,6 +93,7 @@ class Int8Filter final : public Filter {
       : device_(device),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
+        lift_(device, k),
         bound_(FilterBound::of_sketches(d, 1)),
         kept_(tuning.keep_sketches ? n : tuning.batch),
         q_(device, kept_ * sketcher_.size()),
@@ -116,11 +124,12 @@ class Int8Filter final : public Filter {
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
+    bound_ = lift_.raise(centroids, FilterBound::of_sketches(centroids.d, 1));
     if (neighbours_ && neighbours_->begin(centroids))
-      tiles_.prepare(sketcher_, centroids.values, neighbours_->shifts(), neighbours_->movers().limit,
+      tiles_.prepare(sketcher_, centroids.values, lift_.heights(), neighbours_->shifts(), neighbours_->movers().limit,
                      neighbours_->movers().count);
     else
-      tiles_.prepare(sketcher_, centroids.values);
+      tiles_.prepare(sketcher_, centroids.values, lift_.heights());
   }
 
   void assign(const Batch& batch, Notes* notes) override {
@@ -138,7 +147,7 @@ class Int8Filter final : public Filter {
                      .first_tile = 0,
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
-    const Found found = {nearest_.data(), rows.errors, reach_.data(), reach_.data() + tuning_.batch};
+    const Found found = {nearest_.data(), rows.errors, batch.own_losses, reach_.data(), reach_.data() + tuning_.batch};
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     if (neighbours_ && neighbours_->carried()) {
       revisit_rows(task, rows, batch, found, notes);
@@ -147,7 +156,7 @@ class Int8Filter final : public Filter {
         device_.clear(seeds_.data(), seeds_.bytes());
         seed(task, rows, kSeedTiles);
       }
-      upper_bounds<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
+      upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
           batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
@@ -158,7 +167,7 @@ class Int8Filter final : public Filter {
     const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
     task.chosen = first.rows;
     task.count = first.count;
-    narrow_reach<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
+    narrow_reach<Minimised><<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
     launched("narrow_reach");
     scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, notes);
     task.chosen = second.rows;
@@ -167,8 +176,8 @@ class Int8Filter final : public Filter {
     device_.clear(seeds_.data(), seeds_.bytes());
     for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
       scan_again(task, rows, batch, found, last, notes);
-    search_chosen(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
-    unpack_nearest(device_, nearest_.data(), batch);
+    search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
+    unpack_nearest<Minimised>(device_, nearest_.data(), batch);
     if (neighbours_) neighbours_->measure(batch, nearest_.data(), notes);
   }
 
@@ -269,7 +278,7 @@ class Int8Filter final : public Filter {
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
     sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
-    improve_by_seeds<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
+    improve_by_seeds<Minimised><<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
@@ -289,11 +298,13 @@ class Int8Filter final : public Filter {
     bool carried = false, settled = false;
   };
 
-  // D to what a scan has left; and which of the rows have more than their lists hold.
+  // D or L to what a scan has left; and which of the rows have more than their lists hold.
   void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
             const LeftOver& out, Notes* notes) {
-    (known.kept.ids ? refine<true>
-                    : refine<false>)<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
+    auto kernel = refine<Minimised, false>;
+    if constexpr (Minimised::kHasNeighbours)
+      if (known.kept.ids) kernel = refine<Minimised, true>;
+    kernel<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_,
         &notes->refined);
     launched("refine");
@@ -304,6 +315,7 @@ class Int8Filter final : public Filter {
   Device& device_;
   Tuning tuning_;
   Sketcher sketcher_;
+  std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, Lift> lift_;
   FilterBound bound_;
   std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
   DeviceBuffer<std::int8_t> q_;
@@ -331,8 +343,9 @@ bool has_wgmma() {
 }
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre) {
-  return std::make_unique<Int8Filter>(device, n, k, d, tuning, std::move(centre));
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss) {
+  if (loss == Loss::distance) return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre));
+  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre));
 }
 
 }  // namespace fastkmeans::cuda

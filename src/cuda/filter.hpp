@@ -6,14 +6,15 @@
 
 #include "cuda/batch.hpp"
 #include "cuda/tuning.hpp"
+#include "numeric/metric.hpp"
 
 namespace fastkmeans::cuda {
 
 // Whether the scan on Hopper (scan_wgmma.cuh) is there, on the current device.
 bool has_wgmma();
 
-// n: rows of the shard; centre: (d) device memory.
+// n: rows of the shard; centre: (d) device memory; loss: what decides labels.
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre);
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss);
 
 }  // namespace fastkmeans::cuda

@@ -123,7 +123,7 @@ __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroid
     const bool bad = batch.states[i] & kBadRow;
     const int label = bad ? 0 : who[r];
     const float distance = bad ? 0.0f : thread_distance(batch.rows.row(i), centroids.row(label), centroids.d);
-    nearest[i] = packed({distance, label});
+    nearest[i] = Distance::packed({distance, label});
     pairs += !bad;
     if (!bad && !(second[r] < threshold(distance, sq_norm[r], bound))) left_over[atomicAdd(left_over_count, 1)] = i;
   }
@@ -166,8 +166,9 @@ class LowDim final : public Filter {
         centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::low_dim(centroids_.d),
         nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
     launched("nearest_two");
-    search_chosen(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, nearest_.data(), refined);
-    unpack_nearest(device_, nearest_.data(), batch);
+    search_chosen<Distance>(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, nearest_.data(),
+                            refined);
+    unpack_nearest<Distance>(device_, nearest_.data(), batch);
   }
 
  private:

@@ -62,8 +62,8 @@ __global__ void masses_with(const Candidates candidates, RowsView rows, std::int
     double own = 0;  // of this lane's candidate
     for (int c = 0; c < candidates.count; ++c) {
       const bool scaled = candidates.tiny[c] && states[i] & kTinyRow;
-      const float distance = warp_distance(rows.row(i), candidates.values + static_cast<std::int64_t>(c) * candidates.d,
-                                           candidates.d, scaled ? kTinyScale : 1.0f);
+      const float distance = warp_loss(rows.row(i), candidates.values + static_cast<std::int64_t>(c) * candidates.d,
+                                       candidates.d, Distance{scaled ? kTinyScale : 1.0f});
       if (lane_id() == c) own = min(kept, true_distance(store_distance(distance, scaled)));
     }
     if (lane_id() < candidates.count) sum += Masses::mass(own, factor, weights ? weights[i] : 1);

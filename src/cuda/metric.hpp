@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two metrics (numeric/metric.hpp) on the device: how a row is taken, and where centroids go.
+// The metrics (numeric/metric.hpp) on the device: how a row is taken, and where centroids go.
 #pragma once
 
 #include <cstdint>

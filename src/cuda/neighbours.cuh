@@ -48,11 +48,14 @@ struct Moves {
 struct Found {
   Integer* nearest;
   const float* errors;
+  const float* own_losses;     // as of Batch
   float *reach, *least_reach;  // (epilogues.cuh)
 
   Reach reaches() const { return {reach, least_reach}; }
-  __device__ void set_reach(int i, float distance, float error, const FilterBound& bound) const {
-    reach[i] = least_reach[i] = round_up(bound.radius(distance) + static_cast<double>(error));
+  template <class Minimised>
+  __device__ void set_reach(int i, float loss, float error, const FilterBound& bound) const {
+    const double radius = Minimised::radius(bound, loss, own_losses, i);
+    reach[i] = least_reach[i] = round_up(radius + static_cast<double>(error));
   }
 };
 
@@ -72,7 +75,7 @@ struct WarpList {
     return found;
   }
   __device__ void insert(float least, std::int32_t id) {
-    const Integer key = packed({least, id});
+    const Integer key = Distance::packed({least, id});
     const int at = __popc(__ballot_sync(kAll, mine < key));
     const Integer before = __shfl_up_sync(kAll, mine, 1);
     if (lane_id() == at) mine = key;
@@ -93,15 +96,16 @@ inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
   return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
 }
 
-// D of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
-__device__ inline float distances_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
+// D or L of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
+template <class Minimised>
+__device__ inline float losses_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
   const float *x[kRowsAtOnce], *c[kRowsAtOnce];
 #pragma unroll
   for (int u = 0; u < kRowsAtOnce; ++u) {
     x[u] = batch.rows.row(of_group<kRowsAtOnce>(i, u));
     c[u] = centroids.row(of_group<kRowsAtOnce>(label, u));
   }
-  return warp_distances(x, c, centroids.d, 1.0f);
+  return warp_losses(x, c, centroids.d, Minimised{});
 }
 
 // D to those of the lists' centroids that may be nearest by now, and which rows they decide: settled[i] is 1, of bad
@@ -118,7 +122,7 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
     const int last = static_cast<int>(min(first + kRowsAtOnce, std::int64_t{batch.count})) - 1;
     const int mine = min(static_cast<int>(first) + lane_group<kRowsAtOnce>(), last);
     const std::int32_t previous = batch.previous[mine];
-    const float distance = distances_of_rows(batch, centroids, mine, previous);
+    const float distance = losses_of_rows<Distance>(batch, centroids, mine, previous);
     const float radius = round_up(bound.radius(distance));
     for (int two = 0; first + two <= last; two += 2) {
       // The lanes of each half of the warp have a list.
@@ -149,7 +153,7 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
           x[u] = batch.rows.row(min(static_cast<int>(first) + two + max(from[u], 0) / kNeighbours, last));
           c[u] = centroids.row(__shfl_sync(kAll, id, max(from[u], 0)));
         }
-        const float found_now = warp_distances(x, c, centroids.d, 1.0f);
+        const float found_now = warp_losses(x, c, centroids.d, Distance{});
 #pragma unroll
         for (int u = 0; u < kTogether; ++u) {
           const float one = of_group<kTogether>(found_now, u);
@@ -174,7 +178,7 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
       ++pairs;
       const float beyond = count > 0 ? __fsub_rd(kept.bounds[i], moves.drift) : 0.0f;  // all others are
       const bool decided = beyond > own;
-      found.nearest[i] = packed(best);
+      found.nearest[i] = Distance::packed(best);
       const float error = found.errors[i], wanted = count > 0 ? own * kept.wanted[i] : own;
       found.reach[i] = __fadd_ru(decided ? beyond : wanted, error);
       found.least_reach[i] = __fadd_ru(own, error);
@@ -206,9 +210,9 @@ __global__ void split_rows(const std::uint8_t* settled, int count, int most, Int
   }
 }
 
-// D to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists from
-// the assignment before, settled: which decide unless candidates come nearer.
-template <bool kKeep>
+// D or L to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists
+// from the assignment before, settled: which decide unless candidates come nearer.
+template <class Minimised, bool kKeep>
 __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
                                                  const Lists lists, const Found found, const Neighbours kept,
                                                  bool carried, bool settled, float drift, const FilterBound bound,
@@ -234,7 +238,7 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
       if (!(open & kGroup) && (settled || !kKeep)) continue;
       const std::int64_t place = first + u;
       const int i = row_at(task, static_cast<int>(place));
-      Best best = unpacked(found.nearest[i]);
+      Best best = Minimised::unpacked(found.nearest[i]);
       const std::int32_t label = best.label;
       WarpList list;
       if constexpr (kKeep) {
@@ -266,7 +270,7 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
               others &= others - 1;
               some[c] = centroids.row(who[c]);
             }
-            const float distance = warp_distances(batch.rows.row(i), some, centroids.d, 1.0f);
+            const float distance = warp_losses(batch.rows.row(i), some, centroids.d, Minimised{});
             const float least = kKeep ? round_down(bound.least_radius(distance)) : 0.0f;
 #pragma unroll
             for (int c = 0; c < kTogether; ++c) {
@@ -277,7 +281,7 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
           }
         }
       }
-      if (lane == 0) found.nearest[i] = packed(best);
+      if (lane == 0) found.nearest[i] = Minimised::packed(best);
       if constexpr (kKeep) {
         // Not recorded: beyond what was asked for. Dropped: not nearer than the first that is.
         const Integer dropped = __shfl_sync(kAll, list.mine, kNeighbours);
@@ -285,15 +289,15 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
         const int count = __popc(__ballot_sync(kAll, list.mine != WarpList::kNone && lane < kNeighbours));
         if (lane < count) {
           kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
-          kept.least[std::int64_t{i} * kNeighbours + lane] = unpacked(list.mine).distance;
+          kept.least[std::int64_t{i} * kNeighbours + lane] = Distance::unpacked(list.mine).distance;
         }
         if (lane != 0) continue;
         float beyond = __fsub_rd(found.reach[i], found.errors[i]);
         // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
         if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
-        if (dropped != WarpList::kNone) beyond = fminf(beyond, unpacked(dropped).distance);
+        if (dropped != WarpList::kNone) beyond = fminf(beyond, Distance::unpacked(dropped).distance);
         const float own = round_up(bound.radius(best.distance));
-        const float far = farthest != WarpList::kNone ? unpacked(farthest).distance : kGrowth * beyond;
+        const float far = farthest != WarpList::kNone ? Distance::unpacked(farthest).distance : kGrowth * beyond;
         kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
         kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
         kept.bounds[i] = __fadd_rd(beyond, drift);
@@ -312,7 +316,7 @@ __global__ void measure_slack(const Batch batch, const Neighbours kept, const In
   for (std::int64_t i = std::int64_t{kSampled} * (blockIdx.x * blockDim.x + threadIdx.x); i < batch.count;
        i += std::int64_t{kSampled} * gridDim.x * blockDim.x) {
     if (batch.states[i] & kBadRow) continue;
-    const float own = round_up(bound.radius(unpacked(nearest[i]).distance));
+    const float own = round_up(bound.radius(Distance::unpacked(nearest[i]).distance));
     const float left = kept.counts[i] > 0 ? fmaxf(0.0f, __fsub_rd(kept.bounds[i], drift) - own) : 0.0f;
     atomicAdd(&mine[min(bucket_of(left * left), kBuckets - 1)], 1u);
   }

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "cuda/results.hpp"
-#include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
 namespace {
@@ -40,8 +39,8 @@ void copy_labels(Device& device, const std::int32_t* labels, std::int64_t n, std
   copy_out(device, labels, n, [out](std::int64_t i, std::int32_t label) { out[i] = label; });
 }
 
-void copy_distances(Device& device, const float* distances, std::int64_t n, double* out) {
-  copy_out(device, distances, n, [out](std::int64_t i, float distance) { out[i] = true_distance(distance); });
+void copy_distances(Device& device, const Metric& metric, const float* distances, std::int64_t n, double* out) {
+  copy_out(device, distances, n, [&](std::int64_t i, float stored) { out[i] = metric.value(stored); });
 }
 
 void look_up(Device& device, const std::int64_t* rows, std::int64_t count, const RowResults& results,

@@ -159,14 +159,12 @@ __device__ float usable_scale(float largest) {
   return scale >= kLeastScale && scale <= kLargestScale ? scale : 0.0f;
 }
 
-__device__ OwnSize describe(const RowSketch& sketch, int size, double rounding) {
-  const SketchSize bound = size_of(sketch, size, rounding);
+__device__ OwnSize describe(const SketchSize& bound) {
   return {round_down((1 - kNormSlack) * bound.sq_norm), round_up((1 + kFp64Slack) * bound.error)};
 }
 // The scan leaves out the product of the second digits, at most f |q2| f' |q2'|: twice that is at most the sum of the
 // two squares, and each side takes its own off its squared norm.
-__device__ OwnSize describe_both(const Quantised& sketch, int size, double rounding) {
-  const SketchSize bound = size_of(sketch.both, size, rounding);
+__device__ OwnSize describe_both(const SketchSize& bound, const Quantised& sketch) {
   const double scale = sketch.both.scale, low = scale * scale * sketch.low_sq_sum;
   return {round_down((1 - kNormSlack) * bound.sq_norm - (1 + kFp64Slack) * low),
           round_up((1 + kFp64Slack) * bound.error)};
@@ -197,7 +195,7 @@ __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, con
                                                        [&](int, int j) { return out.q + i * size + j; })
                                  .first;
     if (group.thread == 0) {
-      const OwnSize own = describe(sketch, size, rounding);
+      const OwnSize own = describe(size_of(sketch, size, rounding));
       out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
       out.sq_norms[i] = own.sq_norm;
       out.errors[i] = own.error;
@@ -221,7 +219,7 @@ __global__ void sketch_again_kernel(RowsView rows, RowsAgain again, int d, const
     const Quantised sketch = group.template quantise<2>(usable_scale(found.y), found.x, size,
                                                         [&](int digit, int j) { return q + digit * size + j; });
     if (group.thread == 0) {
-      const OwnSize own = describe_both(sketch, size, rounding);
+      const OwnSize own = describe_both(size_of(sketch.both, size, rounding), sketch);
       out.half_inverse[place] = __fdiv_rn(0.5f, sketch.both.scale);
       out.sq_norms[place] = own.sq_norm;
       out.errors[place] = own.error;
@@ -336,9 +334,9 @@ struct CentroidsOut {
   TileInfo *tiles, *finer_tiles;
 };
 
-template <int kThreads>
+template <int kThreads, class AnyHeights>
 __global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
-                                 double rounding, const std::int32_t* order, CentroidsOut out) {
+                                 double rounding, const std::int32_t* order, AnyHeights heights, CentroidsOut out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -363,8 +361,11 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   const float2 found = group.rotate(centroids + static_cast<std::int64_t>(c) * d, centre, d, rotation);
   const Quantised sketch = group.template quantise<2>(scale, found.x, size, element);
   if (group.thread != 0) return;
-  out.sizes[place] = describe(sketch.first, size, rounding);
-  out.finer_sizes[place] = describe_both(sketch, size, rounding);
+  SketchSize first = size_of(sketch.first, size, rounding), both = size_of(sketch.both, size, rounding);
+  heights.add_to(first, c);
+  heights.add_to(both, c);
+  out.sizes[place] = describe(first);
+  out.finer_sizes[place] = describe_both(both, sketch);
   take_into(out.tiles[tile], out.sizes[place]);
   take_into(out.finer_tiles[tile], out.finer_sizes[place]);
 }
@@ -446,8 +447,9 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       info_(device, tiles_),
       finer_info_(device, tiles_) {}
 
-void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const float* shifts, float limit,
-                            std::int64_t movers) {
+template <class AnyHeights>
+void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const AnyHeights& heights,
+                            const float* shifts, float limit, std::int64_t movers) {
   const int count = static_cast<int>(movers), others = k_ - count;
   mover_tiles_ = (count + kTile - 1) / kTile;
   tiles_ = mover_tiles_ + (others + kTile - 1) / kTile;
@@ -472,15 +474,19 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
                                                                      finer_info_.data());
     launched("tile_scales");
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
-        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(),
+        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), heights,
         {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});
     launched("sketch_centroids");
   };
   by_length(
       sketcher.size(), k_,
-      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp>, kBlock / kWarp, bytes); },
-      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock>, 1, bytes); });
+      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp, AnyHeights>, kBlock / kWarp, bytes); },
+      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock, AnyHeights>, 1, bytes); });
 }
+
+template void CentroidTiles::prepare(const Sketcher&, const float*, const NoHeights&, const float*, float,
+                                     std::int64_t);
+template void CentroidTiles::prepare(const Sketcher&, const float*, const Heights&, const float*, float, std::int64_t);
 
 CentroidSketches CentroidTiles::view() const { return {q_.data(), order_.data(), sizes_.data(), info_.data(), tiles_}; }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "cuda/lift.hpp"
 #include "cuda/rows.hpp"
 #include "cuda/tuning.hpp"
 #include "numeric/both.hpp"
@@ -87,10 +88,11 @@ class Sketcher {
 class CentroidTiles {
  public:
   CentroidTiles(Device& device, std::int64_t k, std::int64_t size);
-  // centroids: (k, d) device memory, all valid. The first tiles are the movers', `movers` of them: those with shifts[c]
-  // > limit; shifts: (k) device memory.
-  void prepare(const Sketcher& sketcher, const float* centroids, const float* shifts = nullptr, float limit = 0,
-               std::int64_t movers = 0);
+  // centroids: (k, d) device memory, all valid. heights: theirs (lift.hpp), or NoHeights. The first tiles are the
+  // movers', `movers` of them: those with shifts[c] > limit; shifts: (k) device memory.
+  template <class AnyHeights>
+  void prepare(const Sketcher& sketcher, const float* centroids, const AnyHeights& heights,
+               const float* shifts = nullptr, float limit = 0, std::int64_t movers = 0);
   CentroidSketches view() const;
   CentroidSketches finer() const;  // what both digits say
   int mover_tiles() const { return mover_tiles_; }

@@ -49,6 +49,13 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
   if (lane_id() == 0 && zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
 }
 
+__global__ void find_own_losses(RowsView rows, std::int64_t count, int d, float* out) {
+  for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
+    const float loss = warp_loss(rows.row(i), rows.row(i), d, NegatedProduct{});
+    if (lane_id() == 0) out[i] = loss;
+  }
+}
+
 // About the first row, a part of the rows for each block, so that a common offset cancels.
 // origin: (d) that row.
 __global__ void sum_moments(const MatrixView x, double* sums, double* squares, double* origin) {
@@ -89,18 +96,24 @@ __global__ void median(const float* rows, int count, int d, std::uint32_t limit,
 }  // namespace
 
 RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, std::int64_t batch,
-                   const std::int64_t* weights, bool all_statistics)
-    : states_(device, n) {
+                   const std::int64_t* weights, bool all_statistics, bool own_losses)
+    : states_(device, n), own_losses_(device, own_losses ? n : 0) {
   DeviceBuffer<std::uint32_t> column_max(device, d);
   device.clear(column_max.data(), column_max.bytes());
   const Found none = {0, std::numeric_limits<Integer>::max(), 0, kNone};
   DeviceBuffer<Found> found(device, 1);
   device.upload(found.data(), &none, sizeof none);
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
-    look<<<std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device.processors())), kThreads, 0,
-           device.stream()>>>(view, first, count, static_cast<int>(d), magnitude_limit_bits(d), weights, states_.data(),
-                              all_statistics ? column_max.data() : nullptr, found.data());
+    const unsigned blocks =
+        std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device.processors()));
+    look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), magnitude_limit_bits(d),
+                                                   weights, states_.data(),
+                                                   all_statistics ? column_max.data() : nullptr, found.data());
     launched("look");
+    if (!own_losses) return;
+    find_own_losses<<<blocks, kThreads, 0, device.stream()>>>(view, count, static_cast<int>(d),
+                                                              own_losses_.data() + first);
+    launched("find_own_losses");
   });
   Found result;
   device.download(&result, found.data(), sizeof result);

@@ -20,16 +20,19 @@ enum RowState : std::uint8_t {
 // Looks at all rows once. The results are facts about rows: they last as long as the shard.
 class RowFacts {
  public:
-  // all_statistics: column_max and least_row_max too, not the states and the check alone.
+  // all_statistics: column_max and least_row_max too, not the states and the check alone. own_losses: see there.
   RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, std::int64_t batch, const std::int64_t* weights,
-           bool all_statistics);
+           bool all_statistics, bool own_losses);
 
   const std::uint8_t* states() const { return states_.data(); }  // (n), device memory
-  std::int64_t bytes() const { return states_.bytes(); }         // of device memory
+  // (n) L of each row and itself, device memory; or null.
+  const float* own_losses() const { return own_losses_.data(); }
+  std::int64_t bytes() const { return states_.bytes() + own_losses_.bytes(); }  // of device memory
   const Statistics& statistics() const { return statistics_; }
 
  private:
   DeviceBuffer<std::uint8_t> states_;
+  DeviceBuffer<float> own_losses_;
   Statistics statistics_;
 };
 

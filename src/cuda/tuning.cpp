@@ -138,6 +138,7 @@ std::string_view scan_of(const Tuning& tuning) {
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
+  if (problem.products) bytes += problem.n * 4;      // each row's with itself
   if (tuning.resident) bytes += problem.n * problem.row_bytes;
   if (tuning.keep_sketches) bytes += problem.n * (sketch_size(problem.d) + 12);
   if (tuning.keep_neighbours) bytes += problem.n * kNeighbourBytes;
@@ -152,7 +153,8 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   else if (forced == "int8" || forced == kInt8Lists)
     tuning.kind = Kind::int8;
   else if (forced == "low_dim" || forced.empty())
-    tuning.kind = problem.d <= kMostLowDim ? Kind::low_dim : Kind::int8;
+    // mutant: products_not_low_dim
+    tuning.kind = problem.d <= kMostLowDim && !problem.products ? Kind::low_dim : Kind::int8;
   else
     throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + forced +
                              "'; with CUDA it must be one of none, low_dim, int8, int8_lists");
@@ -171,8 +173,9 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   tuning.resident = problem.row_bytes > 0;
   if (tuning.kind == Kind::int8) {
     tuning.keep_sketches = true;
-    tuning.keep_neighbours =
-        forced == kInt8Lists || (forced.empty() && problem.iterates && problem.k >= kLeastForLists);
+    const bool lists_pay = forced.empty() && problem.iterates && problem.k >= kLeastForLists;
+    // mutant: products_without_lists
+    tuning.keep_neighbours = !problem.products && (forced == kInt8Lists || lists_pay);
     choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
     tuning.few_rows = limits.processors * rows_of_block(tuning);

@@ -30,6 +30,7 @@ struct Problem {
   std::int64_t row_bytes;  // of a row that would stay on the device; 0: it is there already
   bool converts;           // rows are made fp32 as they are read
   bool iterates = false;   // further assignments of the same rows will follow
+  bool products = false;   // labels by inner products: no low_dim, no lists
 };
 
 inline constexpr std::string_view kInt8Lists = "int8_lists";  // int8 with lists of neighbours

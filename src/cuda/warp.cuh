@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the threads of a warp do together: D, maxima, places in lists.
+// What the threads of a warp do together: D and L, maxima, places in lists.
 #pragma once
 
 #include <cstdint>
 
-#include "cuda/rows.hpp"
-#include "cuda/sums.hpp"
+#include "cuda/loss.cuh"
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
@@ -31,13 +30,11 @@ __device__ inline T add_lanes(T sum) {
 
 __device__ inline std::uint32_t largest_of_lanes(std::uint32_t value) { return __reduce_max_sync(kAll, value); }
 
-// D (docs/algorithm.md section 1), in every lane; factor: 1, or kTinyScale for scaled pairs.
-__device__ inline float warp_distance(const float* x, const float* c, int d, float factor) {
+// D or L (loss.cuh), in every lane.
+template <class Minimised>
+__device__ inline float warp_loss(const float* x, const float* c, int d, const Minimised& loss) {
   float sum = 0;
-  for (int j = lane_id(); j < d; j += kWarp) {
-    const float t = x[j] * factor - c[j] * factor;
-    sum = fmaf(t, t, sum);
-  }
+  for (int j = lane_id(); j < d; j += kWarp) sum = loss.add(x[j], c[j], sum);
   return add_lanes(sum);
 }
 
@@ -74,47 +71,24 @@ __device__ inline bool leads_group() {
   return lane_id() % (kWarp / kCount) == 0;
 }
 
-// D of several pairs at once, so that more loads are in flight: that of x[u] and c[u] in the lanes of group u.
-template <int kCount>
-__device__ inline float warp_distances(const float* const (&x)[kCount], const float* const (&c)[kCount], int d,
-                                       float factor) {
+// The same for several pairs at once, so that more loads are in flight: that of x[u] and c[u] in the lanes of group u.
+template <int kCount, class Minimised>
+__device__ inline float warp_losses(const float* const (&x)[kCount], const float* const (&c)[kCount], int d,
+                                    const Minimised& loss) {
   float sums[kCount] = {};
   for (int j = lane_id(); j < d; j += kWarp) {
 #pragma unroll
-    for (int u = 0; u < kCount; ++u) {
-      const float t = x[u][j] * factor - c[u][j] * factor;
-      sums[u] = fmaf(t, t, sums[u]);
-    }
+    for (int u = 0; u < kCount; ++u) sums[u] = loss.add(x[u][j], c[u][j], sums[u]);
   }
   return add_lanes_by_group(sums);
 }
 // Of one x.
-template <int kCount>
-__device__ inline float warp_distances(const float* x, const float* const (&c)[kCount], int d, float factor) {
+template <int kCount, class Minimised>
+__device__ inline float warp_losses(const float* x, const float* const (&c)[kCount], int d, const Minimised& loss) {
   const float* same[kCount];
 #pragma unroll
   for (int u = 0; u < kCount; ++u) same[u] = x;
-  return warp_distances(same, c, d, factor);
-}
-
-// The nearest centroid so far: the least D, ties to the lowest index. D >= 0, so its bits are ordered as it is.
-struct Best {
-  float distance;
-  std::int32_t label;
-  __device__ void take(float other, std::int32_t c) {
-    if (other < distance || (other == distance && c < label)) {
-      distance = other;
-      label = c;
-    }
-  }
-};
-
-// The same as one integer, of which the least is the nearest.
-__device__ inline Integer packed(const Best& best) {
-  return Integer{__float_as_uint(best.distance)} << 32 | static_cast<std::uint32_t>(best.label);
-}
-__device__ inline Best unpacked(Integer nearest) {
-  return {__uint_as_float(static_cast<std::uint32_t>(nearest >> 32)), static_cast<std::int32_t>(nearest)};
+  return warp_losses(same, c, d, loss);
 }
 
 }  // namespace fastkmeans::cuda

@@ -112,7 +112,7 @@ class FilterBound {
 
   // The base of every row, for distances; and of one with L(x, x) = own_loss, for lifted centroids.
   double base() const { return distance_underflow_; }
-  double base(float own_loss) const {
+  FASTKMEANS_BOTH double base(float own_loss) const {
     const double sq_length = distance_rounding_ * -static_cast<double>(own_loss) + distance_underflow_;
     // mutant: product_rounding
     const double rounding = 2 * ((distance_rounding_ - 1) * std::sqrt(sq_length * sq_ceiling_) + distance_underflow_);

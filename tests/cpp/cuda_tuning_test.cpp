@@ -28,6 +28,24 @@ TEST(CudaTuningNoOracle, FilterByDimensions) {
                   {"fp32", "none", "low_dim", "int8"});
 }
 
+// Inner products have neither low_dim nor lists of neighbours, and take memory for each row's own.
+TEST(CudaTuningNoOracle, ProductsTakeInt8OrNone) {
+  for (const std::int64_t d : {8, 65}) {
+    cuda::Problem of_products = problem(1 << 20, d, 1 << 17);
+    of_products.iterates = of_products.products = true;
+    for (const char* forced : {"", "low_dim", "int8", "int8_lists"}) {
+      const cuda::Tuning tuning = cuda::tune(of_products, kH100, forced, "");
+      EXPECT_EQ(tuning.kind, cuda::Kind::int8) << forced;
+      EXPECT_FALSE(tuning.keep_neighbours) << forced;
+    }
+    EXPECT_EQ(cuda::tune(of_products, kH100, "none", "").kind, cuda::Kind::none);
+    const cuda::Tuning tuning = cuda::tune(of_products, kH100, "int8", "");
+    cuda::Problem of_distances = of_products;
+    of_distances.products = false;
+    EXPECT_EQ(cuda::memory_of(tuning, of_products), cuda::memory_of(tuning, of_distances) + 4 * of_products.n);
+  }
+}
+
 // An interrupt waits for a piece: at most so many multiply-adds, but at least one tile of rows.
 TEST(CudaTuningNoOracle, PiecesAreShort) {
   for (const std::int64_t d : {8, 128, 384, 1536, 20'000})

@@ -25,13 +25,13 @@ Params of_products(std::int64_t k, int niter) {
   return params;
 }
 
-// Every filter of every instruction set against the oracle; shards in turn.
+// Every filter of every instruction set and of CUDA against the oracle; shards in turn.
 void compare(const MatrixView& x, Params params, const std::int64_t* weights = nullptr) {
   const Environment none("FASTKMEANS_FILTER", nullptr);
   params.execution = on("scalar");
   const Result expected = fit_on_shards(x, {x.rows}, params, inner_product(), weights)[0];
   std::size_t turn = 0;
-  for (const Path& path : kernel_paths(true)) {
+  for (const Path& path : fit_paths(true)) {
     params.execution = on(path, 2);
     params.execution.chunk_size_data = 64;
     SCOPED_TRACE(::testing::Message() << path << " n " << x.rows << " d " << x.cols << " k " << params.k);
@@ -243,14 +243,6 @@ TEST(InnerProductNoOracle, WhatContradictsIsRefused) {
                   {"metric", "spherical", "inner_product", "cosine"});
   params.metric = MetricType::euclidean;
   expect_contains(message_of<std::invalid_argument>([&] { fit(x.view(), params); }), {"metric", "euclidean", "cosine"});
-  params = of_products(1, 1);
-  params.execution.device = "cuda:0";
-  expect_contains(message_of<std::invalid_argument>([&] { fit(x.view(), params); }),
-                  {"metric", "inner_product", "'cuda:0'", "'cpu'"});
-  MatrixView on_device = x.view();
-  on_device.cuda_device = 0;
-  params.execution.device.clear();
-  expect_contains(message_of<std::invalid_argument>([&] { fit(on_device, params); }), {"inner_product", "'cuda:0'"});
 }
 
 }  // namespace

@@ -82,8 +82,9 @@ inline std::vector<Path> fit_paths(bool bounded = false) {
 inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny, bool products = false) {
   if (path.isa == "scalar") return "none";
   if (path.isa == "cuda") {
-    if (all_tiny || path.filter == "none" || d > 16384) return "none";
-    return path.filter == "low_dim" && d > 64 ? "int8" : path.filter;
+    if ((all_tiny && !products) || path.filter == "none" || d > 16384) return "none";
+    const bool is_there = path.filter == "low_dim" ? d <= 64 && !products : path.filter != "int8_lists" || !products;
+    return is_there ? path.filter : "int8";
   }
   const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));
   if (products && (scores == "low_dim" || scores == "narrow")) return "fp32";

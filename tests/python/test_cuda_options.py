@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 SEEDS = st.integers(0, 2**32 - 1)
+METRICS = ["euclidean", "cosine", "inner_product"]
 WEIGHTS: dict[str, Any] = {
     "none": lambda rng, n: None,
     "integers": lambda rng, n: rng.integers(0, 5, n),
@@ -43,16 +44,16 @@ def check(x: Any, k: int, weights: Any = None, on_gpu: Any = None, **params: Any
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 200), st.integers(1, 200), st.sampled_from(sorted(KINDS)),
-       st.sampled_from(sorted(WEIGHTS)), st.sampled_from(["random", "k-means++"]), st.booleans(), st.booleans(),
-       SEEDS)  # fmt: skip
+       st.sampled_from(sorted(WEIGHTS)), st.sampled_from(["random", "k-means++"]), st.sampled_from(METRICS),
+       st.booleans(), SEEDS)  # fmt: skip
 def test_drawn_options(
-    n: int, d: int, k: int, kind: str, weights: str, init: str, spherical: bool, integers: bool, seed: int
+    n: int, d: int, k: int, kind: str, weights: str, init: str, metric: str, integers: bool, seed: int
 ) -> None:
     x = datasets.make(kind, "f4", n, d, seed)
     w = WEIGHTS[weights](np.random.default_rng(seed), n)
     k = min(k, n if w is None else int((w > 0).sum()))
     if k:
-        check(x, k, w, init=init, spherical=spherical, int_centroids=integers, niter=3, seed=seed)
+        check(x, k, w, init=init, metric=metric, int_centroids=integers, niter=3, seed=seed)
 
 
 # More rows than a part of the masses has, from a device's memory; candidates drawn from the last part too.
@@ -86,14 +87,14 @@ def test_first_centroids_given_and_frozen() -> None:
 
 
 @pytest.mark.parametrize("rule", ["farthest", "split", "random"])
-@pytest.mark.parametrize("spherical", [False, True])
-def test_empty_clusters(rule: str, spherical: bool) -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_empty_clusters(rule: str, metric: str) -> None:
     for kind in ("normal", "repeated", "mixed"):
         x = datasets.make(kind, "f4", 5000, 70, 3)
         init = np.concatenate([x[:20], x[:20], x[:10] * np.float32(-0.5)])
         for weights in WEIGHTS.values():
             w = weights(np.random.default_rng(1), len(x))
-            check(x, 50, w, init=init, empty_clusters=rule, niter=4, tol=-1, spherical=spherical)
+            check(x, 50, w, init=init, empty_clusters=rule, niter=4, tol=-1, metric=metric)
         check(x, 50, init=init, empty_clusters=rule, niter=3, max_points_per_centroid=20, int_centroids=True)
 
 
@@ -102,14 +103,20 @@ def test_empty_clusters(rule: str, spherical: bool) -> None:
 @pytest.mark.parametrize("weights", sorted(WEIGHTS))
 def test_initialisations_for_large_k(init: str, weights: str) -> None:
     w = WEIGHTS[weights](np.random.default_rng(1), 5000)
-    for kind, spherical in (("blobs", False), ("mixed", False), ("normal", True)):
+    for kind, metric in (
+        ("blobs", "euclidean"),
+        ("mixed", "euclidean"),
+        ("normal", "cosine"),
+        ("blobs", "inner_product"),
+    ):
         x = datasets.make(kind, "f4", 5000, 70, 3)
-        check(x, 60, w, init=init, niter=3, nredo=3, spherical=spherical)
+        check(x, 60, w, init=init, niter=3, nredo=3, metric=metric)
 
 
 @pytest.mark.parametrize("name", ["inertia_tol", "changed_tol"])
-def test_tolerances(name: str) -> None:
-    check(datasets.make("blobs", "f4", 5000, 70, 3), 50, niter=30, **{name: 0.02})
+@pytest.mark.parametrize("metric", METRICS)
+def test_tolerances(name: str, metric: str) -> None:
+    check(datasets.make("blobs", "f4", 5000, 70, 3), 50, niter=30, metric=metric, **{name: 0.02})
 
 
 def test_predict_spherical() -> None:

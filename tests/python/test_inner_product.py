@@ -156,14 +156,3 @@ def test_what_contradicts_spherical_is_refused(metric: str) -> None:
         kmeans.fit(np.eye(2))
     with pytest.raises(ValueError, match=said):
         fit_batch(np.zeros((2, 3, 2)), 2, metric=metric, spherical=True)
-
-
-def test_a_gpu_is_refused() -> None:
-    for device in ("cuda", "cuda:1"):
-        said = rf"^metric='inner_product' is computed on the CPU alone, given device='{device}'\.$"
-        with pytest.raises(ValueError, match=said):
-            FastKMeans(2, 2, metric="inner_product", device=device)
-        with pytest.raises(ValueError, match=said):
-            fit_batch(np.zeros((2, 3, 2)), 2, metric="inner_product", device=device)
-    assert str(FastKMeans(2, 2, metric="inner_product").device) == "cpu"
-    assert str(FastKMeans(2, 2, metric="inner_product", gpu=False, device="cuda").device) == "cpu"
