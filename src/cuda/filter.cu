@@ -82,17 +82,18 @@ __global__ void find_left_over(const ScanTask task, const Lists lists, const Lef
 class Int8Filter final : public Filter {
  public:
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
-             DeviceBuffer<float> centre)
+             DeviceBuffer<float> centre, const Narrow* narrow)
       : device_(device),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
+        size_(tuning.narrow > 0 ? tuning.narrow : sketcher_.size()),
         bound_(FilterBound::of_sketches(d, 1)),
         kept_(tuning.keep_sketches ? n : tuning.batch),
-        q_(device, kept_ * sketcher_.size()),
+        q_(device, kept_ * size_),
         half_inverse_(device, kept_),
         sq_norms_(device, kept_),
         errors_(device, kept_),
-        tiles_(device, k, sketcher_.size()),
+        tiles_(device, k, size_),
         reach_(device, 2 * tuning.batch),
         nearest_(device, tuning.batch),
         seeds_(device, tuning.batch),
@@ -104,6 +105,10 @@ class Int8Filter final : public Filter {
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 3 * tuning.batch),
         left_over_counts_(device, 3) {
+    if (tuning.narrow > 0) {
+      narrow_.emplace(device, *narrow, sketcher_.centre(), k, projected(tuning));
+      full_tiles_.emplace(device, k, sketcher_.size());
+    }
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
@@ -111,15 +116,19 @@ class Int8Filter final : public Filter {
     if (tuning.wgmma) allow_shared_memory(device, scan_wgmma<OnHopper>);
   }
 
-  std::string_view name() const override { return tuning_.keep_neighbours ? kInt8Lists : "int8"; }
+  std::string_view name() const override { return narrow_ ? kNarrow : tuning_.keep_neighbours ? kInt8Lists : "int8"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
-    if (neighbours_ && neighbours_->begin(centroids))
-      tiles_.prepare(sketcher_, centroids.values, neighbours_->shifts(), neighbours_->movers().limit,
+    if (narrow_) {
+      narrow_->prepare(tiles_, centroids);
+      full_tiles_->prepare(sketcher_, centroids.values);
+    } else if (neighbours_ && neighbours_->begin(centroids)) {
+      tiles_.prepare(sketcher_, centroids.values, nullptr, neighbours_->shifts(), neighbours_->movers().limit,
                      neighbours_->movers().count);
-    else
+    } else {
       tiles_.prepare(sketcher_, centroids.values);
+    }
   }
 
   void assign(const Batch& batch, Notes* notes) override {
@@ -130,7 +139,7 @@ class Int8Filter final : public Filter {
                      .skipped = 0,
                      .most = batch.count,
                      .centroids = tiles_.view(),
-                     .size = static_cast<int>(sketcher_.size()),
+                     .size = static_cast<int>(size_),
                      .levels = second_levels(sketcher_.size()),
                      .together = tuning_.together,
                      .first_tile = 0,
@@ -151,8 +160,8 @@ class Int8Filter final : public Filter {
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
-    // both digits, against the best score of all centroids. How many there are the host never learns: launches that
-    // find none end at once.
+    // both digits of all dimensions, against the best score of all centroids. How many there are the host never learns:
+    // launches that find none end at once.
     const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
     task.chosen = first.rows;
     task.count = first.count;
@@ -185,10 +194,13 @@ class Int8Filter final : public Filter {
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
     const std::int64_t at = tuning_.keep_sketches ? batch.first : 0;
-    const RowSketches rows = {q_.data() + at * sketcher_.size(), half_inverse_.data() + at, sq_norms_.data() + at,
+    const RowSketches rows = {q_.data() + at * size_, half_inverse_.data() + at, sq_norms_.data() + at,
                               errors_.data() + at};
     if (!tuning_.keep_sketches || batch.first + batch.count > sketched_) {
-      sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
+      if (narrow_)
+        narrow_->sketch_rows(batch.rows, batch.count, batch.states, rows);
+      else
+        sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
       sketched_ = batch.first + batch.count;
     }
     return rows;
@@ -258,7 +270,8 @@ class Int8Filter final : public Filter {
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
-    task.centroids = tiles_.finer();
+    task.centroids = full_tiles_ ? full_tiles_->finer() : tiles_.finer();
+    task.size = static_cast<int>(sketcher_.size());
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          kSecondListed};
@@ -288,12 +301,15 @@ class Int8Filter final : public Filter {
 
   Device& device_;
   Tuning tuning_;
-  Sketcher sketcher_;
+  Sketcher sketcher_;  // of all dimensions
+  std::int64_t size_;  // of the sketches that all rows have
   FilterBound bound_;
   std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
   DeviceBuffer<std::int8_t> q_;
   DeviceBuffer<float> half_inverse_, sq_norms_, errors_;
   CentroidTiles tiles_;
+  std::optional<NarrowSketcher> narrow_;     // the rows have narrow sketches,
+  std::optional<CentroidTiles> full_tiles_;  // and whose lists run over, full ones
   DeviceBuffer<float> reach_;
   DeviceBuffer<Integer> nearest_, seeds_;
   DeviceBuffer<std::int32_t> lists_, counts_;
@@ -315,8 +331,8 @@ bool has_wgmma() {
 }
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre) {
-  return std::make_unique<Int8Filter>(device, n, k, d, tuning, std::move(centre));
+                                    const Tuning& tuning, DeviceBuffer<float> centre, const Narrow* narrow) {
+  return std::make_unique<Int8Filter>(device, n, k, d, tuning, std::move(centre), narrow);
 }
 
 }  // namespace fastkmeans::cuda

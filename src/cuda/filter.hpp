@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cuda/batch.hpp"
+#include "cuda/narrow.hpp"
 #include "cuda/tuning.hpp"
 
 namespace fastkmeans::cuda {
@@ -12,8 +13,8 @@ namespace fastkmeans::cuda {
 // Whether the scan on Hopper (scan_wgmma.cuh) is there, on the current device.
 bool has_wgmma();
 
-// n: rows of the shard; centre: (d) device memory.
+// n: rows of the shard; centre: (d) device memory; narrow: the sketches that Tuning::narrow speaks of, or null.
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre);
+                                    const Tuning& tuning, DeviceBuffer<float> centre, const Narrow* narrow);
 
 }  // namespace fastkmeans::cuda

@@ -159,22 +159,24 @@ __device__ float usable_scale(float largest) {
   return scale >= kLeastScale && scale <= kLargestScale ? scale : 0.0f;
 }
 
-__device__ OwnSize describe(const RowSketch& sketch, int size, double rounding) {
+// lost: what the row that was sketched is off by.
+__device__ OwnSize describe(const RowSketch& sketch, int size, double rounding, double lost) {
   const SketchSize bound = size_of(sketch, size, rounding);
-  return {round_down((1 - kNormSlack) * bound.sq_norm), round_up((1 + kFp64Slack) * bound.error)};
+  return {round_down((1 - kNormSlack) * bound.sq_norm), round_up((1 + kFp64Slack) * (bound.error + lost))};
 }
 // The scan leaves out the product of the second digits, at most f |q2| f' |q2'|: twice that is at most the sum of the
 // two squares, and each side takes its own off its squared norm.
-__device__ OwnSize describe_both(const Quantised& sketch, int size, double rounding) {
+__device__ OwnSize describe_both(const Quantised& sketch, int size, double rounding, double lost) {
   const SketchSize bound = size_of(sketch.both, size, rounding);
   const double scale = sketch.both.scale, low = scale * scale * sketch.low_sq_sum;
   return {round_down((1 - kNormSlack) * bound.sq_norm - (1 + kFp64Slack) * low),
-          round_up((1 + kFp64Slack) * bound.error)};
+          round_up((1 + kFp64Slack) * (bound.error + lost))};
 }
 
 template <int kThreads>
 __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, const std::uint8_t* states,
-                                   const float* centre, RotationView rotation, double rounding, RowSketches out) {
+                                   const float* centre, RotationView rotation, double rounding, const float* lost,
+                                   RowSketches out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -197,7 +199,7 @@ __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, con
                                                        [&](int, int j) { return out.q + i * size + j; })
                                  .first;
     if (group.thread == 0) {
-      const OwnSize own = describe(sketch, size, rounding);
+      const OwnSize own = describe(sketch, size, rounding, lost ? lost[i] : 0.0);
       out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
       out.sq_norms[i] = own.sq_norm;
       out.errors[i] = own.error;
@@ -221,7 +223,7 @@ __global__ void sketch_again_kernel(RowsView rows, RowsAgain again, int d, const
     const Quantised sketch = group.template quantise<2>(usable_scale(found.y), found.x, size,
                                                         [&](int digit, int j) { return q + digit * size + j; });
     if (group.thread == 0) {
-      const OwnSize own = describe_both(sketch, size, rounding);
+      const OwnSize own = describe_both(sketch, size, rounding, 0);
       out.half_inverse[place] = __fdiv_rn(0.5f, sketch.both.scale);
       out.sq_norms[place] = own.sq_norm;
       out.errors[place] = own.error;
@@ -338,7 +340,7 @@ struct CentroidsOut {
 
 template <int kThreads>
 __global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
-                                 double rounding, const std::int32_t* order, CentroidsOut out) {
+                                 double rounding, const float* lost, const std::int32_t* order, CentroidsOut out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -363,8 +365,9 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   const float2 found = group.rotate(centroids + static_cast<std::int64_t>(c) * d, centre, d, rotation);
   const Quantised sketch = group.template quantise<2>(scale, found.x, size, element);
   if (group.thread != 0) return;
-  out.sizes[place] = describe(sketch.first, size, rounding);
-  out.finer_sizes[place] = describe_both(sketch, size, rounding);
+  const double off = lost ? lost[c] : 0.0;
+  out.sizes[place] = describe(sketch.first, size, rounding, off);
+  out.finer_sizes[place] = describe_both(sketch, size, rounding, off);
   take_into(out.tiles[tile], out.sizes[place]);
   take_into(out.finer_tiles[tile], out.finer_sizes[place]);
 }
@@ -408,12 +411,12 @@ RotationView Sketcher::view() const {
           .blocks = {blocks_.data(), blocks_.data() + count}};
 }
 
-void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states,
-                           const RowSketches& out) const {
+void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
+                           const float* lost) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
     allow_shared_memory(device_, kernel);
     kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
-        rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, out);
+        rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, lost, out);
     launched("sketch_rows");
   };
   by_length(
@@ -446,8 +449,8 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       info_(device, tiles_),
       finer_info_(device, tiles_) {}
 
-void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const float* shifts, float limit,
-                            std::int64_t movers) {
+void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const float* lost, const float* shifts,
+                            float limit, std::int64_t movers) {
   const int count = static_cast<int>(movers), others = k_ - count;
   mover_tiles_ = (count + kTile - 1) / kTile;
   tiles_ = mover_tiles_ + (others + kTile - 1) / kTile;
@@ -472,7 +475,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
                                                                      finer_info_.data());
     launched("tile_scales");
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
-        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(),
+        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, lost, order_.data(),
         {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});
     launched("sketch_centroids");
   };

@@ -67,8 +67,11 @@ class Sketcher {
   Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre);
 
   std::int64_t size() const { return rotation_.size; }
-  // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near.
-  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out) const;
+  const float* centre() const { return centre_.data(); }
+  // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near. lost: (count) what the rows
+  // themselves are off by, which their errors grow by, or null.
+  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
+                   const float* lost = nullptr) const;
   // Finer sketches of some rows, valid ones, in their order.
   void sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const;
 
@@ -87,10 +90,10 @@ class Sketcher {
 class CentroidTiles {
  public:
   CentroidTiles(Device& device, std::int64_t k, std::int64_t size);
-  // centroids: (k, d) device memory, all valid. The first tiles are the movers', `movers` of them: those with shifts[c]
-  // > limit; shifts: (k) device memory.
-  void prepare(const Sketcher& sketcher, const float* centroids, const float* shifts = nullptr, float limit = 0,
-               std::int64_t movers = 0);
+  // centroids: (k, d) device memory, all valid; lost: (k) as of rows. The first tiles are the movers', `movers` of
+  // them: those with shifts[c] > limit; shifts: (k) device memory.
+  void prepare(const Sketcher& sketcher, const float* centroids, const float* lost = nullptr,
+               const float* shifts = nullptr, float limit = 0, std::int64_t movers = 0);
   CentroidSketches view() const;
   CentroidSketches finer() const;  // what both digits say
   int mover_tiles() const { return mover_tiles_; }
