@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
-FILTERS = ["", "none", "low_dim", "int8", "int8_lists"]
+FILTERS = ["", "none", "low_dim", "int8", "int8_lists", "narrow"]
 # On both sides of what a block of rows, columns or centroids may be.
 EDGES = sorted({2**e + i for e in range(4, 9) for i in (-1, 0, 1)})
 SEEDS = st.integers(0, 2**32 - 1)
@@ -141,6 +141,7 @@ def test_large_fits(case: tuple[str, int, int, int]) -> None:
 
 
 @pytest.mark.parametrize(("search", "d"), [("int8", 16), ("int8", 100), ("int8", 1000), ("int8_lists", 90),
+                                           ("narrow", 2), ("narrow", 64), ("narrow", 1000), ("narrow", 1537),
                                            ("low_dim", 1), ("low_dim", 3), ("low_dim", 17),
                                            ("none", 2), ("none", 100)])  # fmt: skip
 def test_the_filter_that_is_forced_runs(search: str, d: int) -> None:
