@@ -3,7 +3,7 @@
 #include "cuda_fits.hpp"
 #include "low_rank.hpp"
 
-#if FASTKMEANS_CUDA
+#ifdef FASTKMEANS_CUDA
 #include "cuda/projection.hpp"
 #endif
 
@@ -128,7 +128,7 @@ TEST_F(CudaNarrow, ShardsWeightsAndMetrics) {
     }
 }
 
-#if FASTKMEANS_CUDA
+#ifdef FASTKMEANS_CUDA
 
 using Real = long double;
 

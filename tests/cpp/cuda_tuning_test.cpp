@@ -82,7 +82,7 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
     const cuda::NarrowWidth* const width = cuda::choose_width(problem, kH100, forced, widths);
     return width ? width->size : 0;
   };
-  const cuda::NarrowWidth few = {64, 0, 3, 0}, more = {128, 0, 2, 0}, many = {64, 0, 900, 1},
+  const cuda::NarrowWidth few = {64, 0, 2.1, 0}, more = {128, 0, 2, 0}, many = {64, 0, 900, 1},
                           fewer_left = {256, 0, 2, 0};
   EXPECT_EQ(size_of(large, {few, more}, ""), 64) << "scores of both take the same time, and projections do not";
   EXPECT_EQ(size_of(large, {many, more, fewer_left}, ""), 128);

@@ -163,6 +163,33 @@ def test_lists_of_neighbours_of_rows_on_the_host() -> None:
     assert {s.filter for s in km.iteration_stats} == {"int8_lists"}
 
 
+@pytest.mark.slow
+def test_narrow_sketches_are_chosen_where_they_pay() -> None:
+    """Rows of 96 directions and some noise: the planner's own choice, the bits of sketches of all dimensions."""
+    n, k, d = 380_000, 16_384, 1024
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((n, 96), np.float32) @ rng.standard_normal((96, d), np.float32)
+    x += 0.02 * rng.standard_normal((n, d), np.float32)
+    found = {}
+    for search in ("", "int8"):
+        with datasets.forced("", search):
+            km = FastKMeans(d, k, device="cuda", niter=3, tol=-1, max_points_per_centroid=None).fit(x)
+        assert {stats.filter for stats in km.iteration_stats} == {search or "narrow"}
+        found[search] = datasets.result(km)
+        assert max(stats.refined for stats in km.iteration_stats) < 200 * n
+    assert found[""] == found["int8"]
+
+
+@pytest.mark.slow
+def test_rows_without_structure_have_no_narrow_sketches() -> None:
+    """A survey finds that they would leave nearly all centroids."""
+    n, k, d = 380_000, 16_384, 1024
+    x = np.random.default_rng(6).standard_normal((n, d), np.float32)
+    with datasets.forced("", ""):
+        km = FastKMeans(d, k, device="cuda", niter=2, tol=-1, max_points_per_centroid=None).fit(x)
+    assert {stats.filter for stats in km.iteration_stats} == {"int8_lists"}
+
+
 def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are many centroids they are the default, and the scalar oracle agrees with every assignment."""
     monkeypatch.setenv("FASTKMEANS_VERIFY", "1")
