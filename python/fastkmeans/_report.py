@@ -30,9 +30,9 @@ class IterationStats(NamedTuple):
 
     The rest is about speed:
 
-    filter : how nearest centroids were found: "fp32", "low_dim", "int8" or "narrow"; "narrow+int8", "narrow+fp32",
-        "int8+fp32" or "low_dim+fp32": the first was begun, turned out dearer than expected, and the second finished;
-        "none": every distance was computed.
+    filter : how nearest centroids were found: "fp32", "low_dim", "int8" or "narrow", on a GPU "int8_lists" too;
+        "narrow+int8", "narrow+fp32", "int8+fp32" or "low_dim+fp32": the first was begun, turned out dearer than
+        expected, and the second finished; "none": every distance was computed.
     scored : pairs of row and centroid that were scored; bounds from earlier iterations excluded the others.
     refined : pairs whose distance was computed, since the score could not exclude them.
     isa : what ran: an instruction set of the CPU, as `fastkmeans info` lists them, or a name that begins with "cuda".

@@ -14,6 +14,7 @@
 #include "cuda/low_dim.hpp"
 #include "cuda/masses.hpp"
 #include "cuda/metric.hpp"
+#include "cuda/narrow_plan.hpp"
 #include "cuda/results.hpp"
 #include "cuda/rows.hpp"
 #include "cuda/statistics.hpp"
@@ -39,7 +40,8 @@ class CudaShard final : public Shard {
         workers_(workers),
         n_(rows.rows()),
         d_(rows.cols()),
-        device_(number, execution, workers) {
+        device_(number, execution, workers),
+        narrow_(forced_) {
     if (rows.weights()) {
       weights_.resize(device_, n_);
       device_.upload(weights_.data(), rows.weights(), weights_.bytes());
@@ -150,7 +152,10 @@ class CudaShard final : public Shard {
     const bool were_tiny = tiny_;
     tiny_ = summary_.largest_centroid < magnitude_bits(kTinyBelow);
     if (!filter_) return;
-    if (were_tiny || tiny_)
+    const double refined = static_cast<double>(summary_.notes.refined) / static_cast<double>(n_);
+    if (assignments_ > 1 && !were_tiny && narrow_.gives_up(problem(), limits(), refined))
+      filter_.reset();
+    else if (were_tiny || tiny_)
       filter_->forget();
     else
       filter_->moved(shifts_, summaries_->shifts(), summary_.notes);
@@ -268,17 +273,11 @@ class CudaShard final : public Shard {
   // The filter for rows that have one, made when it is first needed. With too little memory it gets less, and the rows
   // go back to the host if they must.
   Filter& filter() {
-    if (filter_) return *filter_;
-    const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
-    const Problem problem = {n_, d_, k_, row_bytes(), converts, more_, products()};
-    // Of what the tuning counts, this is here already.
-    const std::int64_t held =
-        (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
-    // What it does not count, and is still to come: sketches of the centroids, and their sums.
-    const std::int64_t centroids = k_ * (2 * sketch_size(d_) + 64 + (sums_ ? 0 : 16 * d_));
-    tuning_ = tune(problem,
-                   {device_.processors(), device_.shared_memory(), device_.available() + held - centroids, has_wgmma()},
-                   forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
+    if (filter_ && !narrow_.looks_again()) return *filter_;
+    narrow_.look(device_, *store_, problem(), limits(), view(), assignments_ > 1);
+    if (filter_ && !narrow_.narrow()) return *filter_;
+    filter_.reset();
+    tuning_ = tune(problem(), limits(), forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     for (;;) {
       try {
         if (resident_ && !tuning_.resident && row_bytes() > 0) hold_rows(false);
@@ -290,16 +289,26 @@ class CudaShard final : public Shard {
     }
   }
 
+  Problem problem() const {
+    const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
+    return {n_, d_, k_, row_bytes(), converts, more_, products(), narrow_.size()};
+  }
+
+  DeviceLimits limits() {
+    // Of what the tuning counts, this is here already.
+    const std::int64_t held =
+        (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
+    // What it does not count, and is still to come: sketches of the centroids, and their sums.
+    const std::int64_t narrow = narrow_.narrow() ? 6 * narrow_.size() + 64 : 0;
+    const std::int64_t centroids = k_ * (2 * sketch_size(d_) + narrow + 64 + (sums_ ? 0 : 16 * d_));
+    return {device_.processors(), device_.shared_memory(), device_.available() + held - centroids, has_wgmma()};
+  }
+
   std::unique_ptr<Filter> make_filter() {
     if (tuning_.kind == Kind::none) return all_pairs(device_, tuning_.batch, metric_.loss());
-    const std::int64_t count = centre_rows(n_, d_);
-    std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) numbers[static_cast<std::size_t>(i)] = n_ * i / count;
-    DeviceBuffer<float> some(device_, count * d_), centre(device_, d_);
-    store_->fetch(numbers.data(), count, some.data());
-    central_row(device_, some.data(), count, d_, centre.data());
+    DeviceBuffer<float> centre = central_row(device_, *store_, n_, d_);
     if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
-    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss());
+    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss(), narrow_.narrow());
   }
 
   // The assignment that was asked for, and with it the accumulation.
@@ -456,6 +465,7 @@ class CudaShard final : public Shard {
   bool resident_ = false;  // rows from the host that stay on the device
   std::optional<RowFacts> facts_;
   Tuning tuning_ = {};
+  NarrowPlan narrow_;
   std::unique_ptr<Filter> filter_, exact_;      // the planned one; D of all pairs, for tiny centroids
   DeviceBuffer<float> centroids_, next_;        // (k, d)
   bool tiny_ = false;                           // all centroids are

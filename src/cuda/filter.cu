@@ -89,18 +89,19 @@ template <class Minimised>
 class Int8Filter final : public Filter {
  public:
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
-             DeviceBuffer<float> centre)
+             DeviceBuffer<float> centre, const Narrow* narrow)
       : device_(device),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
         lift_(device, k),
+        size_(tuning.narrow > 0 ? tuning.narrow : sketcher_.size()),
         bound_(FilterBound::of_sketches(d, 1)),
         kept_(tuning.keep_sketches ? n : tuning.batch),
-        q_(device, kept_ * sketcher_.size()),
+        q_(device, kept_ * size_),
         half_inverse_(device, kept_),
         sq_norms_(device, kept_),
         errors_(device, kept_),
-        tiles_(device, k, sketcher_.size()),
+        tiles_(device, k, size_),
         reach_(device, 2 * tuning.batch),
         nearest_(device, tuning.batch),
         seeds_(device, tuning.batch),
@@ -112,6 +113,10 @@ class Int8Filter final : public Filter {
         second_counts_(device, tuning.second_parts * tuning.second_batch),
         left_over_(device, 3 * tuning.batch),
         left_over_counts_(device, 3) {
+    if (tuning.narrow > 0) {
+      narrow_.emplace(device, *narrow, sketcher_.centre(), k, projected(tuning));
+      full_tiles_.emplace(device, k, sketcher_.size());
+    }
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
@@ -120,16 +125,20 @@ class Int8Filter final : public Filter {
       on_hopper([&]<class Place>(Place*) { allow_shared_memory(device, scan_wgmma<Place, OnHopper<Place>>); });
   }
 
-  std::string_view name() const override { return tuning_.keep_neighbours ? kInt8Lists : "int8"; }
+  std::string_view name() const override { return narrow_ ? kNarrow : tuning_.keep_neighbours ? kInt8Lists : "int8"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
     bound_ = lift_.raise(centroids, FilterBound::of_sketches(centroids.d, 1));
-    if (neighbours_ && neighbours_->begin(centroids))
+    if (narrow_) {
+      narrow_->prepare(tiles_, centroids);
+      full_tiles_->prepare(sketcher_, centroids.values, lift_.heights());
+    } else if (neighbours_ && neighbours_->begin(centroids)) {
       tiles_.prepare(sketcher_, centroids.values, lift_.heights(), neighbours_->shifts(), neighbours_->movers().limit,
                      neighbours_->movers().count);
-    else
+    } else {
       tiles_.prepare(sketcher_, centroids.values, lift_.heights());
+    }
   }
 
   void assign(const Batch& batch, Notes* notes) override {
@@ -140,7 +149,7 @@ class Int8Filter final : public Filter {
                      .skipped = 0,
                      .most = batch.count,
                      .centroids = tiles_.view(),
-                     .size = static_cast<int>(sketcher_.size()),
+                     .size = static_cast<int>(size_),
                      .levels = second_levels(sketcher_.size()),
                      .together = tuning_.together,
                      .stages = tuning_.wgmma_stages,
@@ -162,8 +171,8 @@ class Int8Filter final : public Filter {
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
-    // both digits, against the best score of all centroids. How many there are the host never learns: launches that
-    // find none end at once.
+    // both digits of all dimensions, against the best score of all centroids. How many there are the host never learns:
+    // launches that find none end at once.
     const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
     task.chosen = first.rows;
     task.count = first.count;
@@ -197,10 +206,13 @@ class Int8Filter final : public Filter {
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
     const std::int64_t at = tuning_.keep_sketches ? batch.first : 0;
-    const RowSketches rows = {q_.data() + at * sketcher_.size(), half_inverse_.data() + at, sq_norms_.data() + at,
+    const RowSketches rows = {q_.data() + at * size_, half_inverse_.data() + at, sq_norms_.data() + at,
                               errors_.data() + at};
     if (!tuning_.keep_sketches || batch.first + batch.count > sketched_) {
-      sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
+      if (narrow_)
+        narrow_->sketch_rows(batch.rows, batch.count, batch.states, rows);
+      else
+        sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
       sketched_ = batch.first + batch.count;
     }
     return rows;
@@ -282,7 +294,8 @@ class Int8Filter final : public Filter {
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
-    task.centroids = tiles_.finer();
+    task.centroids = full_tiles_ ? full_tiles_->finer() : tiles_.finer();
+    task.size = static_cast<int>(sketcher_.size());
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          kSecondListed};
@@ -314,13 +327,16 @@ class Int8Filter final : public Filter {
 
   Device& device_;
   Tuning tuning_;
-  Sketcher sketcher_;
+  Sketcher sketcher_;  // of all dimensions
   std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, Lift> lift_;
+  std::int64_t size_;  // of the sketches that all rows have
   FilterBound bound_;
   std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
   DeviceBuffer<std::int8_t> q_;
   DeviceBuffer<float> half_inverse_, sq_norms_, errors_;
   CentroidTiles tiles_;
+  std::optional<NarrowSketcher> narrow_;     // the rows have narrow sketches,
+  std::optional<CentroidTiles> full_tiles_;  // and whose lists run over, full ones
   DeviceBuffer<float> reach_;
   DeviceBuffer<Integer> nearest_, seeds_;
   DeviceBuffer<std::int32_t> lists_, counts_;
@@ -343,9 +359,10 @@ bool has_wgmma() {
 }
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss) {
-  if (loss == Loss::distance) return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre));
-  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre));
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Narrow* narrow) {
+  if (loss == Loss::distance)
+    return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre), narrow);
+  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre), narrow);
 }
 
 }  // namespace fastkmeans::cuda

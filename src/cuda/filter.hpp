@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cuda/batch.hpp"
+#include "cuda/narrow.hpp"
 #include "cuda/tuning.hpp"
 #include "numeric/metric.hpp"
 
@@ -13,8 +14,9 @@ namespace fastkmeans::cuda {
 // Whether the scan on Hopper (scan_wgmma.cuh) is there, on the current device.
 bool has_wgmma();
 
-// n: rows of the shard; centre: (d) device memory; loss: what decides labels.
+// n: rows of the shard; centre: (d) device memory; loss: what decides labels; narrow: the sketches that Tuning::narrow
+// speaks of, or null.
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss);
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Narrow* narrow);
 
 }  // namespace fastkmeans::cuda

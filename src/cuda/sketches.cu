@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <vector>
 
+#include "cuda/lift.hpp"
+#include "cuda/projection.hpp"
 #include "cuda/sketches.hpp"
 #include "cuda/statistics.hpp"
 #include "cuda/warp.cuh"
@@ -172,7 +174,8 @@ __device__ OwnSize describe_both(const SketchSize& bound, const Quantised& sketc
 
 template <int kThreads>
 __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, const std::uint8_t* states,
-                                   const float* centre, RotationView rotation, double rounding, RowSketches out) {
+                                   const float* centre, RotationView rotation, double rounding, const float* lost,
+                                   RowSketches out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -195,7 +198,9 @@ __global__ void sketch_rows_kernel(RowsView rows, std::int64_t count, int d, con
                                                        [&](int, int j) { return out.q + i * size + j; })
                                  .first;
     if (group.thread == 0) {
-      const OwnSize own = describe(size_of(sketch, size, rounding));
+      SketchSize own_size = size_of(sketch, size, rounding);
+      if (lost) own_size.error += lost[i];
+      const OwnSize own = describe(own_size);
       out.half_inverse[i] = __fdiv_rn(0.5f, sketch.scale);
       out.sq_norms[i] = own.sq_norm;
       out.errors[i] = own.error;
@@ -334,9 +339,9 @@ struct CentroidsOut {
   TileInfo *tiles, *finer_tiles;
 };
 
-template <int kThreads, class AnyHeights>
+template <int kThreads, class More>
 __global__ void sketch_centroids(const float* centroids, int places, int d, const float* centre, RotationView rotation,
-                                 double rounding, const std::int32_t* order, AnyHeights heights, CentroidsOut out) {
+                                 double rounding, const std::int32_t* order, More more, CentroidsOut out) {
   extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
   const auto group = group_of_thread<kThreads>(shared, size);
@@ -362,8 +367,8 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   const Quantised sketch = group.template quantise<2>(scale, found.x, size, element);
   if (group.thread != 0) return;
   SketchSize first = size_of(sketch.first, size, rounding), both = size_of(sketch.both, size, rounding);
-  heights.add_to(first, c);
-  heights.add_to(both, c);
+  more.add_to(first, c);
+  more.add_to(both, c);
   out.sizes[place] = describe(first);
   out.finer_sizes[place] = describe_both(both, sketch);
   take_into(out.tiles[tile], out.sizes[place]);
@@ -409,12 +414,12 @@ RotationView Sketcher::view() const {
           .blocks = {blocks_.data(), blocks_.data() + count}};
 }
 
-void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states,
-                           const RowSketches& out) const {
+void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
+                           const float* lost) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
     allow_shared_memory(device_, kernel);
     kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
-        rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, out);
+        rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, lost, out);
     launched("sketch_rows");
   };
   by_length(
@@ -447,9 +452,9 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       info_(device, tiles_),
       finer_info_(device, tiles_) {}
 
-template <class AnyHeights>
-void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const AnyHeights& heights,
-                            const float* shifts, float limit, std::int64_t movers) {
+template <class More>
+void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, const More& more, const float* shifts,
+                            float limit, std::int64_t movers) {
   const int count = static_cast<int>(movers), others = k_ - count;
   mover_tiles_ = (count + kTile - 1) / kTile;
   tiles_ = mover_tiles_ + (others + kTile - 1) / kTile;
@@ -474,19 +479,21 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
                                                                      finer_info_.data());
     launched("tile_scales");
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
-        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), heights,
+        centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), more,
         {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});
     launched("sketch_centroids");
   };
   by_length(
       sketcher.size(), k_,
-      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp, AnyHeights>, kBlock / kWarp, bytes); },
-      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock, AnyHeights>, 1, bytes); });
+      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp, More>, kBlock / kWarp, bytes); },
+      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock, More>, 1, bytes); });
 }
 
 template void CentroidTiles::prepare(const Sketcher&, const float*, const NoHeights&, const float*, float,
                                      std::int64_t);
 template void CentroidTiles::prepare(const Sketcher&, const float*, const Heights&, const float*, float, std::int64_t);
+template void CentroidTiles::prepare(const Sketcher&, const float*, const ProjectionErrors&, const float*, float,
+                                     std::int64_t);
 
 CentroidSketches CentroidTiles::view() const { return {q_.data(), order_.data(), sizes_.data(), info_.data(), tiles_}; }
 

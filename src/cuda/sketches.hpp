@@ -68,8 +68,11 @@ class Sketcher {
   Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre);
 
   std::int64_t size() const { return rotation_.size; }
-  // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near.
-  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out) const;
+  const float* centre() const { return centre_.data(); }
+  // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near. lost: (count) what the rows
+  // themselves are off by, which their errors grow by, or null.
+  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
+                   const float* lost = nullptr) const;
   // Finer sketches of some rows, valid ones, in their order.
   void sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const;
 
@@ -88,11 +91,12 @@ class Sketcher {
 class CentroidTiles {
  public:
   CentroidTiles(Device& device, std::int64_t k, std::int64_t size);
-  // centroids: (k, d) device memory, all valid. heights: theirs (lift.hpp), or NoHeights. The first tiles are the
-  // movers', `movers` of them: those with shifts[c] > limit; shifts: (k) device memory.
-  template <class AnyHeights>
-  void prepare(const Sketcher& sketcher, const float* centroids, const AnyHeights& heights,
-               const float* shifts = nullptr, float limit = 0, std::int64_t movers = 0);
+  // centroids: (k, d) device memory, all valid. more: what their sketches are to know besides: NoHeights, Heights
+  // (lift.hpp) or ProjectionErrors. The first tiles are the movers', `movers` of them: those with shifts[c] > limit;
+  // shifts: (k) device memory.
+  template <class More>
+  void prepare(const Sketcher& sketcher, const float* centroids, const More& more, const float* shifts = nullptr,
+               float limit = 0, std::int64_t movers = 0);
   CentroidSketches view() const;
   CentroidSketches finer() const;  // what both digits say
   int mover_tiles() const { return mover_tiles_; }

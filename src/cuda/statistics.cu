@@ -141,10 +141,16 @@ Moments moments_of_device(Device& device, const MatrixView& x) {
   return moments_of_parts(moments.count, parts, sums.data(), squares, {origin, origin + x.cols});
 }
 
-void central_row(Device& device, const float* rows, std::int64_t count, std::int64_t d, float* out) {
+DeviceBuffer<float> central_row(Device& device, Rows& store, std::int64_t n, std::int64_t d) {
+  const std::int64_t count = centre_rows(n, d);
+  std::vector<std::int64_t> numbers;
+  for (std::int64_t i = 0; i < count; ++i) numbers.push_back(n * i / count);
+  DeviceBuffer<float> rows(device, count * d), centre(device, d);
+  store.fetch(numbers.data(), count, rows.data());
   median<<<static_cast<unsigned>(d), kCentreRows, 0, device.stream()>>>(
-      rows, static_cast<int>(count), static_cast<int>(d), magnitude_limit_bits(d), out);
+      rows.data(), static_cast<int>(count), static_cast<int>(d), magnitude_limit_bits(d), centre.data());
   launched("median");
+  return centre;
 }
 
 }  // namespace fastkmeans::cuda

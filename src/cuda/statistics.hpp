@@ -39,8 +39,8 @@ class RowFacts {
 // As moments_of in source/statistics.hpp, of fp64 rows in device memory.
 Moments moments_of_device(Device& device, const MatrixView& x);
 
-// (d) a central row: the median of each column over the rows, (count, d), count <= 128. Elements that make a row bad
-// are passed over; where none is left, 0. As central_row in sketch/centre.hpp.
-void central_row(Device& device, const float* rows, std::int64_t count, std::int64_t d, float* out);
+// (d) a central row: the median of each column over some of the n rows. Elements that make a row bad are passed over;
+// where none is left, 0. As central_row in sketch/centre.hpp.
+DeviceBuffer<float> central_row(Device& device, Rows& store, std::int64_t n, std::int64_t d);
 
 }  // namespace fastkmeans::cuda

@@ -14,9 +14,6 @@ constexpr std::int64_t kMostBatch = 1 << 20;  // many kernels for a batch find n
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
-// Candidates of a row: token embeddings leave 1 to 20 (docs/performance.md), with long tails. Rows with more are
-// scanned once more against what they found by then.
-constexpr int kListed = 64;
 // Few rows are left, nobody knows how many: blocks share the centroids. But blocks without a row take their time too,
 // 20 us for 16,384 of them (H200), as long as a tenth of an iteration of 4,096 clusters.
 constexpr int kSecondParts = 8;
@@ -30,6 +27,20 @@ constexpr std::int64_t kLeastForLists = 16384;
 // tiles.
 constexpr std::int64_t kTilesOfPart = 64;
 constexpr int kSomeParts = 4;
+// Rows of fewer elements are scanned so fast that there is little to save.
+constexpr std::int64_t kFewestForNarrow = 512;
+// Nanoseconds of an H200, by which widths are chosen: a score, whatever its length, and an element of it, by the scan
+// on Hopper and by the other; an element of D; an element of a row's projection (docs/performance-gpu.md).
+constexpr double kScore = 2e-4, kWgmmaElement = 1.5e-6, kMmaElement = 3.4e-6, kDistanceElement = 1.3e-3,
+                 kProjectedElement = 7e-5;
+// A fit has so many assignments, where more than one will follow.
+constexpr double kUses = 10;
+// To learn directions and to try them takes 10 ms, most of it on the host: 5 % of this.
+constexpr double kWorthASurvey = 2e8;
+// Narrow sketches must promise this much before they are used: below, what the model leaves out decides.
+constexpr double kWorthwhile = 0.9;
+// Rows that are projected at once: enough to fill a device, few enough for its second cache.
+constexpr std::int64_t kProjected = 1 << 15;
 
 // A step takes 256 (128 rows) to 512 clocks to multiply, and several hundred to come.
 constexpr int kLeastStages = 3;
@@ -38,13 +49,51 @@ std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to 
 
 constexpr std::int64_t kNeighbourBytes = 8 * kNeighbours + 4 + 4 + 1;  // of a row
 
+// The largest blocks that fit: with fewer rows each byte of the centroids serves fewer products, and below so many
+// steps on their way the products wait for them.
+struct WgmmaBlocks {
+  int rows = 0, stages = 0;
+};
+WgmmaBlocks wgmma_blocks(std::int64_t size, const DeviceLimits& limits) {
+  if (!limits.wgmma) return {};
+  for (const int rows : {256, 192, 128}) {
+    const std::int64_t left = limits.shared_memory - wgmma_static_shared(rows) - wgmma_shared_bytes(size, rows, 0);
+    const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, kMostStages);
+    if (left > 0 && stages >= (rows == 128 ? kLeastStages - 1 : kLeastStages)) return {rows, static_cast<int>(stages)};
+  }
+  return {};
+}
+
+std::int64_t row_sketch_size(const Tuning& tuning, const Problem& problem) {
+  return tuning.narrow > 0 ? tuning.narrow : sketch_size(problem.d);
+}
+
+// Nanoseconds of a row's scores of so many elements.
+double scan_cost(std::int64_t size, const Problem& problem, const DeviceLimits& limits) {
+  const double element = wgmma_blocks(size, limits).rows > 0 ? kWgmmaElement : kMmaElement;
+  return static_cast<double>(problem.k) * std::max(kScore, element * static_cast<double>(size));
+}
+double full_cost(const Problem& problem, const DeviceLimits& limits) {
+  return scan_cost(sketch_size(problem.d), problem, limits);
+}
+double distance_cost(const Problem& problem) { return kDistanceElement * static_cast<double>(problem.d); }
+double uses(const Problem& problem) { return problem.iterates ? kUses : 1; }
+
+// And of all that narrow sketches ask for.
+double narrow_cost(const NarrowWidth& width, const Problem& problem, const DeviceLimits& limits) {
+  const double scan = scan_cost(width.size, problem, limits), full = full_cost(problem, limits);
+  const double projection = kProjectedElement * static_cast<double>(problem.d * width.size) / uses(problem);
+  // Rows whose lists run over are scanned twice more, and then with both digits of all dimensions: three times.
+  return projection + scan + width.survivors * distance_cost(problem) + width.run_over * (2 * scan + 3 * full);
+}
+
 // Bytes a row of a batch.
 std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = 8 + 8 + 8 + 12;  // reach, nearest, seed, places in the lists of those left over
   if (problem.converts) bytes += 4 * problem.d;
   if (!tuning.resident) bytes += 2 * problem.row_bytes;
   if (tuning.kind != Kind::int8) return bytes;
-  if (!tuning.keep_sketches) bytes += sketch_size(problem.d) + 12;
+  if (!tuning.keep_sketches) bytes += row_sketch_size(tuning, problem) + 12;
   if (tuning.keep_neighbours) bytes += 8 + 1;
   return bytes + list_parts(tuning) * (4 * listed(tuning) + 4);
 }
@@ -54,29 +103,15 @@ std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
   return tuning.second_batch * (tuning.second_parts * (4 * kSecondListed + 4) + 2 * sketch_size(problem.d) + 12);
 }
 
-// The largest blocks that fit: with fewer rows each byte of the centroids serves fewer products, and below so many
-// steps on their way the products wait for them.
-struct WgmmaBlocks {
-  int rows = 0, stages = 0;
-};
-WgmmaBlocks wgmma_blocks(std::int64_t size, std::int64_t shared_memory) {
-  for (const int rows : {256, 192, 128}) {
-    const std::int64_t left = shared_memory - wgmma_static_shared(rows) - wgmma_shared_bytes(size, rows, 0);
-    const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, kMostStages);
-    if (left > 0 && stages >= (rows == 128 ? kLeastStages - 1 : kLeastStages)) return {rows, static_cast<int>(stages)};
-  }
-  return {};
-}
-
 void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, const std::string& kernel) {
   const auto refuse_unless = [&](bool holds, std::string_view name, const char* why) {
     if (kernel == name && !holds) throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "', and " + why);
   };
   constexpr const char* kTooLong = "the rows are too long for it";
-  const WgmmaBlocks hopper = wgmma_blocks(size, limits.shared_memory);
+  const WgmmaBlocks hopper = wgmma_blocks(size, limits);
   refuse_unless(limits.wgmma, kScans[0], "the device does not have it");
   refuse_unless(hopper.rows > 0, kScans[0], kTooLong);
-  if (limits.wgmma && (kernel.empty() || kernel == kScans[0])) {
+  if (kernel.empty() || kernel == kScans[0]) {
     tuning.wgmma_rows = hopper.rows;
     tuning.wgmma_stages = hopper.stages;
   }
@@ -140,25 +175,51 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
   if (problem.products) bytes += problem.n * 4;      // each row's with itself
   if (tuning.resident) bytes += problem.n * problem.row_bytes;
-  if (tuning.keep_sketches) bytes += problem.n * (sketch_size(problem.d) + 12);
+  if (tuning.keep_sketches) bytes += problem.n * (row_sketch_size(tuning, problem) + 12);
+  if (tuning.narrow > 0) bytes += projected(tuning) * 4 * (tuning.narrow + 1);
   if (tuning.keep_neighbours) bytes += problem.n * kNeighbourBytes;
   return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning, problem);
 }
 
+std::int64_t projected(const Tuning& tuning) { return std::min(kProjected, tuning.batch); }
+
+bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced) {
+  if (sketch_size(problem.d) > kLongestSketch || problem.products) return false;
+  if (!forced.empty()) return forced == kNarrow;
+  return problem.d >= kFewestForNarrow &&
+         static_cast<double>(problem.n) * full_cost(problem, limits) * uses(problem) >= kWorthASurvey;
+}
+
+const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limits, const std::string& forced,
+                                const std::vector<NarrowWidth>& widths) {
+  const auto least = std::min_element(widths.begin(), widths.end(), [&](const NarrowWidth& a, const NarrowWidth& b) {
+    return narrow_cost(a, problem, limits) < narrow_cost(b, problem, limits);
+  });
+  if (least == widths.end()) return nullptr;
+  const bool pays = narrow_cost(*least, problem, limits) < kWorthwhile * full_cost(problem, limits);
+  return pays || forced == kNarrow ? &*least : nullptr;
+}
+
+double most_refined(const Problem& problem, const DeviceLimits& limits) {
+  const double saved = full_cost(problem, limits) - scan_cost(problem.narrow, problem, limits);
+  return std::max(0.0, saved) / distance_cost(problem);
+}
+
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel) {
   Tuning tuning;
-  const std::int64_t size = sketch_size(problem.d);
   if (forced == "none")
     tuning.kind = Kind::none;
-  else if (forced == "int8" || forced == kInt8Lists)
+  else if (forced == "int8" || forced == kInt8Lists || forced == kNarrow)
     tuning.kind = Kind::int8;
   else if (forced == "low_dim" || forced.empty())
     // mutant: products_not_low_dim
     tuning.kind = problem.d <= kMostLowDim && !problem.products ? Kind::low_dim : Kind::int8;
   else
     throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + forced +
-                             "'; with CUDA it must be one of none, low_dim, int8, int8_lists");
-  if (tuning.kind == Kind::int8 && size > kLongestSketch) tuning.kind = Kind::none;
+                             "'; with CUDA it must be one of none, low_dim, int8, int8_lists, narrow");
+  if (tuning.kind == Kind::int8 && sketch_size(problem.d) > kLongestSketch) tuning.kind = Kind::none;
+  if (tuning.kind == Kind::int8) tuning.narrow = problem.narrow;
+  const std::int64_t size = row_sketch_size(tuning, problem);
   if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
     throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " + std::string(kScans[0]) +
                              ", " + std::string(kScans[1]) + ", " + std::string(kScans[2]));
@@ -173,7 +234,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   tuning.resident = problem.row_bytes > 0;
   if (tuning.kind == Kind::int8) {
     tuning.keep_sketches = true;
-    const bool lists_pay = forced.empty() && problem.iterates && problem.k >= kLeastForLists;
+    const bool lists_pay = forced.empty() && tuning.narrow == 0 && problem.iterates && problem.k >= kLeastForLists;
     // mutant: products_without_lists
     tuning.keep_neighbours = !problem.products && (forced == kInt8Lists || lists_pay);
     choose_scan(tuning, size, limits, kernel);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fastkmeans::cuda {
 
@@ -17,6 +18,9 @@ inline constexpr int kMostStages = 8;                // of the scan on Hopper: s
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/filter.md section 6.3)
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
+// Candidates of a row that there is room for: token embeddings leave 1 to 20 (docs/performance.md), with long tails.
+// Rows with more are scanned once more against what they found by then.
+inline constexpr int kListed = 64;
 
 struct DeviceLimits {
   int processors;       // multiprocessors
@@ -27,18 +31,29 @@ struct DeviceLimits {
 
 struct Problem {
   std::int64_t n, d, k;
-  std::int64_t row_bytes;  // of a row that would stay on the device; 0: it is there already
-  bool converts;           // rows are made fp32 as they are read
-  bool iterates = false;   // further assignments of the same rows will follow
-  bool products = false;   // labels by inner products: no low_dim, no lists
+  std::int64_t row_bytes;   // of a row that would stay on the device; 0: it is there already
+  bool converts;            // rows are made fp32 as they are read
+  bool iterates = false;    // further assignments of the same rows will follow
+  bool products = false;    // labels by inner products: no low_dim, no lists, no narrow sketches
+  std::int64_t narrow = 0;  // elements of the narrow sketches that the rows are to have; 0: none
+};
+
+// Narrow sketches (narrow.hpp) of `size` elements, as a survey of a few rows found them.
+struct NarrowWidth {
+  std::int64_t size;
+  float typical_tail;
+  double survivors = 0;  // centroids that they leave a row
+  double run_over = 0;   // the share of rows that they leave more than there is room for
 };
 
 inline constexpr std::string_view kInt8Lists = "int8_lists";  // int8 with lists of neighbours
+inline constexpr std::string_view kNarrow = "narrow";         // int8 of narrow sketches
 
 enum class Kind { int8, low_dim, none };
 
 struct Tuning {
   Kind kind;
+  std::int64_t narrow = 0;             // elements of narrow sketches; 0: all dimensions are sketched
   bool resident = true;                // rows from the host stay on the device
   bool keep_sketches = false;          // of all rows
   bool keep_neighbours = false;        // of all rows (neighbours.cuh)
@@ -55,9 +70,20 @@ struct Tuning {
   int second_parts = 1;
 };
 
-// forced: a filter's name (int8, int8_lists, low_dim, none: all distances), or ""; std::runtime_error if unknown.
-// kernel: the scan (one of kScans), or "".
+// forced: a filter's name (int8, int8_lists, narrow, low_dim, none: all distances), or ""; std::runtime_error if
+// unknown. kernel: the scan (one of kScans), or "".
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
+
+// Whether narrow sketches could save so much that to look for them in vain costs only a small part of what is spent
+// anyway; or they are forced.
+bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced);
+// The cheapest of these, or null if sketches of all dimensions are expected to be faster.
+const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limits, const std::string& forced,
+                                const std::vector<NarrowWidth>& widths);
+// Distances a row beyond which narrow sketches of this size have been a mistake.
+double most_refined(const Problem& problem, const DeviceLimits& limits);
+// Rows that are projected at a time.
+std::int64_t projected(const Tuning& tuning);
 
 // Less memory: what a failed allocation leads to. False: there is nothing left to give up.
 bool shrink(Tuning& tuning);

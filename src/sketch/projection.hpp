@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "numeric/both.hpp"
 #include "numeric/distance.hpp"
 #include "sketch/basis.hpp"
 #include "sketch/bound.hpp"
@@ -30,13 +31,13 @@ class ProjectionBound {
     double error;  // of head, tail and a = fl(x - mu): its share of what |z - z'| may exceed |x - x'| by
   };
   // Of a row with |a|^2 = sq_length, |computed W^T a|^2 = sq_head, both fp64 sums.
-  Tail tail(double sq_length, double sq_head) const {
-    const double rest = std::max(0.0, sq_length - sq_head);
+  FASTKMEANS_BOTH Tail tail(double sq_length, double sq_head) const {
+    const double rest = sq_length > sq_head ? sq_length - sq_head : 0;
     // mutant: tail_error
     const double off = 1.1 * (excess_ + 2.1 * rounding_ + kFp64Slack) * sq_length;
     const double root = std::sqrt(rest), length = std::sqrt(sq_length);
     // |root - t| = |rest - t^2| / (root + t), and |root - t|^2 <= |rest - t^2|.
-    const double tail = off > 0 ? std::min(std::sqrt(off), off / root) : 0;
+    const double tail = off > root * root ? std::sqrt(off) : off > 0 ? off / root : 0;
     const double head = (rounding_ + excess_ / 2 + kCentring) * length;
     return {static_cast<float>(root), (head + tail + kUnitRoundoff * root) * (1 + kFp64Slack) + kUnderflow};
   }

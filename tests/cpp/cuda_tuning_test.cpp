@@ -78,6 +78,51 @@ TEST(CudaTuningNoOracle, ListsOfNeighboursWhereTheyPay) {
   }
 }
 
+// Looked for where rows are long and an assignment is; taken where few centroids would be left.
+TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
+  cuda::Problem large = problem(2'000'000, 1024, 16'384);
+  large.iterates = true;
+  EXPECT_TRUE(cuda::worth_a_survey(large, kH100, ""));
+  EXPECT_FALSE(cuda::worth_a_survey(large, kH100, "int8"));
+  cuda::Problem shorter = large, fewer = large, short_rows = large, long_rows = large;
+  short_rows.d = 511;
+  fewer.n = 20'000;
+  long_rows.d = 16'385;
+  shorter.k = 64;
+  for (const cuda::Problem& other : {shorter, fewer, short_rows}) {
+    EXPECT_FALSE(cuda::worth_a_survey(other, kH100, ""));
+    EXPECT_TRUE(cuda::worth_a_survey(other, kH100, "narrow"));
+  }
+  EXPECT_FALSE(cuda::worth_a_survey(long_rows, kH100, "narrow"));
+
+  const auto size_of = [&](const cuda::Problem& problem, const std::vector<cuda::NarrowWidth>& widths,
+                           const char* forced) {
+    const cuda::NarrowWidth* const width = cuda::choose_width(problem, kH100, forced, widths);
+    return width ? width->size : 0;
+  };
+  const cuda::NarrowWidth few = {64, 0, 2.1, 0}, more = {128, 0, 2, 0}, many = {64, 0, 900, 1},
+                          fewer_left = {256, 0, 2, 0};
+  EXPECT_EQ(size_of(large, {few, more}, ""), 64) << "scores of both take the same time, and projections do not";
+  EXPECT_EQ(size_of(large, {many, more, fewer_left}, ""), 128);
+  EXPECT_EQ(size_of(large, {many, fewer_left}, ""), 256);
+  EXPECT_EQ(size_of(large, {many}, ""), 0);
+  EXPECT_EQ(size_of(large, {many}, "narrow"), 64);
+  EXPECT_EQ(size_of(large, {}, "narrow"), 0) << "no row could be used";
+  EXPECT_EQ(size_of(large, {{64, 0, 3, 0.5}, fewer_left}, ""), 256) << "half of the rows would be scanned again";
+
+  large.narrow = 128;
+  const cuda::Tuning tuning = cuda::tune(large, kH100, "", "");
+  EXPECT_EQ(tuning.narrow, 128);
+  EXPECT_TRUE(tuning.wgmma) << "sketches of 1024 elements are too long for it";
+  EXPECT_FALSE(tuning.keep_neighbours);
+  EXPECT_LT(cuda::most_refined(large, kH100), 100);
+  EXPECT_GT(cuda::most_refined(large, kH100), 10);
+  cuda::Problem wide = large;
+  wide.narrow = 0;
+  EXPECT_FALSE(cuda::tune(wide, kH100, "", "").wgmma);
+  EXPECT_LT(cuda::memory_of(tuning, large), cuda::memory_of(cuda::tune(wide, kH100, "int8", ""), wide));
+}
+
 // Against all choices there are: limits between two centroids, each with the rows that it opens.
 TEST(CudaTuningNoOracle, MoversMakeTheLeastWork) {
   Random random(311);

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "cpu/products.hpp"
+#include "low_rank.hpp"
 #include "rotated.hpp"
 #include "shards.hpp"
 #include "sketch/basis.hpp"
@@ -17,28 +18,6 @@ namespace fastkmeans::testing {
 namespace {
 
 using Real = long double;
-
-std::vector<float> normals(std::int64_t count, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (float& v : values) v = normal(generator);
-  return values;
-}
-
-// n rows in `rank` dimensions of d, and noise.
-Matrix low_rank(std::int64_t n, std::int64_t d, std::int64_t rank, float noise) {
-  const std::vector<float> basis = normals(rank * d, 1), in = normals(n * rank, 2), off = normals(n * d, 3);
-  Matrix x(n, d);
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = 0; j < d; ++j) {
-      float sum = noise * off[static_cast<std::size_t>(i * d + j)];
-      for (std::int64_t r = 0; r < rank; ++r)
-        sum += in[static_cast<std::size_t>(i * rank + r)] * basis[static_cast<std::size_t>(r * d + j)];
-      x.row(i)[j] = sum;
-    }
-  return x;
-}
 
 // The largest eigenvalue of W^T W, by power iteration from a random vector: a little less than the truth, never more.
 Real squared_norm(const Basis& basis) {

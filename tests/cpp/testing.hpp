@@ -72,7 +72,7 @@ inline std::vector<Path> kernel_paths(bool bounded = false) {
 inline std::vector<Path> fit_paths(bool bounded = false) {
   std::vector<Path> paths = kernel_paths(bounded);
   if (cuda_state().status == CudaStatus::ready)
-    for (const char* filter : {"none", "low_dim", "int8"}) paths.push_back({"cuda", filter});
+    for (const char* filter : {"none", "low_dim", "int8", "narrow"}) paths.push_back({"cuda", filter});
   return paths;
 }
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
-FILTERS = ["", "none", "low_dim", "int8", "int8_lists"]
+FILTERS = ["", "none", "low_dim", "int8", "int8_lists", "narrow"]
 # On both sides of what a block of rows, columns or centroids may be.
 EDGES = sorted({2**e + i for e in range(4, 9) for i in (-1, 0, 1)})
 SEEDS = st.integers(0, 2**32 - 1)
@@ -141,6 +141,7 @@ def test_large_fits(case: tuple[str, int, int, int]) -> None:
 
 
 @pytest.mark.parametrize(("search", "d"), [("int8", 16), ("int8", 100), ("int8", 1000), ("int8_lists", 90),
+                                           ("narrow", 2), ("narrow", 64), ("narrow", 1000), ("narrow", 1537),
                                            ("low_dim", 1), ("low_dim", 3), ("low_dim", 17),
                                            ("none", 2), ("none", 100)])  # fmt: skip
 def test_the_filter_that_is_forced_runs(search: str, d: int) -> None:
@@ -160,6 +161,33 @@ def test_lists_of_neighbours_of_rows_on_the_host() -> None:
     with datasets.forced("", "int8_lists"):
         km = FastKMeans(65, 100, device="cuda", niter=2, max_points_per_centroid=None, memory_limit=400_000_000).fit(x)
     assert {s.filter for s in km.iteration_stats} == {"int8_lists"}
+
+
+@pytest.mark.slow
+def test_narrow_sketches_are_chosen_where_they_pay() -> None:
+    """Rows of 96 directions and some noise: the planner's own choice, the bits of sketches of all dimensions."""
+    n, k, d = 380_000, 16_384, 1024
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((n, 96), np.float32) @ rng.standard_normal((96, d), np.float32)
+    x += 0.02 * rng.standard_normal((n, d), np.float32)
+    found = {}
+    for search in ("", "int8"):
+        with datasets.forced("", search):
+            km = FastKMeans(d, k, device="cuda", niter=3, tol=-1, max_points_per_centroid=None).fit(x)
+        assert {stats.filter for stats in km.iteration_stats} == {search or "narrow"}
+        found[search] = datasets.result(km)
+        assert max(stats.refined for stats in km.iteration_stats) < 200 * n
+    assert found[""] == found["int8"]
+
+
+@pytest.mark.slow
+def test_rows_without_structure_have_no_narrow_sketches() -> None:
+    """A survey finds that they would leave nearly all centroids."""
+    n, k, d = 380_000, 16_384, 1024
+    x = np.random.default_rng(6).standard_normal((n, d), np.float32)
+    with datasets.forced("", ""):
+        km = FastKMeans(d, k, device="cuda", niter=2, tol=-1, max_points_per_centroid=None).fit(x)
+    assert {stats.filter for stats in km.iteration_stats} == {"int8_lists"}
 
 
 def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> None:

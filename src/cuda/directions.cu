@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "cuda/directions.hpp"
+#include "cuda/projection.hpp"
+#include "cuda/warp.cuh"
+#include "numeric/random.hpp"
+
+namespace fastkmeans::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// A warp a row: less the centre, of length 1, or 0 if it is bad. x: (count, d); turned: (d, count).
+__global__ void unit_rows(const float* sample, int count, int d, const float* centre, std::uint32_t limit, float* x,
+                          float* turned) {
+  const std::int64_t i = warp_id();
+  if (i >= count) return;
+  const float* const row = sample + i * d;
+  double squares = 0;
+  bool bad = false;
+  for (int j = lane_id(); j < d; j += kWarp) {
+    const double a = row[j] - centre[j];
+    squares += a * a;
+    bad |= magnitude_bits(row[j]) >= limit;
+  }
+  squares = add_lanes(squares);
+  bad = __any_sync(kAll, bad) || squares == 0;
+  const double factor = bad ? 0 : 1 / sqrt(squares);
+  for (int j = lane_id(); j < d; j += kWarp) {
+    const float a = bad ? 0.0f : static_cast<float>((row[j] - centre[j]) * factor);
+    x[i * d + j] = a;
+    turned[static_cast<std::int64_t>(j) * count + i] = a;
+  }
+}
+
+// (count, columns) random signs.
+std::vector<float> random_signs(std::int64_t count, std::int64_t columns) {
+  std::vector<float> signs(static_cast<std::size_t>(count * columns));
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < signs.size(); ++i, bits >>= 1) {
+    if (i % 64 == 0) bits = row_key(0, i, Purpose::rotation, 2);
+    signs[i] = bits & 1 ? 1.0f : -1.0f;
+  }
+  return signs;
+}
+
+}  // namespace
+
+Basis principal_directions(Device& device, const float* sample, std::int64_t count, std::int64_t d, const float* centre,
+                           std::int64_t directions) {
+  const std::int64_t columns = sketch_size(directions);
+  DeviceBuffer<float> x(device, count * d), turned(device, count * d);
+  DeviceBuffer<float> in_n(device, count * columns), in_d(device, d * columns);
+  unit_rows<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
+      sample, static_cast<int>(count), static_cast<int>(d), centre, magnitude_limit_bits(d), x.data(), turned.data());
+  launched("unit_rows");
+  const std::vector<float> signs = random_signs(count, columns);
+  device.upload(in_n.data(), signs.data(), in_n.bytes());
+  multiply(device, {turned.data(), count}, d, count, nullptr, in_n.data(), columns, in_d.data());
+  multiply(device, {x.data(), d}, count, d, nullptr, in_d.data(), columns, in_n.data());
+  multiply(device, {turned.data(), count}, d, count, nullptr, in_n.data(), columns, in_d.data());
+
+  std::vector<float> found(static_cast<std::size_t>(d * columns)), w(static_cast<std::size_t>(d * directions));
+  device.download(found.data(), in_d.data(), in_d.bytes());
+  for (std::int64_t j = 0; j < d; ++j) std::copy_n(found.begin() + j * columns, directions, w.begin() + j * directions);
+  return orthonormal(std::move(w), d, directions, device.workers());
+}
+
+}  // namespace fastkmeans::cuda

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fits on a CUDA device beside the oracle.
+#pragma once
+
+#include "runtime/os.hpp"
+#include "shards.hpp"
+
+namespace fastkmeans::testing {
+
+class CudaFits : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_state().status != CudaStatus::ready) GTEST_SKIP() << cuda_state().problem;
+  }
+
+  static bool runs_code_for_hopper() {
+    return cuda_state().devices.front().major == 9 && os::environment("CUDA_FORCE_PTX_JIT").empty();
+  }
+
+  // The same bits as the oracle's, by this filter. Returns the fit.
+  static Result expect_oracle(const Matrix& x, std::int64_t k, const char* filter, std::int64_t memory_limit = 0) {
+    return expect_oracle(x, params_of(k, 5, -1), filter, memory_limit);
+  }
+  static Result expect_oracle(const Matrix& x, Params params, const char* filter, std::int64_t memory_limit = 0) {
+    params.execution = on("scalar");
+    const Result expected = fit(x.view(), params);
+    params.execution = on(Path{"cuda", filter});
+    params.execution.memory_limit = memory_limit;
+    const Result got = fit(x.view(), params);
+    expect_same(got, expected);
+    for (const IterationStats& stats : got.iterations) expect_ran({"cuda", filter}, stats.filter, x.cols, all_tiny(x));
+    return got;
+  }
+};
+
+}  // namespace fastkmeans::testing
