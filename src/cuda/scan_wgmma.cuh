@@ -11,7 +11,7 @@
 
 namespace fastkmeans::cuda {
 
-inline constexpr int kWarpgroup = 128, kMostRegisters = 64 << 10;
+inline constexpr int kWarpgroup = 128;
 
 // The sums of a thread: those of two rows with 32 centroids (m64n128 of wgmma).
 struct WgmmaSums {
@@ -24,9 +24,10 @@ struct WgmmaPlace : WgmmaSums {
   static constexpr int kRows = kBlockRows, kChains = 4, kStaticShared = wgmma_static_shared(kRows);
   static constexpr int kMultiplying = 2 * kRows;  // threads
   static constexpr int kThreads = kMultiplying + kWarpgroup;
-  // Of each thread that multiplies, what the others leave: 64 K of a multiprocessor, in steps of 8.
-  static constexpr int kOtherRegisters = 56;
-  static constexpr int kRegisters = (kMostRegisters - kWarpgroup * kOtherRegisters) / kMultiplying / 8 * 8;
+  // A block has what its threads begin with, in steps of 8 of the 64 K of a multiprocessor; who asks for more than the
+  // others leave waits for ever.
+  static constexpr int kFirstRegisters = (64 << 10) / kThreads / 8 * 8, kOtherRegisters = 56;
+  static constexpr int kRegisters = (kFirstRegisters * kThreads - kOtherRegisters * kWarpgroup) / kMultiplying / 8 * 8;
   // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.
   static constexpr int kSlots = 8, kBringing = kWarpgroup - kWarp, kAhead = 3;
   int first_row, lane;
