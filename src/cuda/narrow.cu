@@ -126,7 +126,15 @@ std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const 
   device_.clear(notes.data(), notes.bytes());
   const auto exact = all_pairs(device_, count, Loss::distance);
   exact->prepare(centroids);
-  exact->assign({rows, 0, rows_int, states.data(), nullptr, labels.data(), distances.data()}, notes.data());
+  exact->assign({.rows = rows,
+                 .first = 0,
+                 .count = rows_int,
+                 .states = states.data(),
+                 .own_losses = nullptr,
+                 .previous = nullptr,
+                 .labels = labels.data(),
+                 .distances = distances.data()},
+                notes.data());
   const std::vector<std::uint8_t> bad = downloaded(device_, states, count);
 
   const std::int64_t widest = sizes_.back();

@@ -113,13 +113,13 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
   large.narrow = 128;
   const cuda::Tuning tuning = cuda::tune(large, kH100, "", "");
   EXPECT_EQ(tuning.narrow, 128);
-  EXPECT_TRUE(tuning.wgmma) << "sketches of 1024 elements are too long for it";
+  EXPECT_EQ(tuning.wgmma_rows, 256);
   EXPECT_FALSE(tuning.keep_neighbours);
   EXPECT_LT(cuda::most_refined(large, kH100), 100);
   EXPECT_GT(cuda::most_refined(large, kH100), 10);
   cuda::Problem wide = large;
   wide.narrow = 0;
-  EXPECT_FALSE(cuda::tune(wide, kH100, "", "").wgmma);
+  EXPECT_EQ(cuda::tune(wide, kH100, "", "").wgmma_rows, 128) << "sketches of 1024 elements leave less room";
   EXPECT_LT(cuda::memory_of(tuning, large), cuda::memory_of(cuda::tune(wide, kH100, "int8", ""), wide));
 }
 
