@@ -55,15 +55,15 @@ TEST_F(CudaNarrow, LeavesFewDistances) {
   }
 }
 
-// Rows without structure leave nearly all centroids: their lists run over twice, and sketches of all dimensions decide.
+// Rows without structure leave nearly all centroids as long as these are rows too: their lists run over twice, and
+// sketches of all dimensions decide.
 TEST_F(CudaNarrow, ListsThatRunOver) {
   Random random(403);
   const Matrix x = random_rows(Kind::normal, 1000, 520, random);
   constexpr std::int64_t kListed = 64, kSecond = 128;  // places in the lists of a row
-  for (const IterationStats& stats : expect_oracle(x, params_of(400, 2, -1), "narrow").iterations) {
-    EXPECT_GT(stats.filter.refined, 20 * x.rows);
-    EXPECT_LT(stats.filter.refined, (2 * kListed + kSecond) * x.rows);
-  }
+  const Result got = expect_oracle(x, params_of(400, 2, -1), "narrow");
+  EXPECT_GT(got.iterations[0].filter.refined, 20 * x.rows);
+  for (const IterationStats& stats : got.iterations) EXPECT_LT(stats.filter.refined, (2 * kListed + kSecond) * x.rows);
   // Copies of one centroid, which no bound can tell apart, run over once more.
   Matrix copies(600, x.cols);
   for (std::int64_t c = 0; c < copies.rows; ++c) std::copy_n(x.row(1), x.cols, copies.row(c));

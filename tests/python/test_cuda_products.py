@@ -77,7 +77,7 @@ def test_large_work_goes_to_the_device() -> None:
     x = rows(n, d)
     km = FastKMeans(d, k, niter=3, max_points_per_centroid=None, **PRODUCTS).fit(x)
     assert {(stats.isa, stats.filter) for stats in km.iteration_stats} == {("cuda", "int8")}
-    assert km.iteration_stats[2].refined < n * k / 4
+    assert km.iteration_stats[2].refined < n * k / 2  # lengths of centroids differ much by then
     assert datasets.result(km) == on_cpu(x, k, niter=3, max_points_per_centroid=None, **PRODUCTS)
 
 
