@@ -159,18 +159,31 @@ def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
         yield ""
 
 
-INTRODUCTION = """# Results
+UNCOMMITTED = "uncommitted.md"
+INTRODUCTION = f"""# Results
 
 `python -m benchmarks docs` writes this page from the result files beside it: for each preset the newest, with the
-command, the machine and the commit."""
+command, the machine and the commit. Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED})."""
 
-DIRTY = """## Measured with changes that were not committed
+DIRTY = """# Measured with changes that were not committed
 
-Nobody can check out what these measured. They stand here until they are run again, and no other page quotes them."""
+Nobody can check out what these measured. They stand here until they are run again, and no other page quotes them. How
+to read them: [README.md](README.md)."""
+
+
+def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
+    """Tables and one plot of each, under the presets' names."""
+    headings = []
+    for path, result in found:
+        if title(result) not in headings:  # a preset's cases may come from several files
+            headings.append(title(result))
+            yield from (f"## {headings[-1]}", "")
+        yield from tables(result)
+        yield from pictures(plots(result, folder, path.stem, 1), f"{PLOTS}/")
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results, those of clean commits first, and the plots beside it."""
+    """Writes the page of the committed results of clean commits, one of the others beside it, and the plots."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,18 +191,10 @@ def docs(page: Path) -> int:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     files = results.committed()
     found = sorted(zip(files, results.load(files), strict=True), key=lambda each: title(each[1]))
-    lines = [INTRODUCTION, "", LEGEND, ""]
-    for changed in (False, True):
-        part = [each for each in found if each[1]["changed"] == changed]
-        if changed and part:
-            lines += [DIRTY, ""]
-        headings = []
-        for path, result in part:
-            if title(result) not in headings:  # a preset's cases may come from several files
-                headings.append(title(result))
-                lines += [f"{'###' if changed else '##'} {headings[-1]}", ""]
-            lines += [*tables(result), *pictures(plots(result, folder, path.stem, 1), f"{PLOTS}/")]
-    page.write_text("\n".join(lines))
+    clean = [each for each in found if not each[1]["changed"]]
+    changed = [each for each in found if each[1]["changed"]]
+    page.write_text("\n".join([INTRODUCTION, "", LEGEND, "", *sections(clean, folder)]))
+    page.with_name(UNCOMMITTED).write_text("\n".join([DIRTY, "", *sections(changed, folder)]))
     if chart := plot.headline([result for _, result in found]):
         plot.save(chart, folder / "headline.svg")
     return 0
