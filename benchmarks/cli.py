@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     reporting.add_argument("files", nargs="*", type=Path, help="(all of benchmarks/results)")
     reporting.add_argument("--output", type=Path, help="folder for report.md and the plots (tables to stdout)")
 
-    docs = command("docs", "write the page and the plots of the committed results")
+    docs = command("docs", "write the pages and the plots of the committed results")
     docs.add_argument("--output", type=Path, default=report.PAGE, help="(benchmarks/results/README.md)")
 
     good = command("quality", "NMI and inertia over 10 seeds, and a verdict")

@@ -160,10 +160,11 @@ def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
 
 
 UNCOMMITTED = "uncommitted.md"
-INTRODUCTION = f"""# Results
+INTRODUCTION = """# Results
 
 `python -m benchmarks docs` writes this page from the result files beside it: for each preset the newest, with the
-command, the machine and the commit. Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED})."""
+command, the machine and the commit."""
+SEE_ALSO = f"Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED})."
 
 DIRTY = """# Measured with changes that were not committed
 
@@ -183,7 +184,7 @@ def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results of clean commits, one of the others beside it, and the plots."""
+    """Writes the page of the committed results of clean commits, one of the others if there are any, and the plots."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,8 +194,13 @@ def docs(page: Path) -> int:
     found = sorted(zip(files, results.load(files), strict=True), key=lambda each: title(each[1]))
     clean = [each for each in found if not each[1]["changed"]]
     changed = [each for each in found if each[1]["changed"]]
-    page.write_text("\n".join([INTRODUCTION, "", LEGEND, "", *sections(clean, folder)]))
-    page.with_name(UNCOMMITTED).write_text("\n".join([DIRTY, "", *sections(changed, folder)]))
+    see_also = [SEE_ALSO, ""] if changed else []
+    page.write_text("\n".join([INTRODUCTION, "", *see_also, LEGEND, "", *sections(clean, folder)]))
+    others = page.with_name(UNCOMMITTED)
+    if changed:
+        others.write_text("\n".join([DIRTY, "", *sections(changed, folder)]))
+    else:
+        others.unlink(missing_ok=True)
     if chart := plot.headline([result for _, result in found]):
         plot.save(chart, folder / "headline.svg")
     return 0

@@ -28,8 +28,8 @@ struct Execution {
   // "": FASTKMEANS_FILTER if set, else what the planner expects to be fastest. Or fp32, low_dim, int8, narrow,
   // fp32_bounds, int8_bounds, narrow_bounds (docs/filter.md section 6); with rows that it cannot take (too wide, too
   // tiny) or inner products (low_dim, narrow), fp32 all the same.
-  // With CUDA: none, low_dim, int8, int8_lists, narrow; and none (rows too wide for sketches, or too tiny), or int8
-  // (rows too wide for low_dim; inner products, which have neither low_dim nor lists nor narrow), all the same.
+  // With CUDA: none, low_dim, int8, int8_lists, narrow; and none (rows too wide for sketches, or distances too tiny),
+  // or int8 (rows too wide for low_dim; inner products, which have neither low_dim nor lists nor narrow), all the same.
   std::string filter;
   std::int64_t chunk_size_data = 51'200;       // most rows handled at a time by a thread (it may take fewer)
   std::int64_t chunk_size_centroids = 10'240;  // most centroids scanned between two looks at `interrupt`

@@ -24,8 +24,8 @@ struct WgmmaPlace : WgmmaSums {
   static constexpr int kRows = kBlockRows, kChains = 4, kStaticShared = wgmma_static_shared(kRows);
   static constexpr int kMultiplying = 2 * kRows;  // threads
   static constexpr int kThreads = kMultiplying + kWarpgroup;
-  // A block has what its threads begin with, in steps of 8 of the 64 K of a multiprocessor; who asks for more than the
-  // others leave waits for ever.
+  // ptxas gives a thread what __launch_bounds__ leaves it: 96, 128 or 168. A block can only share these out anew; who
+  // asks for more than the others gave back waits for ever.
   static constexpr int kFirstRegisters = (64 << 10) / kThreads / 8 * 8, kOtherRegisters = 56;
   static constexpr int kRegisters = (kFirstRegisters * kThreads - kOtherRegisters * kWarpgroup) / kMultiplying / 8 * 8;
   // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.

@@ -51,14 +51,9 @@ struct Group {
     }
     return value;
   }
-  __device__ float sum(float value) const {
-    return join(value, [](float a, float b) { return a + b; });
-  }
-  __device__ int sum(int value) const {
-    return join(value, [](int a, int b) { return a + b; });
-  }
-  __device__ double sum(double value) const {
-    return join(value, [](double a, double b) { return a + b; });
+  template <class T>
+  __device__ T sum(T value) const {
+    return join(value, [](T a, T b) { return a + b; });
   }
   __device__ float largest(float value) const {
     return join(value, [](float a, float b) { return fmaxf(a, b); });

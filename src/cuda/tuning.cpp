@@ -30,20 +30,22 @@ constexpr int kSomeParts = 4;
 // Rows of fewer elements are scanned so fast that there is little to save.
 constexpr std::int64_t kFewestForNarrow = 512;
 // Nanoseconds of an H200, by which widths are chosen: a score, whatever its length, and an element of it, by the scan
-// on Hopper and by the other; an element of D; an element of a row's projection (docs/performance-gpu.md).
+// on Hopper and by the other (rates of docs/performance-gpu.md); an element of D, and of a row's projection (from bytes
+// and operations: not measured).
 constexpr double kScore = 2e-4, kWgmmaElement = 1.5e-6, kMmaElement = 3.4e-6, kDistanceElement = 1.3e-3,
                  kProjectedElement = 7e-5;
 // A fit has so many assignments, where more than one will follow.
 constexpr double kUses = 10;
-// To learn directions and to try them takes 10 ms, most of it on the host: 5 % of this.
+// To learn directions and to try them is estimated at 10 ms, most of it on the host: 5 % of this.
 constexpr double kWorthASurvey = 2e8;
 // Narrow sketches must promise this much before they are used: below, what the model leaves out decides.
 constexpr double kWorthwhile = 0.9;
 // Rows that are projected at once: enough to fill a device, few enough for its second cache.
 constexpr std::int64_t kProjected = 1 << 15;
 
-// A step takes 256 (128 rows) to 512 clocks to multiply, and several hundred to come.
-constexpr int kLeastStages = 3;
+// Of the scan on Hopper: a step takes 256 (128 rows) to 512 clocks to multiply, and several hundred to come. Where not
+// even 128 rows leave room for three, two must do, so that rows of 1,536 elements have this scan too (not measured).
+constexpr int kLeastStages = 3, kLeastOfFewRows = 2;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
@@ -59,7 +61,8 @@ WgmmaBlocks wgmma_blocks(std::int64_t size, const DeviceLimits& limits) {
   for (const int rows : {256, 192, 128}) {
     const std::int64_t left = limits.shared_memory - wgmma_static_shared(rows) - wgmma_shared_bytes(size, rows, 0);
     const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, kMostStages);
-    if (left > 0 && stages >= (rows == 128 ? kLeastStages - 1 : kLeastStages)) return {rows, static_cast<int>(stages)};
+    // mutant: hopper_stages
+    if (stages >= (rows == 128 ? kLeastOfFewRows : kLeastStages)) return {rows, static_cast<int>(stages)};
   }
   return {};
 }
@@ -77,6 +80,7 @@ double full_cost(const Problem& problem, const DeviceLimits& limits) {
   return scan_cost(sketch_size(problem.d), problem, limits);
 }
 double distance_cost(const Problem& problem) { return kDistanceElement * static_cast<double>(problem.d); }
+// mutant: one_use
 double uses(const Problem& problem) { return problem.iterates ? kUses : 1; }
 
 // And of all that narrow sketches ask for.
@@ -84,6 +88,7 @@ double narrow_cost(const NarrowWidth& width, const Problem& problem, const Devic
   const double scan = scan_cost(width.size, problem, limits), full = full_cost(problem, limits);
   const double projection = kProjectedElement * static_cast<double>(problem.d * width.size) / uses(problem);
   // Rows whose lists run over are scanned twice more, and then with both digits of all dimensions: three times.
+  // mutant: running_over_costs
   return projection + scan + width.survivors * distance_cost(problem) + width.run_over * (2 * scan + 3 * full);
 }
 
@@ -184,9 +189,11 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
 std::int64_t projected(const Tuning& tuning) { return std::min(kProjected, tuning.batch); }
 
 bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced) {
+  // mutant: products_without_narrow
   if (sketch_size(problem.d) > kLongestSketch || problem.products) return false;
   if (!forced.empty()) return forced == kNarrow;
   return problem.d >= kFewestForNarrow &&
+         // mutant: survey_counts_uses
          static_cast<double>(problem.n) * full_cost(problem, limits) * uses(problem) >= kWorthASurvey;
 }
 
@@ -196,11 +203,13 @@ const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limi
     return narrow_cost(a, problem, limits) < narrow_cost(b, problem, limits);
   });
   if (least == widths.end()) return nullptr;
+  // mutant: worthwhile
   const bool pays = narrow_cost(*least, problem, limits) < kWorthwhile * full_cost(problem, limits);
   return pays || forced == kNarrow ? &*least : nullptr;
 }
 
 double most_refined(const Problem& problem, const DeviceLimits& limits) {
+  // mutant: saved_by_narrow
   const double saved = full_cost(problem, limits) - scan_cost(problem.narrow, problem, limits);
   return std::max(0.0, saved) / distance_cost(problem);
 }
@@ -239,6 +248,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     tuning.keep_neighbours = !problem.products && (forced == kInt8Lists || lists_pay);
     choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
+    // mutant: blocks_that_idle
     tuning.few_rows = limits.processors * rows_of_block(tuning);
   }
   while (memory_of(tuning, problem) > limits.memory && shrink(tuning)) {

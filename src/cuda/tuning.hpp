@@ -104,9 +104,11 @@ std::int64_t sketch_size(std::int64_t d);
 // Bytes of the scan's shared memory.
 std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared);
 
-// The same on Hopper, and as kStaticShared.
+// The same of the scan on Hopper, and what it has besides.
 std::int64_t wgmma_shared_bytes(std::int64_t size, int rows, int stages);
-constexpr int wgmma_static_shared(int rows) { return (9 << 10) + 56 * rows; }
+constexpr int wgmma_static_shared(int rows) {
+  return (10 << 10) + 52 * rows;
+}  // barriers, tiles; what Collect knows of a row
 
 // The names that FASTKMEANS_CUDA_KERNEL knows, and which of them a tuning takes; "": no scan.
 inline constexpr std::string_view kScans[] = {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"};

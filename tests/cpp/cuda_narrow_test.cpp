@@ -30,7 +30,7 @@ TEST_F(CudaNarrow, Shapes) {
 }
 
 // Of all scales, with copies, far from the origin, outliers; all tiny: all distances are computed.
-TEST_F(CudaNarrow, Kinds) {
+TEST_F(CudaNarrow, KindsHeavy) {
   Random random(402);
   for (const Kind kind : kKinds) {
     SCOPED_TRACE(::testing::Message() << "kind " << static_cast<int>(kind));

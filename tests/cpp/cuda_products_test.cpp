@@ -64,7 +64,7 @@ TEST_F(CudaProducts, EveryFilterAndKind) {
   for (const auto& [filter, d] :
        {std::pair("none", 1), std::pair("none", 33), std::pair("none", 130), std::pair("int8", 1),
         std::pair("int8", 31), std::pair("int8", 64), std::pair("int8", 65), std::pair("int8", 130),
-        std::pair("low_dim", 3), std::pair("int8_lists", 130)})
+        std::pair("low_dim", 3), std::pair("int8_lists", 130), std::pair("narrow", 130)})
     for (const Kind kind : kKinds) {
       SCOPED_TRACE(::testing::Message() << filter << " d " << d << " kind " << static_cast<int>(kind));
       Matrix x = random_rows(kind, 300, d, random);

@@ -76,14 +76,15 @@ inline std::vector<Path> fit_paths(bool bounded = false) {
   return paths;
 }
 
-// The filter that must run on this path, as FilterStats names it. fp32 takes over where rows are too long for a sketch
-// (16384 elements) or for low_dim (64), and where all centroids are tiny, so that rows are multiplied by 2^64
-// (docs/filter.md section 6).
+// The filter that must run on this path, as FilterStats names it. fp32, on a CUDA device all distances, takes over
+// where rows are too long for a sketch (16384 elements) and where all centroids are tiny, so that rows are multiplied
+// by 2^64 (docs/filter.md section 6); fp32, there int8, where rows are too long for low_dim (64), and for inner
+// products where a filter does not serve them.
 inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_tiny, bool products = false) {
   if (path.isa == "scalar") return "none";
   if (path.isa == "cuda") {
     if ((all_tiny && !products) || path.filter == "none" || d > 16384) return "none";
-    const bool is_there = path.filter == "low_dim" ? d <= 64 && !products : path.filter != "int8_lists" || !products;
+    const bool is_there = path.filter == "int8" || (!products && (path.filter != "low_dim" || d <= 64));
     return is_there ? path.filter : "int8";
   }
   const std::string scores = path.filter.substr(0, path.filter.rfind("_bounds"));

@@ -70,6 +70,11 @@ def test_docs_have_results_of_clean_commits_on_a_page_of_their_own(
     assert (tmp_path / "plots" / "clusters-time.svg").exists()
     assert cli.main(["docs", "--output", str(page)]) == 0
     assert [page.read_text(), others.read_text()] == texts
+    (tmp_path / "blobs.json").unlink()
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert report.UNCOMMITTED in texts[0]
+    assert report.UNCOMMITTED not in page.read_text()
+    assert not others.exists()
 
 
 def test_labels_of_plots_do_not_overlap() -> None:

@@ -64,7 +64,7 @@ def test_the_oracle_verifies_assignments(kind: str, search: str, monkeypatch: py
 
 @pytest.mark.parametrize("d", [3, 100])
 @pytest.mark.parametrize(("search", "runs"), [("", "int8"), ("none", "none"), ("int8", "int8"), ("low_dim", "int8"),
-                                              ("int8_lists", "int8")])  # fmt: skip
+                                              ("int8_lists", "int8"), ("narrow", "int8")])  # fmt: skip
 def test_the_filter_that_runs(search: str, runs: str, d: int) -> None:
     """Neither low_dim nor lists of neighbours serve products."""
     with datasets.forced("", search):
