@@ -153,7 +153,7 @@ class CudaShard final : public Shard {
     tiny_ = summary_.largest_centroid < magnitude_bits(kTinyBelow);
     if (!filter_) return;
     const double refined = static_cast<double>(summary_.notes.refined) / static_cast<double>(n_);
-    if (assignments_ > 1 && !were_tiny && narrow_.gives_up(problem(), limits(), refined))
+    if (assignments_ > 1 && !were_tiny && narrow_.narrow() && narrow_.gives_up(problem(), limits(), refined))
       filter_.reset();
     else if (were_tiny || tiny_)
       filter_->forget();
@@ -277,14 +277,22 @@ class CudaShard final : public Shard {
     narrow_.look(device_, *store_, problem(), limits(), view(), assignments_ > 1);
     if (filter_ && !narrow_.narrow()) return *filter_;
     filter_.reset();
-    tuning_ = tune(problem(), limits(), forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
+    exact_.reset();                                                           // it has room for pieces as they were
+    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then is what they had free
+    const auto tune_again = [&] {
+      tuning_ = tune(problem(), limits(), forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
+    };
+    tune_again();
     for (;;) {
       try {
         if (resident_ && !tuning_.resident && row_bytes() > 0) hold_rows(false);
         filter_ = make_filter();
         return *filter_;
       } catch (const OutOfMemory&) {
-        if (!shrink(tuning_)) throw;
+        if (shrink(tuning_)) continue;
+        if (!narrow_.narrow()) throw;
+        narrow_.rest();
+        tune_again();
       }
     }
   }

@@ -54,7 +54,8 @@ class Collect {
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
     const int at = static_cast<int>(threadIdx.x);
     if (at >= Place::kRows) return;
-    Row row = {kInfinity, kFarAway, 0.0f, 0};
+    // A place beyond the last row has no list to write to: as if it had run over.
+    Row row = {kInfinity, kFarAway, 0.0f, output.lists.listed + 1};
     if (first_row + at < rows) {
       const int i = row_at(task, first_row + at);
       const int sketch = kDigits == 1 ? i : first_row + at;

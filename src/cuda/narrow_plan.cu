@@ -16,14 +16,20 @@ void NarrowPlan::look(Device& device, Rows& store, const Problem& problem, const
       narrow_ = {&search_->basis(), *width};
     looks_again_ = !narrow_ && !means;
   } catch (const OutOfMemory&) {
-    rests_ = true;
+    rest();
   }
 }
 
 bool NarrowPlan::gives_up(const Problem& problem, const DeviceLimits& limits, double refined) {
   if (!narrow_ || !forced_.empty() || refined <= most_refined(problem, limits)) return false;
+  rest();
+  return true;
+}
+
+void NarrowPlan::rest() {
   narrow_.reset();
-  return rests_ = true;
+  looks_again_ = false;
+  rests_ = true;
 }
 
 }  // namespace fastkmeans::cuda

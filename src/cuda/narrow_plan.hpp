@@ -26,6 +26,8 @@ class NarrowPlan {
   // After an assignment with labels to begin with, and so many distances a row: whether that were too many, and there
   // are no narrow sketches any more.
   bool gives_up(const Problem& problem, const DeviceLimits& limits, double refined);
+  // There are none for the rest of the fit: they take memory that full sketches do without.
+  void rest();
 
  private:
   std::string forced_;

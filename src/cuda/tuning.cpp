@@ -178,7 +178,7 @@ std::string_view scan_of(const Tuning& tuning) {
 
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = problem.n * (4 + 4 + 4 + 1);  // labels twice, distances, states
-  if (problem.products) bytes += problem.n * 4;      // each row's with itself
+  if (problem.products) bytes += problem.n * 8;      // each row's with itself; what it gains where clusters are empty
   if (tuning.resident) bytes += problem.n * problem.row_bytes;
   if (tuning.keep_sketches) bytes += problem.n * (row_sketch_size(tuning, problem) + 12);
   if (tuning.narrow > 0) bytes += projected(tuning) * 4 * (tuning.narrow + 1);

@@ -70,6 +70,19 @@ TEST_F(CudaNarrow, ListsThatRunOver) {
   EXPECT_GT(expect_oracle(x, given(copies, 1), "narrow").iterations[0].filter.refined, 500 * x.rows);
 }
 
+// Sketches that are all error, so long that they pass for near whatever row they are compared with: places of a block
+// beyond the last row write nothing (compute-sanitizer sees it).
+TEST_F(CudaNarrow, PlacesBeyondTheLastRow) {
+  Random random(409);
+  Matrix x = random_rows(Kind::normal, 100, 8192, random);
+  for (float& v : x.values) v = std::ldexp(v, 45) - std::ldexp(0.99f, 56);
+  std::fill_n(x.row(99), x.cols, std::ldexp(0.99f, 56));
+  Matrix ends(2, x.cols);
+  std::copy_n(x.row(0), x.cols, ends.row(0));
+  std::copy_n(x.row(99), x.cols, ends.row(1));
+  expect_oracle(x, given(ends, 2), "narrow");
+}
+
 // Two centroids at the same distance from rows that have no head at all: one along the row, so that the lengths of the
 // tails differ by all of it, one across, so that they hardly do. The lower index must win, whichever that is.
 TEST_F(CudaNarrow, TiesAlongAndAcrossTheTail) {
