@@ -42,7 +42,7 @@ TEST(CudaTuningNoOracle, ProductsTakeInt8OrNone) {
     const cuda::Tuning tuning = cuda::tune(of_products, kH100, "int8", "");
     cuda::Problem of_distances = of_products;
     of_distances.products = false;
-    EXPECT_EQ(cuda::memory_of(tuning, of_products), cuda::memory_of(tuning, of_distances) + 4 * of_products.n);
+    EXPECT_EQ(cuda::memory_of(tuning, of_products), cuda::memory_of(tuning, of_distances) + 8 * of_products.n);
   }
 }
 
