@@ -244,7 +244,7 @@ MUTANTS = [
     Mutant("refined_loss", "kernels.negated_product", "kernels.distance"),
     Mutant("negative_terms", " - bins_[1 - above][i - 4]", ""),
     Mutant("products_should_rise", "now - before", "before - now"),
-    Mutant("gain_of_a_row", " - own_losses_.data()[i]", ""),
+    Mutant("gain_of_a_row", " - own_loss", ""),
     Mutant("lifted", "centroids.lift->sq_height(who[i])", "0"),
     Mutant("lift_ceiling", "sq_ceiling_ < most || ", ""),
     Mutant("heights_move", "sq_between_heights(lift_.sq_height(c), lift.sq_height(c))", "0"),

@@ -10,6 +10,7 @@
 #include "cpu/low_dim.hpp"
 #include "cpu/rows.hpp"
 #include "numeric/distance.hpp"
+#include "plan/survey.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -276,7 +277,7 @@ double Assigner::split(CentroidsView centroids) const {
   const double length = typical_length(centroids);
   // Before any distance is known: initial centroids are rows, and as far from the centre as from each other.
   const double radius = radius_ > 0 ? radius_ : length;
-  return radius > 0 ? std::clamp(typical_quantisation(*kernels_.sketch) * length / radius, 0x1p-12, 1.0) : 1.0;
+  return radius > 0 ? std::clamp(typical_quantisation(kernels_.sketch->levels) * length / radius, 0x1p-12, 1.0) : 1.0;
 }
 
 }  // namespace fastkmeans::cpu

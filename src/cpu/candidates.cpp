@@ -9,6 +9,7 @@
 
 #include "numeric/distance.hpp"
 #include "plan/plan.hpp"
+#include "plan/survey.hpp"
 
 namespace fastkmeans::cpu {
 namespace {
@@ -90,7 +91,7 @@ double Candidates::split() const {
     length += std::sqrt(std::max(0.0f, sketches_.sq_norms[row]));
     radius += std::sqrt(true_distance(distances_[row]));
   }
-  const double error = typical_quantisation(*context_.kernels.sketch) * length;
+  const double error = typical_quantisation(context_.kernels.sketch->levels) * length;
   return radius > 0 ? std::clamp(error / radius, 0x1p-12, 1.0) : 1.0;
 }
 

@@ -5,29 +5,19 @@
 #include <limits>
 
 #include "numeric/distance.hpp"
+#include "plan/survey.hpp"
 
 namespace fastkmeans::cpu {
-namespace {
-
-// A part of the rows' distance that no row learned from stands at: those are a whole number of times as many.
-constexpr double kTriedShift = 0.53;
-
-}  // namespace
 
 NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>& centre)
     : context_(context), mu_(static_cast<std::size_t>(padded(context.x.cols))) {
   const std::int64_t n = context.x.rows, d = context.x.cols;
   std::copy(centre.begin(), centre.end(), mu_.begin());
-  // Three copies of the rows that it is learned from, in a quarter of kMostScratch.
-  const std::int64_t fit = std::max<std::int64_t>(1, kMostScratch / 4 / (12 * padded(d)));
-  const CentredSample learned = sample(std::min({n, kLearnedFrom, fit}), 0);
-  tried_ = sample(std::min({n, kTriedOn, fit}), kTriedShift);
-  // At most half as wide as the rows, and half as many directions as there are rows to learn them from.
-  constexpr std::int64_t kStep = Products::kChunk;
-  const std::int64_t most =
-      std::min({kMostNarrow, std::max(kStep, d / 2 / kStep * kStep), whole_groups(learned.count / 2 + 1, kStep)});
-  for (std::int64_t size = kStep; size <= most; size += kStep) sizes_.push_back(size);
-  basis_ = principal_directions(learned, std::min(most - 1, d), context.kernels, context.workers);
+  const SurveyRows rows = survey_rows(n, padded(d));
+  const CentredSample learned = sample(rows.learned, 0);
+  tried_ = sample(rows.tried, kTriedShift);
+  sizes_ = narrow_sizes(d, learned.count, Products::kChunk);
+  basis_ = principal_directions(learned, std::min(sizes_.back() - 1, d), context.kernels, context.workers);
 }
 
 Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem, const Costs& costs) {
@@ -55,8 +45,7 @@ CentredSample NarrowSketches::sample(std::int64_t count, double shift) const {
   RowTile tile(context_, 1, sample.ld);
   for (std::int64_t i = 0; i < count; ++i) {
     context_.workers.checkpoint(0);
-    const double at = static_cast<double>(x.rows) * (static_cast<double>(i) + shift) / static_cast<double>(count);
-    tile.load(std::min(x.rows - 1, static_cast<std::int64_t>(at)), 1);
+    tile.load(spread_row(x.rows, count, i, shift), 1);
     if (context_.kernels.largest_bits(tile.row(0), x.cols) >= magnitude_limit_bits(x.cols)) continue;
     float* to = &sample.rows[sample.count++ * sample.ld];
     sample.sq_lengths.push_back(context_.kernels.centre(tile.row(0), mu_.data(), sample.ld, to));

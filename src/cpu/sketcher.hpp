@@ -13,10 +13,6 @@
 
 namespace fastkmeans::cpu {
 
-// Quantisation's share of a row's length, for normal elements after the rotation: a largest element of 3.2 deviations
-// over `levels`, and the root of 1/12 of a step.
-inline double typical_quantisation(const SketchKernels& kernels) { return 3.2 / kernels.levels / 3.4641; }
-
 // A rotation as kernels read it.
 class Rotated {
  public:

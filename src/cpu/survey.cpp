@@ -7,6 +7,7 @@
 
 #include "cpu/centroids.hpp"
 #include "cpu/products.hpp"
+#include "plan/survey.hpp"
 #include "sketch/projection.hpp"
 
 namespace fastkmeans::cpu {
@@ -32,7 +33,7 @@ class Surveyor {
         mu_(mu),
         kernels_(kernels),
         workers_(workers),
-        loss_(typical_quantisation(*kernels.sketch)),
+        loss_(typical_quantisation(kernels.sketch->levels)),
         heads_(sizes.back()),
         rows_(sample.d, sample.count, kernels.panel_width,
               [&](std::int64_t j, std::int64_t i) { return sample.row(i)[j]; }),

@@ -172,9 +172,7 @@ class CudaShard final : public Shard {
 
   std::vector<float> centroids() override {
     const auto on = on_.here();
-    std::vector<float> values(static_cast<std::size_t>(centroids_.size()));
-    device_.download(values.data(), centroids_.data(), centroids_.bytes());
-    return values;
+    return downloaded(device_, centroids_.data(), centroids_.size());
   }
   std::vector<float> take_centroids() override {
     if (pending_) assigned();
@@ -277,8 +275,9 @@ class CudaShard final : public Shard {
     narrow_.look(device_, *store_, problem(), limits(), view(), assignments_ > 1);
     if (filter_ && !narrow_.narrow()) return *filter_;
     filter_.reset();
-    exact_.reset();                                                           // it has room for pieces as they were
-    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then is what they had free
+    exact_.reset();
+    // It has room for pieces as they were. Only then is what the two had free:
+    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");
     const auto tune_again = [&] {
       tuning_ = tune(problem(), limits(), forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     };
@@ -378,23 +377,20 @@ class CudaShard final : public Shard {
 
   // (k) rows of weight in each cluster, over all shards; updated_ is told how many have none.
   std::vector<std::uint64_t> members_of_all(Reducer& reducer) {
-    std::vector<std::uint64_t> members = downloaded(sums_->view().counts());
+    std::vector<std::uint64_t> members = of_clusters(sums_->view().counts());
     reducer.sum(members.data(), k_);
     updated_.empty = std::count(members.begin(), members.end(), std::uint64_t{0});
     return members;
   }
 
-  std::vector<std::uint64_t> downloaded(const Integer* of_clusters) {
-    std::vector<std::uint64_t> values(static_cast<std::size_t>(k_));
-    device_.download(values.data(), of_clusters, k_ * static_cast<std::int64_t>(sizeof(Integer)));
-    return values;
+  std::vector<std::uint64_t> of_clusters(const Integer* integers) {
+    return downloaded(device_, reinterpret_cast<const std::uint64_t*>(integers), k_);
   }
 
   // On the host: clusters are seldom empty.
   void split_centroids(const SumsView& sums, const CentroidRule& rule) {
-    std::vector<float> centroids(static_cast<std::size_t>(next_.size()));
-    device_.download(centroids.data(), next_.data(), next_.bytes());
-    updated_.relocated = split_clusters(downloaded(sums.weights), rule, metric_, d_, centroids.data());
+    std::vector<float> centroids = downloaded(device_, next_.data(), next_.size());
+    updated_.relocated = split_clusters(of_clusters(sums.weights), rule, metric_, d_, centroids.data());
     device_.upload(next_.data(), centroids.data(), next_.bytes());
     summaries_->forget_update();
     measure_move();

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cuda/tuning.hpp"
 #include "fastkmeans/params.hpp"
@@ -174,6 +175,14 @@ void allow_shared_memory(const Device& device, Kernel* kernel) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              device.shared_memory() - static_cast<int>(own.sharedSizeBytes)),
         "cudaFuncSetAttribute");
+}
+
+// Waits; `count` values of device memory.
+template <class T>
+std::vector<T> downloaded(Device& device, const T* values, std::int64_t count) {
+  std::vector<T> out(static_cast<std::size_t>(count));
+  device.download(out.data(), values, count * static_cast<std::int64_t>(sizeof(T)));
+  return out;
 }
 
 // Blocks of a grid for `items`, `per_block` each.

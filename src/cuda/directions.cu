@@ -63,8 +63,8 @@ Basis principal_directions(Device& device, const float* sample, std::int64_t cou
   multiply(device, {x.data(), d}, count, d, nullptr, in_d.data(), columns, in_n.data());
   multiply(device, {turned.data(), count}, d, count, nullptr, in_n.data(), columns, in_d.data());
 
-  std::vector<float> found(static_cast<std::size_t>(d * columns)), w(static_cast<std::size_t>(d * directions));
-  device.download(found.data(), in_d.data(), in_d.bytes());
+  const std::vector<float> found = downloaded(device, in_d.data(), in_d.size());
+  std::vector<float> w(static_cast<std::size_t>(d * directions));
   for (std::int64_t j = 0; j < d; ++j) std::copy_n(found.begin() + j * columns, directions, w.begin() + j * directions);
   return orthonormal(std::move(w), d, directions, device.workers());
 }

@@ -27,9 +27,7 @@ __global__ void find_donors(std::int64_t n, const std::int32_t* labels, const fl
 
 __global__ void find_gains(std::int64_t n, const float* losses, const float* own_losses, float* out) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= n) return;
-  const float gain = losses[i] - own_losses[i];
-  out[i] = gain > 0 ? gain : 0.0f;
+  if (i < n) out[i] = gain_of_row(losses[i], own_losses[i]);
 }
 
 }  // namespace

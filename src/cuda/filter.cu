@@ -122,7 +122,9 @@ class Int8Filter final : public Filter {
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
     if (tuning.wgmma_rows > 0)
-      on_hopper([&]<class Place>(Place*) { allow_shared_memory(device, scan_wgmma<Place, OnHopper<Place>>); });
+      on_hopper([&]<class Place>(std::type_identity<Place>) {
+        allow_shared_memory(device, scan_wgmma<Place, OnHopper<Place>>);
+      });
   }
 
   std::string_view name() const override { return narrow_ ? kNarrow : tuning_.keep_neighbours ? kInt8Lists : "int8"; }
@@ -236,9 +238,9 @@ class Int8Filter final : public Filter {
   template <class Call>
   void on_hopper(const Call& call) const {
     switch (tuning_.wgmma_rows) {
-      case 256: return call(static_cast<WgmmaPlace<256>*>(nullptr));
-      case 192: return call(static_cast<WgmmaPlace<192>*>(nullptr));
-      default: return call(static_cast<WgmmaPlace<128>*>(nullptr));
+      case 256: return call(std::type_identity<WgmmaPlace<256>>());
+      case 192: return call(std::type_identity<WgmmaPlace<192>>());
+      default: return call(std::type_identity<WgmmaPlace<128>>());
     }
   }
 
@@ -272,7 +274,7 @@ class Int8Filter final : public Filter {
     const int places = listed(tuning_) * (list_parts(tuning_) / parts);
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma_rows > 0)
-      on_hopper([&]<class Place>(Place*) {
+      on_hopper([&]<class Place>(std::type_identity<Place>) {
         launch<Place::kRows, Place::kThreads>(scan_wgmma<Place, OnHopper<Place>>, task, {rows, found.reaches(), lists},
                                               lists.parts, wgmma_shared_bytes(task.size, Place::kRows, task.stages));
       });

@@ -61,10 +61,10 @@ __global__ void masses_with(const Candidates candidates, RowsView rows, std::int
     const double kept = true_distance(distances[i]);
     double own = 0;  // of this lane's candidate
     for (int c = 0; c < candidates.count; ++c) {
-      const bool scaled = candidates.tiny[c] && states[i] & kTinyRow;
-      const float distance = warp_loss(rows.row(i), candidates.values + static_cast<std::int64_t>(c) * candidates.d,
-                                       candidates.d, Distance{scaled ? kTinyScale : 1.0f});
-      if (lane_id() == c) own = min(kept, true_distance(store_distance(distance, scaled)));
+      const Distance loss = Distance::of_row(states[i], candidates.tiny[c]);
+      const float distance =
+          warp_loss(rows.row(i), candidates.values + static_cast<std::int64_t>(c) * candidates.d, candidates.d, loss);
+      if (lane_id() == c) own = min(kept, true_distance(loss.stored(distance)));
     }
     if (lane_id() < candidates.count) sum += Masses::mass(own, factor, weights ? weights[i] : 1);
   }

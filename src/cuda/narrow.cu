@@ -1,32 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <utility>
 
 #include "cuda/directions.hpp"
 #include "cuda/distances.hpp"
 #include "cuda/narrow.hpp"
 #include "cuda/statistics.hpp"
 #include "cuda/warp.cuh"
-#include "plan/plan.hpp"
+#include "plan/survey.hpp"
 
 namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// A part of the rows' distance that no row learned from stands at: those are a whole number of times as many.
-constexpr double kTriedShift = 0.53;
 // Centroids looked at for survivors; the nearest is looked for among all.
 constexpr std::int64_t kCounted = 4096;
-// Of a sketch's length: a largest element of 3.2 deviations over the levels, and the root of 1/12 of a step.
-constexpr float kQuantisation = 3.2f / kLevels / 3.4641f;
+constexpr auto kQuantisation = static_cast<float>(typical_quantisation(kLevels));
 
 // RowState of rows that come from anywhere.
 __global__ void find_bad(const float* rows, int count, int d, std::uint32_t limit, std::uint8_t* states) {
   const std::int64_t i = warp_id();
   if (i >= count) return;
-  std::uint32_t most = 0;
-  for (int j = lane_id(); j < d; j += kWarp) most = max(most, magnitude_bits(rows[i * d + j]));
-  most = largest_of_lanes(most);
+  const std::uint32_t most = largest_bits(rows + i * d, d);
   if (lane_id() == 0) states[i] = most >= limit ? kBadRow : 0;
 }
 
@@ -64,19 +58,6 @@ __global__ void count_survivors(const Projected rows, int count, const Projected
   if (lane_id() == 0) atomicAdd(survivors + i, found);
 }
 
-// Rows of the store spread evenly, the first one `shift` of their distance after the first row.
-DeviceBuffer<float> spread_rows(Device& device, Rows& store, std::int64_t n, std::int64_t d, std::int64_t count,
-                                double shift) {
-  std::vector<std::int64_t> numbers;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const double at = static_cast<double>(n) * (static_cast<double>(i) + shift) / static_cast<double>(count);
-    numbers.push_back(std::min(n - 1, static_cast<std::int64_t>(at)));
-  }
-  DeviceBuffer<float> rows(device, count * d);
-  store.fetch(numbers.data(), count, rows.data());
-  return rows;
-}
-
 // What is taken from a projection before it becomes a sketch.
 DeviceBuffer<float> offsets(Device& device, const NarrowWidth& width) {
   std::vector<float> values(static_cast<std::size_t>(width.size));
@@ -86,27 +67,15 @@ DeviceBuffer<float> offsets(Device& device, const NarrowWidth& width) {
   return on_device;
 }
 
-template <class T>
-std::vector<T> downloaded(Device& device, const DeviceBuffer<T>& values, std::int64_t count) {
-  std::vector<T> out(static_cast<std::size_t>(count));
-  device.download(out.data(), values.data(), count * static_cast<std::int64_t>(sizeof(T)));
-  return out;
-}
-
 }  // namespace
 
 NarrowSearch::NarrowSearch(Device& device, Rows& store, std::int64_t n, std::int64_t d)
     : device_(device), centre_(central_row(device, store, n, d)) {
-  // Three copies of the rows that it is learned from, in a quarter of kMostScratch.
-  const std::int64_t fit = std::max<std::int64_t>(1, kMostScratch / 4 / (12 * d));
-  const std::int64_t learned = std::min({n, kLearnedFrom, fit});
-  tried_count_ = std::min({n, kTriedOn, fit});
-  // At most half as wide as the rows, and half as many directions as there are rows to learn them from.
-  const std::int64_t most = std::min(
-      {kMostNarrow, std::max<std::int64_t>(kGranule, d / 2 / kGranule * kGranule), sketch_size(learned / 2 + 1)});
-  for (std::int64_t size = kGranule; size <= most; size += kGranule) sizes_.push_back(size);
-  const DeviceBuffer<float> sample = spread_rows(device, store, n, d, learned, 0);
-  basis_ = principal_directions(device, sample.data(), learned, d, centre_.data(), std::min(most - 1, d));
+  const SurveyRows some = survey_rows(n, d);
+  tried_count_ = some.tried;
+  sizes_ = narrow_sizes(d, some.learned, kGranule);
+  const DeviceBuffer<float> sample = spread_rows(device, store, n, d, some.learned, 0);
+  basis_ = principal_directions(device, sample.data(), some.learned, d, centre_.data(), std::min(sizes_.back() - 1, d));
   tried_ = spread_rows(device, store, n, d, tried_count_, kTriedShift);
 }
 
@@ -135,7 +104,7 @@ std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const 
                  .labels = labels.data(),
                  .distances = distances.data()},
                 notes.data());
-  const std::vector<std::uint8_t> bad = downloaded(device_, states, count);
+  const std::vector<std::uint8_t> bad = downloaded(device_, states.data(), count);
 
   const std::int64_t widest = sizes_.back();
   DeviceBuffer<float> z(device_, count * widest), errors(device_, count);
@@ -146,7 +115,7 @@ std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const 
     const Projection projection(device_, basis_, size, centre_.data());
     projection.project(rows, count, z.data(), errors.data());
     projection.project(some, counted, centroid_z.data(), centroid_errors.data());
-    const std::vector<float> projected = downloaded(device_, z, count * size);
+    const std::vector<float> projected = downloaded(device_, z.data(), count * size);
     std::vector<float> tails;
     for (std::int64_t i = 0; i < count; ++i)
       if (!bad[static_cast<std::size_t>(i)]) tails.push_back(projected[static_cast<std::size_t>((i + 1) * size - 1)]);
@@ -161,7 +130,7 @@ std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const 
                                           static_cast<int>(size), typical_tail, distances.data(), survivors.data());
     launched("count_survivors");
     NarrowWidth width = {.size = size, .typical_tail = typical_tail};
-    const std::vector<unsigned> counts = downloaded(device_, survivors, count);
+    const std::vector<unsigned> counts = downloaded(device_, survivors.data(), count);
     for (std::size_t i = 0; i < counts.size(); ++i) {
       if (bad[i]) continue;
       const double all = static_cast<double>(counts[i]) * static_cast<double>(stride);

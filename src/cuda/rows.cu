@@ -7,6 +7,7 @@
 #include "cuda/metric.hpp"
 #include "cuda/rows.hpp"
 #include "numeric/row_hash.hpp"
+#include "plan/survey.hpp"
 #include "source/element.hpp"
 
 namespace fastkmeans::cuda {
@@ -255,6 +256,15 @@ std::unique_ptr<Rows> make_rows(Device& device, const Source& rows, const Metric
   const MatrixView all(memory.data(), x.rows, x.cols, converted ? DType::f32 : x.dtype);
   // Converted rows are those that the metric has taken already.
   return std::make_unique<DeviceRows>(device, std::move(memory), all, converted ? euclidean() : metric);
+}
+
+DeviceBuffer<float> spread_rows(Device& device, Rows& store, std::int64_t n, std::int64_t d, std::int64_t count,
+                                double shift) {
+  std::vector<std::int64_t> numbers;
+  for (std::int64_t i = 0; i < count; ++i) numbers.push_back(spread_row(n, count, i, shift));
+  DeviceBuffer<float> rows(device, count * d);
+  store.fetch(numbers.data(), count, rows.data());
+  return rows;
 }
 
 }  // namespace fastkmeans::cuda

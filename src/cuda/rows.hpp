@@ -37,6 +37,10 @@ class Rows {
 std::unique_ptr<Rows> make_rows(Device& device, const Source& rows, const Metric& metric, bool resident,
                                 std::int64_t batch_bytes);
 
+// (count, d) rows of the store's n, spread_row() of plan/survey.hpp.
+DeviceBuffer<float> spread_rows(Device& device, Rows& store, std::int64_t n, std::int64_t d, std::int64_t count,
+                                double shift);
+
 // Elements of a device matrix of any dtype and strides as fp32, (count, d) without gaps.
 void to_float(Device& device, const MatrixView& x, float* out);
 // The same for rows chosen by number; rows: device memory.

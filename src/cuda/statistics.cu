@@ -27,9 +27,7 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
   Integer zero_rows = 0;
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     const float* row = rows.row(i);
-    std::uint32_t most = 0;
-    for (int j = lane_id(); j < d; j += kWarp) most = max(most, magnitude_bits(row[j]));
-    most = largest_of_lanes(most);
+    const std::uint32_t most = largest_bits(row, d);
     const bool bad = most >= limit;
     if (lane_id() == 0) {
       states[first + i] =
@@ -135,18 +133,15 @@ Moments moments_of_device(Device& device, const MatrixView& x) {
   sum_moments<<<static_cast<unsigned>(parts), kThreads, 0, device.stream()>>>(
       x, on_device.data(), on_device.data() + size, on_device.data() + 2 * size);
   launched("sum_moments");
-  std::vector<double> sums(static_cast<std::size_t>(on_device.size()));
-  device.download(sums.data(), on_device.data(), on_device.bytes());
+  const std::vector<double> sums = downloaded(device, on_device.data(), on_device.size());
   const double *squares = sums.data() + size, *origin = squares + size;
   return moments_of_parts(moments.count, parts, sums.data(), squares, {origin, origin + x.cols});
 }
 
 DeviceBuffer<float> central_row(Device& device, Rows& store, std::int64_t n, std::int64_t d) {
   const std::int64_t count = centre_rows(n, d);
-  std::vector<std::int64_t> numbers;
-  for (std::int64_t i = 0; i < count; ++i) numbers.push_back(n * i / count);
-  DeviceBuffer<float> rows(device, count * d), centre(device, d);
-  store.fetch(numbers.data(), count, rows.data());
+  const DeviceBuffer<float> rows = spread_rows(device, store, n, d, count, 0);
+  DeviceBuffer<float> centre(device, d);
   median<<<static_cast<unsigned>(d), kCentreRows, 0, device.stream()>>>(
       rows.data(), static_cast<int>(count), static_cast<int>(d), magnitude_limit_bits(d), centre.data());
   launched("median");

@@ -30,6 +30,13 @@ __device__ inline T add_lanes(T sum) {
 
 __device__ inline std::uint32_t largest_of_lanes(std::uint32_t value) { return __reduce_max_sync(kAll, value); }
 
+// The largest magnitude of a row, as ordered bits, in every lane.
+__device__ inline std::uint32_t largest_bits(const float* row, int d) {
+  std::uint32_t most = 0;
+  for (int j = lane_id(); j < d; j += kWarp) most = max(most, magnitude_bits(row[j]));
+  return largest_of_lanes(most);
+}
+
 // D or L (loss.cuh), in every lane.
 template <class Minimised>
 __device__ inline float warp_loss(const float* x, const float* c, int d, const Minimised& loss) {

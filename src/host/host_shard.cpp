@@ -141,8 +141,7 @@ const float* HostShard::gains() {
   workers_.for_blocks(x_.rows, kRowsPerPass, static_cast<double>(x_.rows),
                       [&](std::int64_t first, std::int64_t count, int) {
                         for (std::int64_t i = first; i < first + count; ++i)
-                          // mutant: gain_of_a_row
-                          gains_.data()[i] = std::max(0.0f, distances_.data()[i] - own_losses_.data()[i]);
+                          gains_.data()[i] = gain_of_row(distances_.data()[i], own_losses_.data()[i]);
                       });
   return gains_.data();
 }

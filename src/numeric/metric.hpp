@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "numeric/both.hpp"
 #include "numeric/exact_sum.hpp"
 #include "numeric/fixed_point.hpp"
 
@@ -12,6 +13,12 @@ namespace fastkmeans {
 
 // What is least for the centroid of a row's label: D; or L, the negative of the inner product.
 enum class Loss { distance, negated_product };
+
+// What a row would win as a centroid of its own.
+FASTKMEANS_BOTH inline float gain_of_row(float loss, float own_loss) {
+  const float gain = loss - own_loss;  // mutant: gain_of_a_row
+  return gain > 0 ? gain : 0.0f;
+}
 
 class Metric {
  public:

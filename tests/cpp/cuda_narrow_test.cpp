@@ -166,31 +166,12 @@ Projected projected(const Basis& basis, std::int64_t size, const std::vector<flo
   return out;
 }
 
-// f / sqrt(1 + excess) of a row less the centre, which lengthens no difference, without rounding.
-std::vector<Real> exact_projection(const Basis& basis, std::int64_t size, const float* x, const float* centre) {
-  std::vector<Real> z(static_cast<std::size_t>(size));
-  Real rest = 0;
-  for (std::int64_t j = 0; j < basis.d; ++j) {
-    const Real at = static_cast<Real>(x[j]) - static_cast<Real>(centre[j]);
-    rest += at * at;
-    for (std::int64_t a = 0; a < std::min(basis.directions, size - 1); ++a)
-      z[static_cast<std::size_t>(a)] +=
-          at * static_cast<Real>(basis.w[static_cast<std::size_t>(j * basis.directions + a)]);
-  }
-  for (std::size_t a = 0; a + 1 < z.size(); ++a) {
-    z[a] /= std::sqrt(1 + static_cast<Real>(basis.excess));
-    rest -= z[a] * z[a];
-  }
-  z.back() = std::sqrt(std::max(Real{0}, rest));
-  return z;
-}
-
 void expect_true(const Basis& basis, std::int64_t size, const std::vector<float>& rows,
                  const std::vector<float>& centre) {
   const Projected got = projected(basis, size, rows, centre);
   for (std::size_t i = 0; i < got.errors.size(); ++i) {
     const float* const row = &rows[i * static_cast<std::size_t>(basis.d)];
-    const std::vector<Real> expected = exact_projection(basis, size, row, centre.data());
+    const std::vector<Real> expected = exact_projection<Real>(basis, size, row, centre.data());
     Real square = 0, length = 0;
     for (std::size_t j = 0; j < expected.size(); ++j) {
       const Real off = expected[j] - static_cast<Real>(got.z[i * static_cast<std::size_t>(size) + j]);

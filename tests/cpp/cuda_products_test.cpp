@@ -7,42 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "shards.hpp"
+#include "cuda_fits.hpp"
 
 namespace fastkmeans::testing {
 namespace {
 
-class CudaProducts : public ::testing::Test {
+class CudaProducts : public CudaFits {
  protected:
-  void SetUp() override {
-    if (cuda_state().status != CudaStatus::ready) GTEST_SKIP() << cuda_state().problem;
-  }
-
-  static Params of_products(std::int64_t k, int niter = 5) {
-    Params params = params_of(k, niter, -1);
-    params.metric = MetricType::inner_product;
-    params.max_points_per_centroid.reset();
-    return params;
-  }
-
-  // The same bits as the oracle's, by this filter, in every assignment. Returns the fit.
-  static Result expect_oracle(const Matrix& x, Params params, const char* filter, std::int64_t memory_limit = 0) {
-    params.execution = on("scalar");
-    const Result expected = fit(x.view(), params);
-    const Path path = {"cuda", filter};
-    params.execution = on(path);
-    params.execution.memory_limit = memory_limit;
-    const Result got = fit(x.view(), params);
-    expect_same(got, expected);
-    EXPECT_FALSE(got.iterations.empty());
-    for (const IterationStats& stats : got.iterations) {
-      EXPECT_EQ(stats.filter.isa, "cuda");
-      EXPECT_EQ(stats.filter.filter, filter_that_runs(path, x.cols, false, true));
-    }
-    return got;
-  }
+  using CudaFits::expect_oracle;
   static Result expect_oracle(const Matrix& x, std::int64_t k, const char* filter, std::int64_t memory_limit = 0) {
-    return expect_oracle(x, of_products(k), filter, memory_limit);
+    return expect_oracle(x, of_products(k, 5), filter, memory_limit);
   }
 
   // Rows in a common direction, of lengths that differ by orders of magnitude, some of them zero or equal.
@@ -197,21 +171,16 @@ TEST_F(CudaProducts, Initialisations) {
   }
 }
 
-// Values of a prediction, and by hand: the nearest centroid of (2, 1) is (2, 2), its largest product is with (9, 0).
+// Values of a prediction.
 TEST_F(CudaProducts, PredictGivesProducts) {
   Random random(411);
   PredictParams params;
   params.metric = MetricType::inner_product;
   params.distances = true;
-  const Matrix x(4, 2, {2, 1, 0, 3, -1, -1, 0, 0}), centroids(3, 2, {2, 2, 9, 0, 2, 2});
   const Matrix many = of_many_lengths(3001, 77, 10, random), others = of_many_lengths(131, 77, 10, random);
   for (const char* filter : {"int8", "none"}) {
     params.execution = on(Path{"cuda", filter});
-    const Prediction got = predict(x.view(), centroids.view(), params);
-    EXPECT_EQ(got.labels, (std::vector<std::int64_t>{1, 0, 0, 0}));
-    EXPECT_EQ(got.distances, (std::vector<double>{18, 6, -4, 0}));
-    EXPECT_FALSE(std::signbit(got.distances[3]));
-
+    expect_products_by_hand(params.execution);
     const Prediction found = predict(many.view(), others.view(), params);
     params.execution = on("scalar");
     const Prediction expected = predict(many.view(), others.view(), params);

@@ -18,13 +18,6 @@
 namespace fastkmeans::testing {
 namespace {
 
-Params of_products(std::int64_t k, int niter) {
-  Params params = params_of(k, niter, -1);
-  params.metric = MetricType::inner_product;
-  params.max_points_per_centroid.reset();
-  return params;
-}
-
 // Every filter of every instruction set and of CUDA against the oracle; shards in turn.
 void compare(const MatrixView& x, Params params, const std::int64_t* weights = nullptr) {
   const Environment none("FASTKMEANS_FILTER", nullptr);
@@ -84,17 +77,10 @@ TEST(InnerProductNoOracle, TheBestRunHasTheLargestSum) {
   EXPECT_LT(*std::min_element(sums.begin(), sums.end()), *std::max_element(sums.begin(), sums.end()));
 }
 
-// By hand: the nearest centroid of (2, 1) is (2, 2), its largest inner product is with (9, 0).
 TEST(InnerProductNoOracle, ByHand) {
-  const Matrix x(4, 2, {2, 1, 0, 3, -1, -1, 0, 0}), centroids(3, 2, {2, 2, 9, 0, 2, 2});
-  PredictParams params;
-  params.metric = MetricType::inner_product;
-  params.distances = true;
-  params.execution.device = "cpu";
-  const Prediction got = predict(x.view(), centroids.view(), params);
-  EXPECT_EQ(got.labels, (std::vector<std::int64_t>{1, 0, 0, 0}));
-  EXPECT_EQ(got.distances, (std::vector<double>{18, 6, -4, 0}));
-  EXPECT_FALSE(std::signbit(got.distances[3]));
+  Execution execution;
+  execution.device = "cpu";
+  expect_products_by_hand(execution);
 }
 
 // All are in cluster 0. What the rows would win as centroids is 16 - 4, 9 - 0 and 9 - 3: the first one leaves.

@@ -145,22 +145,10 @@ class Sketched {
   const std::vector<Real>& v() const { return v_; }
 
  private:
-  // f / sqrt(1 + excess), which lengthens no difference.
   std::vector<Real> projected(const Basis& basis, float tail, const std::vector<float>& x) const {
-    std::vector<Real> z(static_cast<std::size_t>(size_));
-    Real rest = 0;
-    for (std::int64_t j = 0; j < basis.d; ++j) {
-      const auto at = static_cast<Real>(x[static_cast<std::size_t>(j)]);
-      rest += at * at;
-      for (std::int64_t a = 0; a < std::min(basis.directions, size_ - 1); ++a)
-        z[static_cast<std::size_t>(a)] +=
-            at * static_cast<Real>(basis.w[static_cast<std::size_t>(j * basis.directions + a)]);
-    }
-    for (std::size_t a = 0; a + 1 < z.size(); ++a) {
-      z[a] /= std::sqrt(1 + static_cast<Real>(basis.excess));
-      rest -= z[a] * z[a];
-    }
-    z.back() = std::sqrt(std::max(Real{0}, rest)) - static_cast<Real>(tail);
+    const std::vector<float> origin(x.size());
+    std::vector<Real> z = exact_projection<Real>(basis, size_, x.data(), origin.data());
+    z.back() -= static_cast<Real>(tail);
     return z;
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -140,6 +141,27 @@ inline Params params_of(std::int64_t k, int niter, double tol) {
   params.niter = niter;
   params.tol = tol;
   return params;
+}
+
+// The same by inner products, on all rows.
+inline Params of_products(std::int64_t k, int niter) {
+  Params params = params_of(k, niter, -1);
+  params.metric = MetricType::inner_product;
+  params.max_points_per_centroid.reset();
+  return params;
+}
+
+// By hand: the nearest centroid of (2, 1) is (2, 2), its largest inner product is with (9, 0).
+inline void expect_products_by_hand(const Execution& execution) {
+  const Matrix x(4, 2, {2, 1, 0, 3, -1, -1, 0, 0}), centroids(3, 2, {2, 2, 9, 0, 2, 2});
+  PredictParams params;
+  params.metric = MetricType::inner_product;
+  params.distances = true;
+  params.execution = execution;
+  const Prediction got = predict(x.view(), centroids.view(), params);
+  EXPECT_EQ(got.labels, (std::vector<std::int64_t>{1, 0, 0, 0}));
+  EXPECT_EQ(got.distances, (std::vector<double>{18, 6, -4, 0}));
+  EXPECT_FALSE(std::signbit(got.distances[3]));
 }
 
 // Rows as often as their weights say, and which row of x each is.

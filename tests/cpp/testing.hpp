@@ -97,13 +97,14 @@ inline std::string filter_that_runs(const Path& path, std::int64_t d, bool all_t
 // Fails unless the path that was forced, instruction set and filter, is the one that ran. all_tiny: of the centroids;
 // nullopt: it depends on which rows became centroids. A path without a filter is the planner's choice, and anything may
 // have run.
-inline void expect_ran(const Path& path, const FilterStats& stats, std::int64_t d, std::optional<bool> all_tiny) {
+inline void expect_ran(const Path& path, const FilterStats& stats, std::int64_t d, std::optional<bool> all_tiny,
+                       bool products = false) {
   if (!path.isa.empty()) {
     EXPECT_EQ(stats.isa, path.isa);
   }
   if (path.filter.empty()) return;
   if (all_tiny || stats.filter != (path.isa == "cuda" ? "none" : "fp32")) {
-    EXPECT_EQ(stats.filter, filter_that_runs(path, d, all_tiny.value_or(false))) << path << " d " << d;
+    EXPECT_EQ(stats.filter, filter_that_runs(path, d, all_tiny.value_or(false), products)) << path << " d " << d;
   }
 }
 

@@ -9,12 +9,12 @@ import datasets
 import numpy as np
 import oracle
 import pytest
-from cli_tools import run, train
 from datasets import DTYPES, KINDS, LAYOUTS
 from fastkmeans import FastKMeans, _core, fit_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cuda import SEEDS, check, on_cpu, on_gpu, shapes
+from test_inner_product import commands_give_the_fit_of_the_cpu
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -166,12 +166,4 @@ def test_a_batch() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_the_command_line() -> None:
-    x = np.load("x.npy")
-    assert train("--metric", "inner_product", "--device", "cuda") == 0
-    expected = FastKMeans(x.shape[1], 5, metric="inner_product", gpu=False).fit(x)
-    assert np.array_equal(np.load("out.npy"), expected.centroids)
-    command = "assign x.npy out.npy -o labels.npy --distances d.npy --metric inner_product --device cuda"
-    assert run(*command.split()) == 0
-    products, labels = expected.assign(x)
-    assert np.array_equal(np.load("labels.npy"), labels)
-    assert np.array_equal(np.load("d.npy"), products)
+    commands_give_the_fit_of_the_cpu("--device", "cuda")

@@ -118,17 +118,22 @@ def test_a_batch_is_many_fits() -> None:
         assert found.inertia[b] == kmeans.inertia_
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_command_line() -> None:
+def commands_give_the_fit_of_the_cpu(*device: str) -> None:
+    """In the fixture `folder`. device: the option that names it."""
     x = np.load("x.npy")
-    assert train("--metric", "inner_product") == 0
-    expected = FastKMeans(x.shape[1], 5, metric="inner_product").fit(x)
+    assert train("--metric", "inner_product", *device) == 0
+    expected = FastKMeans(x.shape[1], 5, metric="inner_product", gpu=False).fit(x)
     assert np.array_equal(np.load("out.npy"), expected.centroids)
     command = "assign x.npy out.npy -o labels.npy --distances d.npy --metric inner_product"
-    assert run(*command.split()) == 0
+    assert run(*command.split(), *device) == 0
     products, labels = expected.assign(x)
     assert np.array_equal(np.load("labels.npy"), labels)
     assert np.array_equal(np.load("d.npy"), products)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_command_line() -> None:
+    commands_give_the_fit_of_the_cpu()
 
 
 def test_the_oracle_checks_as_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
