@@ -4,7 +4,7 @@
 #   make demo       cluster embeddings and real data, with times beside scikit-learn; pictures in build/demo
 #                   (ARGS="--tokens FILE.npy" for embeddings of your own)
 #   make test       C++ tests (for every instruction set a machine must have), then Python tests
-#   make sanitize   C++ tests under AddressSanitizer + UBSan, then ThreadSanitizer
+#   make sanitize   C++ tests under AddressSanitizer + UBSan (make asan), then ThreadSanitizer (make tsan)
 #   make fuzz       random fits in hostile memory beside the oracle, for SECONDS=60; FUZZ_SEED and FUZZ_CASE repeat one
 #   make mutation   break the sources one line at a time: a test must notice each (an hour)
 #   make bench-check  the `ci` benchmarks in turns with those of the last committed baseline; fails at 15 % slower
@@ -30,13 +30,13 @@ VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
 SETUP := $(PYTHON) scripts/setup.py --venv $(VENV)
 CPP_BUILD := VENV=$(VENV) scripts/cpp_build.sh
-CTEST := $(BIN)/ctest --output-on-failure
+CTEST := $(BIN)/ctest --output-on-failure --parallel $(shell nproc)
 # Tests named ...Heavy take minutes when every access is checked.
 FAST_TESTS := GTEST_FILTER='-*Heavy*'
 CXX_SOURCES = $(shell find include src python tests/cpp examples/cpp benchmarks -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 export CMAKE_ARGS
 
-.PHONY: demo test cpp-test python-test sanitize fuzz mutation bench-check lint format clean
+.PHONY: demo test cpp-test python-test sanitize asan tsan fuzz mutation bench-check lint format clean
 # The parts of a target follow each other.
 .NOTPARALLEL:
 
@@ -60,10 +60,15 @@ python-test:
 	@$(SETUP) --package --extras test,cli --extra-pip "$(EXTRA_PIP)"
 	$(BIN)/python -m pytest tests/python $(PYTEST_ARGS)
 
-sanitize:
+sanitize: asan tsan
+
+asan:
 	@$(SETUP) --googletest
 	$(CPP_BUILD) build/asan -DFASTKMEANS_CUDA=OFF -DFASTKMEANS_SANITIZE=address,undefined
 	$(FAST_TESTS) $(CTEST) --test-dir build/asan
+
+tsan:
+	@$(SETUP) --googletest
 	$(CPP_BUILD) build/tsan -DFASTKMEANS_CUDA=OFF -DFASTKMEANS_SANITIZE=thread
 	# What threads share does not depend on the instruction set: the best one is enough.
 	$(FAST_TESTS) $(CTEST) --test-dir build/tsan -R '^cpp$$'

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <condition_variable>
 #include <exception>
@@ -26,24 +27,24 @@ class Meeting {
   void join(std::uint64_t* values, std::int64_t count,
             const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& join) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return leaving_ == 0 || gave_up_; });
+    // Nobody begins the meeting after next before all have left this one, so two memories are enough, and one wake-up.
+    const std::int64_t meeting = meetings_;
+    std::vector<std::uint64_t>& joined = joined_[meeting % 2];
     if (arrived_ == 0)
-      joined_.assign(values, values + count);
+      joined.assign(values, values + count);
     else
-      for (std::int64_t i = 0; i < count && static_cast<std::size_t>(count) == joined_.size(); ++i)
-        joined_[static_cast<std::size_t>(i)] = join(joined_[static_cast<std::size_t>(i)], values[i]);
+      for (std::int64_t i = 0; i < count && static_cast<std::size_t>(count) == joined.size(); ++i)
+        joined[static_cast<std::size_t>(i)] = join(joined[static_cast<std::size_t>(i)], values[i]);
     // Shards that are not at the same call would give nonsense.
-    if (joined_.size() != static_cast<std::size_t>(count)) gave_up_ = true;
+    if (joined.size() != static_cast<std::size_t>(count)) gave_up_ = true;
     if (++arrived_ == size_) {
       arrived_ = 0;
-      leaving_ = size_;
+      ++meetings_;
     }
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return leaving_ > 0 || gave_up_; });
+    if (arrived_ == 0 || gave_up_) changed_.notify_all();
+    changed_.wait(lock, [&] { return meetings_ != meeting || gave_up_; });
     if (gave_up_) throw std::runtime_error("another shard gave up");
-    std::copy(joined_.begin(), joined_.end(), values);
-    --leaving_;
-    changed_.notify_all();
+    std::copy(joined.begin(), joined.end(), values);
   }
 
   void give_up() {
@@ -55,8 +56,9 @@ class Meeting {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::uint64_t> joined_;
-  int size_, arrived_ = 0, leaving_ = 0;
+  std::array<std::vector<std::uint64_t>, 2> joined_;  // of this meeting and the one before it
+  std::int64_t meetings_ = 0;
+  int size_, arrived_ = 0;
   bool gave_up_ = false;
 };
 
