@@ -9,7 +9,9 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 2;                // of a thread: each centroid is read from shared memory once for both
+// Rows of a thread, for which each centroid is read from shared memory once: 16 bytes for all 32 lanes take its port 4
+// cycles, in which the multiply-adds of 4 rows are done. As many as the registers hold, up to 8.
+constexpr int rows_of_thread(int dims) { return dims <= 8 ? 8 : dims <= 32 ? 4 : 2; }
 constexpr int kSharedValues = 8 << 10;  // of centroids, in shared memory at a time: 32 KiB
 
 // What the kernel reads of the centroids: less the centre, in rows of kDims, padded with zeros.
@@ -65,7 +67,7 @@ __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroid
                                                         const FilterBound::LowDim bound, Integer* nearest,
                                                         std::int32_t* left_over, std::int32_t* left_over_count,
                                                         Integer* refined) {
-  constexpr int kChunk = kSharedValues / kDims;
+  constexpr int kChunk = kSharedValues / kDims, kRows = rows_of_thread(kDims);
   __shared__ __align__(16) float shared[kSharedValues];
   __shared__ float shared_starts[kChunk];
   const int first = static_cast<int>(blockIdx.x) * kThreads * kRows + static_cast<int>(threadIdx.x);
@@ -162,7 +164,7 @@ class LowDim final : public Filter {
                         : dims_ == 16 ? nearest_two<16>
                         : dims_ == 32 ? nearest_two<32>
                                       : nearest_two<64>;
-    kernel<<<blocks_for(batch.count, kThreads * kRows), kThreads, 0, device_.stream()>>>(
+    kernel<<<blocks_for(batch.count, kThreads * rows_of_thread(dims_)), kThreads, 0, device_.stream()>>>(
         centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::low_dim(centroids_.d),
         nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
     launched("nearest_two");
