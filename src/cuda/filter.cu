@@ -330,7 +330,7 @@ class Int8Filter final : public Filter {
   Device& device_;
   Tuning tuning_;
   Sketcher sketcher_;  // of all dimensions
-  std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, Lift> lift_;
+  std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, DeviceLift> lift_;
   std::int64_t size_;  // of the sketches that all rows have
   FilterBound bound_;
   std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
