@@ -264,6 +264,7 @@ MUTANTS = [
     Mutant("narrow_rests_on_cuda", "rests_ || ", ""),
     Mutant("narrow_looks_again", " && !means", ""),
     Mutant("narrow_looks_again", "!width_ && ", ""),
+    Mutant("narrow_of_tiny", "problem.tiny", "false"),
     Mutant("narrow_out_of_memory", "rest();", ""),
     Mutant("narrow_gives_up", "!width_ || ", ""),
     Mutant("narrow_gives_up", "!forced_.empty() || ", ""),

@@ -272,7 +272,7 @@ class CudaShard final : public Shard {
   // The filter for rows that have one, made when it is first needed. With too little memory it gets less, and the rows
   // go back to the host if they must.
   Filter& filter() {
-    if (filter_ && !narrow_.looks_again()) return *filter_;
+    if (filter_ && (tiny_ || !narrow_.looks_again())) return *filter_;
     narrow_.look(problem(), limits(), assignments_ > 1, [&] { return search_.survey(*store_, n_, d_, view()); });
     if (filter_ && !narrow_.width()) return *filter_;
     filter_.reset();
@@ -299,7 +299,7 @@ class CudaShard final : public Shard {
 
   Problem problem() const {
     const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
-    return {n_, d_, k_, row_bytes(), converts, more_, products(), narrow_.size()};
+    return {n_, d_, k_, row_bytes(), converts, more_, products(), tiny_, narrow_.size()};
   }
 
   DeviceLimits limits() {

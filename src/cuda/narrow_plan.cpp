@@ -10,6 +10,8 @@ void NarrowPlan::look(const Problem& problem, const DeviceLimits& limits, bool m
   width_.reset();  // mutant: narrow_looks_anew
   looks_again_ = false;
   if (rests_ || !worth_a_survey(problem, limits, forced_)) return;  // mutant: narrow_rests_on_cuda
+  looks_again_ = problem.tiny;
+  if (problem.tiny) return;  // mutant: narrow_of_tiny
   try {
     const std::vector<NarrowWidth> widths = survey();
     if (const NarrowWidth* const width = choose_width(problem, limits, forced_, widths)) width_ = *width;

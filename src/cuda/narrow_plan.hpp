@@ -26,8 +26,8 @@ class NarrowPlan {
   // where that may be worth knowing. means: the centroids are, and not rows.
   void look(const Problem& problem, const DeviceLimits& limits, bool means,
             const std::function<std::vector<NarrowWidth>()>& survey);
-  // Whether to look once more when the next filter is asked for. Initial centroids are rows, and far from their
-  // neighbours: if nothing was won there, the first means are tried too.
+  // Whether to look once more before an assignment. Initial centroids are rows, and far from their neighbours: if
+  // nothing was won there, the first means are tried too; and tiny ones have none until they grow.
   bool looks_again() const { return looks_again_; }
 
   // After an assignment with labels to begin with, and so many distances a row: whether that were too many, and there

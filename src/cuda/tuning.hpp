@@ -34,6 +34,7 @@ struct Problem {
   bool converts;            // rows are made fp32 as they are read
   bool iterates = false;    // further assignments of the same rows will follow
   bool products = false;    // labels by inner products: no low_dim, no lists, no narrow sketches
+  bool tiny = false;        // all centroids are tiny: D of all pairs decides, until they are not
   std::int64_t narrow = 0;  // elements of the narrow sketches that the rows are to have; 0: none
 };
 

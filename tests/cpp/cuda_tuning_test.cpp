@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the host decides for a CUDA device: how assignments are cut into pieces, and whether there are narrow sketches.
 // All of it is tested without one.
+#include <utility>
+
 #include "cuda/error.hpp"
 #include "cuda/movers.hpp"
 #include "cuda/narrow_plan.hpp"
@@ -169,6 +171,21 @@ TEST_F(CudaNarrowPlanNoOracle, MeansAreTriedWhereRowsWinNothing) {
   look(plan, kFew);
   expect_none(plan, false);
   EXPECT_EQ(surveys_, 3) << "nothing to win";
+}
+
+TEST_F(CudaNarrowPlanNoOracle, TinyCentroidsWaitUntilTheyGrow) {
+  for (const char* forced : {"", "narrow"}) {
+    cuda::NarrowPlan plan(forced);
+    large_.tiny = true;
+    look(plan, kFew);
+    expect_none(plan, true);
+    EXPECT_EQ(surveys_, 0);
+    large_.tiny = false;
+    look(plan, kFew, true);
+    EXPECT_EQ(plan.size(), 64);
+    EXPECT_FALSE(plan.looks_again());
+    EXPECT_EQ(std::exchange(surveys_, 0), 1);
+  }
 }
 
 TEST_F(CudaNarrowPlanNoOracle, GivenUpForTheRestOfTheFit) {
