@@ -375,7 +375,7 @@ class FastKMeans:
     def _usable(self, device: Any) -> str:
         return usable_device(device, self.gpu)
 
-    def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
+    def _execution(self, rows: _input.Rows, device: str) -> _core._Execution:
         """How the core is to compute on these rows; device: as _device() has it."""
         limit = 0
         if self.memory_limit is not None:
@@ -390,7 +390,7 @@ class FastKMeans:
             "chunk_size_centroids": self.chunk_size_centroids,
         }
 
-    def _training(self) -> dict[str, Any]:
+    def _training(self) -> _core._Training:
         """What the core is to compute, but for k and what is given."""
         return {
             "niter": self.niter,
