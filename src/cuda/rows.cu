@@ -92,8 +92,7 @@ class DeviceRows final : public Rows {
   }
 
   void fetch(const std::int64_t* rows, std::int64_t count, float* out) override {
-    DeviceBuffer<std::int64_t> numbers(device_, count);
-    device_.upload(numbers.data(), rows, numbers.bytes());
+    const auto numbers = uploaded(device_, rows, count);
     gather_float(device_, x_, numbers.data(), count, out);
     take_rows(device_, metric_, out, count, x_.cols);
   }
