@@ -42,7 +42,7 @@ __global__ void copy_items(const MatrixView x, const std::int64_t* rows, std::in
   const std::int64_t total = count * x.cols, step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < total; e += step) {
     const std::int64_t i = e / x.cols, j = e - i * x.cols;
-    const char* from = element_address(x, rows[i], j);
+    const char* from = element_address(x, rows ? rows[i] : i, j);
     for (int byte = 0; byte < item; ++byte) out[e * item + byte] = from[byte];
   }
 }
