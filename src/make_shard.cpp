@@ -29,6 +29,7 @@
 #if FASTKMEANS_CUDA
 #include "cuda/cuda_shard.hpp"
 #include "cuda/device_array.hpp"
+#include "cuda/host_copy.hpp"
 #include "cuda/tuning.hpp"
 #endif
 
@@ -85,6 +86,13 @@ std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* wei
   static_cast<void>(workers);
 #endif
   return std::make_unique<HostArray>(x, 0, weights);
+}
+
+void copy_to_host([[maybe_unused]] std::span<const MatrixView> matrices, [[maybe_unused]] const Execution& execution,
+                  [[maybe_unused]] Workers& workers, [[maybe_unused]] char* out) {
+#if FASTKMEANS_CUDA
+  cuda::copy_to_host(matrices, execution, workers, out);
+#endif
 }
 
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "fastkmeans/params.hpp"
@@ -24,6 +25,9 @@ bool worth_a_device(const MatrixView& x, std::int64_t k);
 // Rows where they lie. weights: as those of Source, which must outlive it.
 std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* weights, const Execution& execution,
                                     Workers& workers);
+
+// Matrices in the memory of CUDA devices, one after the other into host memory: each in its dtype, C order, no gaps.
+void copy_to_host(std::span<const MatrixView> matrices, const Execution& execution, Workers& workers, char* out);
 
 // A shard of these rows. execution.device: as device_for() says, "" being "cpu"; its instruction set "":
 // FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import logging
 import signal
@@ -23,6 +24,7 @@ from ._files import Failure, check_outputs, load, save
 from ._report import logger
 from ._streams import forgiving, hold_closed, write_now
 
+_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(FastKMeans).parameters.items()}
 # Rows assigned between two looks at the progress bar: enough work for all threads, and a few looks a second.
 _ROWS_PER_STEP = 65_536
 
@@ -56,14 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("-o", dest="output", required=True, metavar="FILE", help="for the centroids: (K, d) float32")
     train.add_argument("--labels", metavar="FILE", help="for the nearest centroid of each row: (n,) int64")
     train.add_argument("--weights", metavar="FILE.npy", help="how much each row counts: (n,), >= 0 (each once)")
-    train.add_argument("--niter", type=int, default=25, help="most iterations (%(default)s)")
-    train.add_argument("--tol", type=float, default=1e-8, help="stop when centroids move less; 0: never (%(default)s)")
+    train.add_argument("--niter", type=int, default=_DEFAULTS["niter"], help="most iterations (%(default)s)")
+    train.add_argument(
+        "--tol", type=float, default=_DEFAULTS["tol"], help="stop when centroids move less; 0: never (%(default)s)"
+    )
     train.add_argument(
         "--inertia-tol", type=float, default=0.0, help="or the inertia falls by a smaller share; 0: never"
     )
     train.add_argument("--changed-tol", type=float, default=0.0, help="or a smaller share of labels changes; 0: never")
     train.add_argument("--max-runtime-secs", type=float, metavar="S", help="or S seconds have passed (no limit)")
-    train.add_argument("--seed", type=int, default=0, help="of every random choice (%(default)s)")
+    train.add_argument("--seed", type=int, default=_DEFAULTS["seed"], help="of every random choice (%(default)s)")
     train.add_argument(
         "--init",
         choices=INIT_METHODS,
@@ -82,11 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         default="farthest",
         help="get the farthest row, half of the largest cluster, or a random row (%(default)s)",
     )
-    train.add_argument("--nredo", type=int, default=1, help="runs, of which the best is kept (%(default)s)")
+    train.add_argument(
+        "--nredo", type=int, default=_DEFAULTS["nredo"], help="runs, of which the best is kept (%(default)s)"
+    )
     train.add_argument(
         "--max-points-per-centroid",
         type=_count_or_all,
-        default=256,
+        default=_DEFAULTS["max_points_per_centroid"],
         metavar="N",
         help="train on at most K times N rows; 'all' for every row (%(default)s)",
     )
@@ -110,8 +116,9 @@ def _parser() -> argparse.ArgumentParser:
             "--memory-limit", type=_bytes_or_share, metavar="BYTES", help="of device memory; or a share, 0.5 (all free)"
         )
         command.add_argument("--n-threads", type=int, help="threads (the CPUs this process may use)")
-        for what, default in (("data", 51_200), ("centroids", 10_240)):
+        for what in ("data", "centroids"):
             help_line = f"most {'rows' if what == 'data' else what} handled at a time (%(default)s)"
+            default = _DEFAULTS[f"chunk_size_{what}"]
             command.add_argument(f"--chunk-size-{what}", type=int, default=default, metavar="N", help=help_line)
         command.add_argument("-q", "--quiet", action="store_true", help=f"no line ({line}), no progress bar")
     info = commands.add_parser("info", help="version, instruction sets, threads, CUDA, build", allow_abbrev=False)

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import NotRequired, Unpack
 
 class IterationStats:
     @property
@@ -78,35 +79,47 @@ class _Prediction(TypedDict):
     labels: npt.NDArray[np.int64]  # (n,)
     distances: npt.NDArray[np.float64] | None  # (n,)
 
+# How to compute; `predict` has defaults.
+class _Execution(TypedDict):
+    device: str
+    memory_limit: int
+    n_threads: int
+    chunk_size_data: int
+    chunk_size_centroids: int
+
+# The first initial centroids.
+class _Initial(TypedDict):
+    init: object | None  # of fit_batch: three-dimensional, or a matrix with init_offsets
+    init_dtype: str
+
+# What to compute; `fit` alone has defaults for those that are not required.
+class _Training(TypedDict):
+    niter: int
+    tol: float
+    inertia_tol: NotRequired[float]
+    changed_tol: NotRequired[float]
+    max_runtime_secs: NotRequired[float]  # 0: any time
+    seed: int
+    max_points_per_centroid: int | None
+    nredo: int
+    metric: NotRequired[str]
+    frozen_centroids: NotRequired[bool]
+    int_centroids: NotRequired[bool]
+    min_points_per_centroid: NotRequired[int | None]
+    empty_clusters: NotRequired[str]  # farthest, split, random
+    init_method: NotRequired[str]  # random, k-means++, k-means||, afk-mc2: what init leaves over
+
+class _Options(_Training, _Initial, _Execution):
+    weights: npt.NDArray[np.float64] | None  # of all rows, C order
+    labels: bool
+
 def fit(
     data: object,
     dtype: str,
     *,
     k: int,
-    niter: int,
-    tol: float,
-    inertia_tol: float = 0,
-    changed_tol: float = 0,
-    max_runtime_secs: float = 0,  # 0: any time
-    seed: int,
-    max_points_per_centroid: int | None,
-    nredo: int,
-    metric: str = "euclidean",
-    frozen_centroids: bool = False,
-    int_centroids: bool = False,
-    min_points_per_centroid: int | None = None,
-    empty_clusters: str = "farthest",  # or "split", "random"
-    init_method: str = "random",  # or "k-means++", "k-means||", "afk-mc2": what init leaves over
-    init: object | None,
-    init_dtype: str,
-    weights: npt.NDArray[np.float64] | None = None,  # (n,), C order
-    labels: bool,
-    device: str,
-    memory_limit: int,
-    n_threads: int,
-    chunk_size_data: int,
-    chunk_size_centroids: int,
     callback: Callable[[IterationStats], object] | None,
+    **options: Unpack[_Options],
 ) -> _FitResult: ...
 def fit_batch(
     data: object,  # three-dimensional, or a matrix with offsets
@@ -114,30 +127,8 @@ def fit_batch(
     *,
     offsets: npt.NDArray[np.int64] | None,  # (B + 1,), C order, ascending from 0 to the rows of data
     k: npt.NDArray[np.int64],  # (B,)
-    niter: int,
-    tol: float,
-    inertia_tol: float,
-    changed_tol: float,
-    max_runtime_secs: float,
-    seed: int,
-    max_points_per_centroid: int | None,
-    nredo: int,
-    metric: str,
-    frozen_centroids: bool,
-    int_centroids: bool,
-    min_points_per_centroid: int | None,
-    empty_clusters: str,
-    init_method: str,
-    init: object | None,  # as data
-    init_dtype: str,
     init_offsets: npt.NDArray[np.int64] | None,  # as offsets
-    weights: npt.NDArray[np.float64] | None,  # of all rows
-    labels: bool,
-    device: str,
-    memory_limit: int,
-    n_threads: int,
-    chunk_size_data: int,
-    chunk_size_centroids: int,
+    **options: Unpack[_Options],
 ) -> _BatchResult: ...
 def predict(
     data: object,

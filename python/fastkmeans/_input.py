@@ -41,6 +41,11 @@ class Rows(NamedTuple):
     home: Any = None  # None: numpy; else the torch.device, or "cupy:N" of CUDA device N
 
 
+def as_init(rows: Rows | None) -> _core._Initial:
+    """The core's arguments about initial centroids; None: it finds all of them."""
+    return {"init": None, "init_dtype": "float32"} if rows is None else {"init": rows.array, "init_dtype": rows.dtype}
+
+
 def read(data: Any, d: int, what: str = "data", least: int = 1, device: str = "cpu") -> Rows:
     """The rows of `data`, an (n, d) matrix, n >= least.
 

@@ -8,7 +8,7 @@ import logging
 import operator
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import _core
@@ -115,7 +115,24 @@ def _in_one_line(value: Any) -> str:
     return f"<array of shape {tuple(value.shape)}>" if hasattr(value, "shape") else repr(value)
 
 
-def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
+def iteration_report(
+    niter: int, nredo: int, verbose: int, callback: Callable[[IterationStats], object] | None = None
+) -> Callable[[_core.IterationStats], object] | None:
+    """What the core is to call after each iteration of a fit; None if nobody wants to know. True stops it."""
+    if not verbose and callback is None and not logger.isEnabledFor(logging.DEBUG):
+        return None
+
+    def report(found: _core.IterationStats) -> object:
+        stats = iteration_stats(found)
+        if verbose:
+            _log_iteration(stats, niter, nredo)
+        _log_filter(stats)
+        return callback(stats) if callback is not None else False
+
+    return report
+
+
+def _log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
     """One line on the logger `fastkmeans` at INFO, or on stdout if no handler would take it."""
     run = f"Run {stats.redo + 1}/{nredo}, iteration" if nredo > 1 else "Iteration"
     line = (
@@ -128,7 +145,7 @@ def log_iteration(stats: IterationStats, niter: int, nredo: int) -> None:
         print(line, flush=True)
 
 
-def log_filter(stats: IterationStats) -> None:
+def _log_filter(stats: IterationStats) -> None:
     """How the iteration was computed, on the logger `fastkmeans` at DEBUG."""
     logger.debug(
         "iteration %d: %s filter, %d pairs scored, %d distances refined",
@@ -137,10 +154,6 @@ def log_filter(stats: IterationStats) -> None:
         stats.scored,
         stats.refined,
     )
-
-
-def wants_debug() -> bool:
-    return logger.isEnabledFor(logging.DEBUG)
 
 
 def _taken(level: int) -> bool:

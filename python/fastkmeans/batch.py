@@ -84,8 +84,8 @@ def fit_batch(
     weights : how much each row counts, (B, n), or (N,) with offsets.
     labels : whether labels are wanted; inertia is then that of all rows, to the centroids returned.
     device : where to compute, as `FastKMeans` has it. Until a kernel for many problems exists, a CUDA device computes
-        large problems alone, and those whose rows lie there, one after the other; small ones in host memory run on the
-        CPU, whatever device is named.
+        large problems alone, one after the other; small ones run on the CPU, whatever device is named. Their rows, if
+        they lie on the device, are copied for that, 256 MiB at a time.
 
     The other parameters are those of `FastKMeans`. Labels and centroids come back as the kind of array that data is.
     Of warnings of one kind the first is issued, with the number of problems that have it too. There is no callback.
@@ -133,8 +133,7 @@ def fit_batch(
         offsets=row_offsets,
         k=ks,
         **options._training(),
-        init=None if initial is None else initial.array,
-        init_dtype="float32" if initial is None else initial.dtype,
+        **_input.as_init(initial),
         init_offsets=init_offsets,
         weights=None if weights is None else _input.read_weights(weights, *shape[:-1]).reshape(-1),
         labels=boolean("labels", labels),

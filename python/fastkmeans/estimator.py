@@ -15,7 +15,7 @@ from . import _centring, _core, _input
 from ._checks import init_method, integer, real
 from ._core_call import Core
 from ._distances import distances
-from ._report import issue, iteration_stats, log_iteration, not_fitted
+from ._report import issue, iteration_report, not_fitted
 from ._sklearn import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -215,10 +215,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         random = check_random_state(self.random_state)
         n_init = self._runs()
         tol = self._core_tol(core, rows, weights)
-
-        def report(found: _core.IterationStats) -> None:
-            log_iteration(iteration_stats(found), self.max_iter, n_init if isinstance(self.init, str) else 1)
-
+        runs = n_init if isinstance(self.init, str) else 1
         return min(
             (
                 core.fit(
@@ -230,7 +227,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                     nredo=n_init if isinstance(start, str) else 1,
                     init=start if isinstance(start, str) else _centring.less(start, centre),
                     weights=weights,
-                    callback=report if self.verbose else None,
+                    callback=iteration_report(self.max_iter, runs, self.verbose),
                 )
                 for start in self._starts(X, n_init, random)
             ),

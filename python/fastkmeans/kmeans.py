@@ -6,7 +6,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -34,11 +33,9 @@ from ._device_input import DeviceMatrix
 from ._report import (
     IterationStats,
     as_call,
+    iteration_report,
     iteration_stats,
-    log_filter,
-    log_iteration,
     not_fitted,
-    wants_debug,
     warn,
 )
 
@@ -378,7 +375,7 @@ class FastKMeans:
     def _usable(self, device: Any) -> str:
         return usable_device(device, self.gpu)
 
-    def _execution(self, rows: _input.Rows, device: str) -> dict[str, Any]:
+    def _execution(self, rows: _input.Rows, device: str) -> _core._Execution:
         """How the core is to compute on these rows; device: as _device() has it."""
         limit = 0
         if self.memory_limit is not None:
@@ -393,7 +390,7 @@ class FastKMeans:
             "chunk_size_centroids": self.chunk_size_centroids,
         }
 
-    def _training(self) -> dict[str, Any]:
+    def _training(self) -> _core._Training:
         """What the core is to compute, but for k and what is given."""
         return {
             "niter": self.niter,
@@ -432,13 +429,6 @@ class FastKMeans:
             raise ValueError(f"init_centroids must have at most k = {self.k} rows, given {len(rows.array)}.")
         return rows
 
-    def _each_iteration(self, runs: int, found: _core.IterationStats) -> object:
-        stats = iteration_stats(found)
-        if self.verbose:
-            log_iteration(stats, self.niter, runs)
-        log_filter(stats)
-        return self.callback(stats) if self.callback is not None else False
-
     def _train(self, data: Any, weights: Any, labels: bool, init_centroids: Any = None) -> tuple[Any, Any]:
         """Train, and hold what is found. Returns the labels, if wanted, and the kind of array that `data` is.
 
@@ -458,17 +448,15 @@ class FastKMeans:
         else:
             initial = self._initial()
         runs = 1 if initial is not None and len(initial.array) == self.k else self.nredo
-        wants_iterations = self.verbose or wants_debug() or self.callback is not None
         result = _core.fit(
             rows.array,
             rows.dtype,
             k=self.k,
             **self._training(),
-            init=None if initial is None else initial.array,
-            init_dtype="float32" if initial is None else initial.dtype,
+            **_input.as_init(initial),
             weights=given_weights,
             labels=labels,
-            callback=partial(self._each_iteration, runs) if wants_iterations else None,
+            callback=iteration_report(self.niter, runs, self.verbose, self.callback),
             **self._execution(rows, device),
         )
         if result["warnings"]:

@@ -36,7 +36,7 @@ template <class Value>
 double typical(std::int64_t n, Value value) {
   const std::int64_t count = std::min(n, kLookedAt);
   std::vector<double> values;
-  for (std::int64_t i = 0; i < count; ++i) values.push_back(value(n * i / count));
+  for (std::int64_t i = 0; i < count; ++i) values.push_back(value(spread_row(n, count, i)));
   std::nth_element(values.begin(), values.begin() + count / 2, values.end());
   return values[static_cast<std::size_t>(count / 2)];
 }
@@ -190,7 +190,7 @@ std::vector<SampledRow> Assigner::sample_rows(const Call& call) const {
   workers_.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
     RowTile tile(context_, 1, x_.cols);
     for (std::int64_t i = first; i < first + block; ++i) {
-      const std::int64_t row = x_.rows * i / count;
+      const std::int64_t row = spread_row(x_.rows, count, i);
       const double distance = radius(tile, row, call.centroids, call.task.previous[row]);
       sample[static_cast<std::size_t>(i)] = {.row = row, .radius = static_cast<float>(distance)};
     }

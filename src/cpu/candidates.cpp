@@ -87,7 +87,7 @@ double Candidates::split() const {
   const std::int64_t n = context_.x.rows, count = std::min(n, kLookedAt);
   double length = 0, radius = 0;
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = n * i / count;
+    const std::int64_t row = spread_row(n, count, i);
     length += std::sqrt(std::max(0.0f, sketches_.sq_norms[row]));
     radius += std::sqrt(true_distance(distances_[row]));
   }

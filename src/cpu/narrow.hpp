@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/principal.hpp"
+#include "cpu/directions.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/sketcher.hpp"
 #include "cpu/survey.hpp"

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "numeric/distance.hpp"
+#include "plan/survey.hpp"
 #include "sketch/centre.hpp"
 
 namespace fastkmeans::cpu {
@@ -44,7 +45,7 @@ std::vector<float> centre_of(const Context& context) {
   context.workers.for_blocks(count, kPadding, operations, [&](std::int64_t first, std::int64_t block, int) {
     RowTile tile(context, 1, d);
     for (std::int64_t i = first; i < first + block; ++i) {
-      tile.load(n * i / count, 1);
+      tile.load(spread_row(n, count, i), 1);
       std::copy_n(tile.row(0), d, rows.begin() + i * d);
     }
   });

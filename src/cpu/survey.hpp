@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/principal.hpp"
+#include "cpu/directions.hpp"
 #include "numeric/centroids_view.hpp"
 
 namespace fastkmeans::cpu {

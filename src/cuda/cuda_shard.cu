@@ -14,6 +14,7 @@
 #include "cuda/low_dim.hpp"
 #include "cuda/masses.hpp"
 #include "cuda/metric.hpp"
+#include "cuda/narrow.hpp"
 #include "cuda/narrow_plan.hpp"
 #include "cuda/results.hpp"
 #include "cuda/rows.hpp"
@@ -41,7 +42,8 @@ class CudaShard final : public Shard {
         n_(rows.rows()),
         d_(rows.cols()),
         device_(number, execution, workers),
-        narrow_(forced_) {
+        narrow_(forced_),
+        search_(device_) {
     if (rows.weights()) {
       weights_.resize(device_, n_);
       device_.upload(weights_.data(), rows.weights(), weights_.bytes());
@@ -153,7 +155,7 @@ class CudaShard final : public Shard {
     tiny_ = summary_.largest_centroid < magnitude_bits(kTinyBelow);
     if (!filter_) return;
     const double refined = static_cast<double>(summary_.notes.refined) / static_cast<double>(n_);
-    if (assignments_ > 1 && !were_tiny && narrow_.narrow() && narrow_.gives_up(problem(), limits(), refined))
+    if (assignments_ > 1 && !were_tiny && narrow_.width() && narrow_.gives_up(problem(), limits(), refined))
       filter_.reset();
     else if (were_tiny || tiny_)
       filter_->forget();
@@ -199,8 +201,7 @@ class CudaShard final : public Shard {
     const auto on = on_.here();
     distances_.resize(device_, n_);
     const std::int64_t size = added.k * added.d;
-    DeviceBuffer<float> values(device_, size);
-    device_.upload(values.data(), added.values, values.bytes());
+    const DeviceBuffer<float> values = uploaded(device_, added.values, size);
     const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
                                  are_tiny(values.data(), size)};
     const std::uint8_t* const states = facts().states();
@@ -271,9 +272,9 @@ class CudaShard final : public Shard {
   // The filter for rows that have one, made when it is first needed. With too little memory it gets less, and the rows
   // go back to the host if they must.
   Filter& filter() {
-    if (filter_ && !narrow_.looks_again()) return *filter_;
-    narrow_.look(device_, *store_, problem(), limits(), view(), assignments_ > 1);
-    if (filter_ && !narrow_.narrow()) return *filter_;
+    if (filter_ && (tiny_ || !narrow_.looks_again())) return *filter_;
+    narrow_.look(problem(), limits(), assignments_ > 1, [&] { return search_.survey(*store_, n_, d_, view()); });
+    if (filter_ && !narrow_.width()) return *filter_;
     filter_.reset();
     exact_.reset();
     // It has room for pieces as they were. Only then is what the two had free:
@@ -289,7 +290,7 @@ class CudaShard final : public Shard {
         return *filter_;
       } catch (const OutOfMemory&) {
         if (shrink(tuning_)) continue;
-        if (!narrow_.narrow()) throw;
+        if (!narrow_.width()) throw;
         narrow_.rest();
         tune_again();
       }
@@ -298,7 +299,7 @@ class CudaShard final : public Shard {
 
   Problem problem() const {
     const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
-    return {n_, d_, k_, row_bytes(), converts, more_, products(), narrow_.size()};
+    return {n_, d_, k_, row_bytes(), converts, more_, products(), tiny_, narrow_.size()};
   }
 
   DeviceLimits limits() {
@@ -306,7 +307,7 @@ class CudaShard final : public Shard {
     const std::int64_t held =
         (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
     // What it does not count, and is still to come: sketches of the centroids, and their sums.
-    const std::int64_t narrow = narrow_.narrow() ? 6 * narrow_.size() + 64 : 0;
+    const std::int64_t narrow = narrow_.width() ? 6 * narrow_.size() + 64 : 0;
     const std::int64_t centroids = k_ * (2 * sketch_size(d_) + narrow + 64 + (sums_ ? 0 : 16 * d_));
     return {device_.processors(), device_.shared_memory(), device_.available() + held - centroids, has_wgmma()};
   }
@@ -315,7 +316,8 @@ class CudaShard final : public Shard {
     if (tuning_.kind == Kind::none) return all_pairs(device_, tuning_.batch, metric_.loss());
     DeviceBuffer<float> centre = central_row(device_, *store_, n_, d_);
     if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
-    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss(), narrow_.narrow());
+    return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss(), search_.basis(),
+                       narrow_.width());
   }
 
   // The assignment that was asked for, and with it the accumulation.
@@ -417,14 +419,11 @@ class CudaShard final : public Shard {
     const auto count = static_cast<std::int64_t>(places.size());
     if (count == 0) return;
     DeviceBuffer<float> values(device_, count * d_);
-    DeviceBuffer<std::int64_t> numbers(device_, count);
-    DeviceBuffer<std::int32_t> labels_before(device_, count), labels_after(device_, count);
+    const auto numbers = uploaded(device_, places.data(), count);
+    const auto old_labels = uploaded(device_, from.data(), count), new_labels = uploaded(device_, to.data(), count);
     store_->fetch(places.data(), count, values.data());
-    device_.upload(numbers.data(), places.data(), numbers.bytes());
-    device_.upload(labels_before.data(), from.data(), labels_before.bytes());
-    device_.upload(labels_after.data(), to.data(), labels_after.bytes());
-    relocate(device_, {values.data(), d_}, count, numbers.data(), labels_before.data(), labels_after.data(),
-             weights_.data(), scale_->view(), sums_->view(), labels_.data());
+    relocate(device_, {values.data(), d_}, count, numbers.data(), old_labels.data(), new_labels.data(), weights_.data(),
+             scale_->view(), sums_->view(), labels_.data());
   }
 
   // total_: the sums of all shards, by way of the host.
@@ -470,6 +469,7 @@ class CudaShard final : public Shard {
   std::optional<RowFacts> facts_;
   Tuning tuning_ = {};
   NarrowPlan narrow_;
+  NarrowSearch search_;                         // for narrow sketches
   std::unique_ptr<Filter> filter_, exact_;      // the planned one; D of all pairs, for tiny centroids
   DeviceBuffer<float> centroids_, next_;        // (k, d)
   bool tiny_ = false;                           // all centroids are

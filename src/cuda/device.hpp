@@ -6,25 +6,16 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "cuda/error.hpp"
 #include "cuda/tuning.hpp"
 #include "fastkmeans/params.hpp"
 #include "runtime/workers.hpp"
 
 namespace fastkmeans::cuda {
-
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-class OutOfMemory : public Error {
- public:
-  using Error::Error;
-};
 
 // Throws OutOfMemory or Error, with "CUDA" and what was tried in the text.
 void check(cudaError_t error, const char* what);
@@ -175,6 +166,14 @@ void allow_shared_memory(const Device& device, Kernel* kernel) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              device.shared_memory() - static_cast<int>(own.sharedSizeBytes)),
         "cudaFuncSetAttribute");
+}
+
+// `count` values of the host, which may be reused at once.
+template <class T>
+DeviceBuffer<T> uploaded(Device& device, const T* values, std::int64_t count) {
+  DeviceBuffer<T> out(device, count);
+  device.upload(out.data(), values, out.bytes());
+  return out;
 }
 
 // Waits; `count` values of device memory.

@@ -39,8 +39,7 @@ class DeviceArray final : public Source {
   void gather(const std::int64_t* rows, std::int64_t count, float* out, Workers&) const override {
     if (count == 0) return;
     const OnDevice on(device_->number());
-    DeviceBuffer<std::int64_t> chosen(*device_, count);
-    device_->upload(chosen.data(), rows, chosen.bytes());
+    const auto chosen = uploaded(*device_, rows, count);
     DeviceBuffer<float> values(*device_, count * x_.cols);
     gather_float(*device_, x_, chosen.data(), count, values.data());
     device_->download(out, values.data(), values.bytes());
@@ -51,8 +50,7 @@ class DeviceArray final : public Source {
     const auto count = static_cast<std::int64_t>(rows.size());
     DeviceBuffer<char> copy(*device_, count * x_.cols * static_cast<std::int64_t>(item_size(x_.dtype)));
     {
-      DeviceBuffer<std::int64_t> chosen(*device_, count);
-      device_->upload(chosen.data(), rows.data(), chosen.bytes());
+      const auto chosen = uploaded(*device_, rows.data(), count);
       gather_rows(*device_, x_, chosen.data(), count, copy.data());
     }
     device_->wait();  // others read it in streams of their own

@@ -20,14 +20,12 @@ __global__ void unit_rows(const float* sample, int count, int d, const float* ce
   if (i >= count) return;
   const float* const row = sample + i * d;
   double squares = 0;
-  bool bad = false;
   for (int j = lane_id(); j < d; j += kWarp) {
     const double a = row[j] - centre[j];
     squares += a * a;
-    bad |= magnitude_bits(row[j]) >= limit;
   }
   squares = add_lanes(squares);
-  bad = __any_sync(kAll, bad) || squares == 0;
+  const bool bad = largest_bits(row, d) >= limit || squares == 0;
   const double factor = bad ? 0 : 1 / sqrt(squares);
   for (int j = lane_id(); j < d; j += kWarp) {
     const float a = bad ? 0.0f : static_cast<float>((row[j] - centre[j]) * factor);

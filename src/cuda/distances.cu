@@ -63,12 +63,9 @@ __global__ void shifts(const float* a, const Centroids b, float* out) {
   const std::int64_t c = warp_id();
   if (c >= b.k) return;
   Distance loss;
-  if (b.tiny) {
-    std::uint32_t bits = 0;
-    for (int j = lane_id(); j < b.d; j += kWarp) bits = max(bits, magnitude_bits(a[c * b.d + j]));
-    if (largest_of_lanes(bits) < magnitude_bits(kTinyBelow)) loss.factor = kTinyScale;
-  }
-  const float distance = warp_loss(a + c * b.d, b.row(c), b.d, loss);
+  const float* const from = a + c * b.d;
+  if (b.tiny && largest_bits(from, b.d) < magnitude_bits(kTinyBelow)) loss.factor = kTinyScale;
+  const float distance = warp_loss(from, b.row(c), b.d, loss);
   if (lane_id() == 0) out[c] = loss.stored(distance);
 }
 

@@ -89,7 +89,7 @@ template <class Minimised>
 class Int8Filter final : public Filter {
  public:
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
-             DeviceBuffer<float> centre, const Narrow* narrow)
+             DeviceBuffer<float> centre, const Basis& basis, const NarrowWidth* narrow)
       : device_(device),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
@@ -114,7 +114,7 @@ class Int8Filter final : public Filter {
         left_over_(device, 3 * tuning.batch),
         left_over_counts_(device, 3) {
     if (tuning.narrow > 0) {
-      narrow_.emplace(device, *narrow, sketcher_.centre(), k, projected(tuning));
+      narrow_.emplace(device, basis, *narrow, sketcher_.centre(), k, projected(tuning));
       full_tiles_.emplace(device, k, sketcher_.size());
     }
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_);
@@ -330,7 +330,7 @@ class Int8Filter final : public Filter {
   Device& device_;
   Tuning tuning_;
   Sketcher sketcher_;  // of all dimensions
-  std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, Lift> lift_;
+  std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, DeviceLift> lift_;
   std::int64_t size_;  // of the sketches that all rows have
   FilterBound bound_;
   std::int64_t kept_, sketched_ = 0;  // rows that there is room for, and that have their sketches
@@ -361,10 +361,11 @@ bool has_wgmma() {
 }
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Narrow* narrow) {
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Basis& basis,
+                                    const NarrowWidth* narrow) {
   if (loss == Loss::distance)
-    return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre), narrow);
-  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre), narrow);
+    return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre), basis, narrow);
+  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre), basis, narrow);
 }
 
 }  // namespace fastkmeans::cuda

@@ -15,8 +15,9 @@ namespace fastkmeans::cuda {
 bool has_wgmma();
 
 // n: rows of the shard; centre: (d) device memory; loss: what decides labels; narrow: the sketches that Tuning::narrow
-// speaks of, or null.
+// speaks of, or null; basis: what they are of.
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
-                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Narrow* narrow);
+                                    const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Basis& basis,
+                                    const NarrowWidth* narrow);
 
 }  // namespace fastkmeans::cuda

@@ -22,7 +22,7 @@ __global__ void measure_lengths(const Centroids centroids, double* sq_lengths, d
 
 }  // namespace
 
-FilterBound Lift::raise(const Centroids& centroids, const FilterBound& bound) {
+FilterBound DeviceLift::raise(const Centroids& centroids, const FilterBound& bound) {
   device_.clear(most_.data(), most_.bytes());
   measure_lengths<<<blocks_for(centroids.k, kThreads / kWarp), kThreads, 0, device_.stream()>>>(
       centroids, sq_lengths_.data(), most_.data());

@@ -32,9 +32,9 @@ class NoLift {
 };
 
 // Of a filter by inner products.
-class Lift {
+class DeviceLift {
  public:
-  Lift(Device& device, std::int64_t k) : device_(device), sq_lengths_(device, k), most_(device, 1) {}
+  DeviceLift(Device& device, std::int64_t k) : device_(device), sq_lengths_(device, k), most_(device, 1) {}
   // These centroids from here on; waits. Returns the bound for them.
   FilterBound raise(const Centroids& centroids, const FilterBound& bound);
   Heights heights() const { return {sq_lengths_.data(), sq_ceiling_}; }

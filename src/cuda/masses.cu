@@ -137,11 +137,9 @@ std::vector<Mass> DeviceMasses::with(CentroidsView candidates, int exponent, Row
     std::vector<std::uint8_t> are_tiny(static_cast<std::size_t>(count));
     for (std::int64_t c = 0; c < count; ++c)
       are_tiny[static_cast<std::size_t>(c)] = is_tiny(candidates.row(first + c), d);
-    DeviceBuffer<float> values(device_, count * d);
-    DeviceBuffer<std::uint8_t> tiny(device_, count);
+    const auto values = uploaded(device_, candidates.row(first), count * d);
+    const auto tiny = uploaded(device_, are_tiny.data(), count);
     DeviceBuffer<MassWords> sums(device_, count);
-    device_.upload(values.data(), candidates.row(first), values.bytes());
-    device_.upload(tiny.data(), are_tiny.data(), tiny.bytes());
     device_.clear(sums.data(), sums.bytes());
     const Candidates some = {values.data(), tiny.data(), static_cast<int>(count), static_cast<int>(d)};
     rows.each_batch(most, [&](std::int64_t begin, std::int64_t batch, RowsView view) {

@@ -11,9 +11,7 @@ constexpr int kThreads = 256;
 __global__ void to_length_one(float* rows, std::int64_t count, int d, std::uint32_t limit) {
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     float* row = rows + i * d;
-    std::uint32_t bits = 0;
-    for (int j = lane_id(); j < d; j += kWarp) bits = max(bits, magnitude_bits(row[j]));
-    bits = largest_of_lanes(bits);
+    const std::uint32_t bits = largest_bits(row, d);
     if (bits == 0 || bits >= limit) continue;
     int exponent = 0;
     frexp(__uint_as_float(bits), &exponent);

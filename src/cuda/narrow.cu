@@ -62,25 +62,25 @@ __global__ void count_survivors(const Projected rows, int count, const Projected
 DeviceBuffer<float> offsets(Device& device, const NarrowWidth& width) {
   std::vector<float> values(static_cast<std::size_t>(width.size));
   values.back() = width.typical_tail;
-  DeviceBuffer<float> on_device(device, width.size);
-  device.upload(on_device.data(), values.data(), on_device.bytes());
-  return on_device;
+  return uploaded(device, values.data(), width.size);
 }
 
 }  // namespace
 
-NarrowSearch::NarrowSearch(Device& device, Rows& store, std::int64_t n, std::int64_t d)
-    : device_(device), centre_(central_row(device, store, n, d)) {
+void NarrowSearch::learn(Rows& store, std::int64_t n, std::int64_t d) {
   const SurveyRows some = survey_rows(n, d);
-  tried_count_ = some.tried;
+  centre_ = central_row(device_, store, n, d);
   sizes_ = narrow_sizes(d, some.learned, kGranule);
-  const DeviceBuffer<float> sample = spread_rows(device, store, n, d, some.learned, 0);
-  basis_ = principal_directions(device, sample.data(), some.learned, d, centre_.data(), std::min(sizes_.back() - 1, d));
-  tried_ = spread_rows(device, store, n, d, tried_count_, kTriedShift);
+  const DeviceBuffer<float> sample = spread_rows(device_, store, n, d, some.learned, 0);
+  const std::int64_t most = std::min(sizes_.back() - 1, d);
+  basis_ = principal_directions(device_, sample.data(), some.learned, d, centre_.data(), most);
+  tried_ = spread_rows(device_, store, n, d, some.tried, kTriedShift);
+  tried_count_ = some.tried;
 }
 
-std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const {
-  const std::int64_t d = basis_.d, count = tried_count_, stride = (centroids.k + kCounted - 1) / kCounted;
+std::vector<NarrowWidth> NarrowSearch::survey(Rows& store, std::int64_t n, std::int64_t d, const Centroids& centroids) {
+  if (tried_count_ == 0) learn(store, n, d);
+  const std::int64_t count = tried_count_, stride = (centroids.k + kCounted - 1) / kCounted;
   const std::int64_t counted = (centroids.k + stride - 1) / stride;
   const RowsView rows = {tried_.data(), d}, some = {centroids.values, stride * d};
   const auto rows_int = static_cast<int>(count);
@@ -142,11 +142,11 @@ std::vector<NarrowWidth> NarrowSearch::survey(const Centroids& centroids) const 
   return found;
 }
 
-NarrowSketcher::NarrowSketcher(Device& device, const Narrow& narrow, const float* centre, std::int64_t k,
-                               std::int64_t most)
+NarrowSketcher::NarrowSketcher(Device& device, const Basis& basis, const NarrowWidth& width, const float* centre,
+                               std::int64_t k, std::int64_t most)
     : most_(most),
-      projection_(device, *narrow.basis, narrow.width.size, centre),
-      sketcher_(device, size(), offsets(device, narrow.width)),
+      projection_(device, basis, width.size, centre),
+      sketcher_(device, size(), offsets(device, width)),
       z_(device, std::max(most, k) * size()),
       errors_(device, std::max(most, k)) {}
 

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "cuda/batch.hpp"
+#include "cuda/narrow_costs.hpp"
 #include "cuda/projection.hpp"
 #include "cuda/sketches.hpp"
-#include "cuda/tuning.hpp"
 #include "sketch/basis.hpp"
 
 namespace fastkmeans::cuda {
@@ -16,33 +16,31 @@ namespace fastkmeans::cuda {
 // The directions of the rows of a shard, and what sketches of them are worth.
 class NarrowSearch {
  public:
-  // Learns the directions from some rows of the store, n of d elements.
-  NarrowSearch(Device& device, Rows& store, std::int64_t n, std::int64_t d);
+  explicit NarrowSearch(Device& device) : device_(device) {}
 
-  // Tries them on other rows with these centroids: what each width would leave to refine.
-  std::vector<NarrowWidth> survey(const Centroids& centroids) const;
+  // What each width would leave to refine of some rows of the store, n of d elements, with these centroids. Directions
+  // are learned from other rows, the first time.
+  std::vector<NarrowWidth> survey(Rows& store, std::int64_t n, std::int64_t d, const Centroids& centroids);
   const Basis& basis() const { return basis_; }
 
  private:
+  void learn(Rows& store, std::int64_t n, std::int64_t d);
+
   Device& device_;
   DeviceBuffer<float> centre_;
   std::vector<std::int64_t> sizes_;
   Basis basis_;
-  std::int64_t tried_count_;
-  DeviceBuffer<float> tried_;  // (tried_count_, d)
-};
-
-// Sketches of this width, of the leading directions.
-struct Narrow {
-  const Basis* basis;
-  NarrowWidth width;
+  std::int64_t tried_count_ = 0;  // 0: nothing is learned yet
+  DeviceBuffer<float> tried_;     // (tried_count_, d)
 };
 
 // Makes sketches of rows and of k centroids from their projections.
 class NarrowSketcher {
  public:
-  // most: rows that are projected at a time. centre: (d) device memory that outlives this.
-  NarrowSketcher(Device& device, const Narrow& narrow, const float* centre, std::int64_t k, std::int64_t most);
+  // Of this width, along the basis's leading directions. most: rows that are projected at a time. centre: (d) device
+  // memory that outlives this.
+  NarrowSketcher(Device& device, const Basis& basis, const NarrowWidth& width, const float* centre, std::int64_t k,
+                 std::int64_t most);
 
   std::int64_t size() const { return projection_.size(); }
   // As Sketcher's.

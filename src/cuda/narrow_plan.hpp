@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the rows of a shard have narrow sketches: looked for when a filter is made, given up if they disappoint.
+// Whether the rows of a shard have narrow sketches: looked for when a filter is made, given up if they disappoint. A
+// decision of the host, which needs no device.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "cuda/narrow.hpp"
+#include "cuda/narrow_costs.hpp"
 
 namespace fastkmeans::cuda {
 
@@ -14,13 +19,15 @@ class NarrowPlan {
   // forced: as tune() takes it.
   explicit NarrowPlan(std::string forced) : forced_(std::move(forced)) {}
 
-  const Narrow* narrow() const { return narrow_ ? &*narrow_ : nullptr; }  // null: none
-  std::int64_t size() const { return narrow_ ? narrow_->width.size : 0; }
+  const NarrowWidth* width() const { return width_ ? &*width_ : nullptr; }  // null: none
+  std::int64_t size() const { return width_ ? width_->size : 0; }
 
-  // Looks for some that pay with these centroids. means: they are, and not rows.
-  void look(Device& device, Rows& store, const Problem& problem, const DeviceLimits& limits, const Centroids& centroids,
-            bool means);
-  // Initial centroids are rows, and far from their neighbours: if nothing was won there, the first means are tried too.
+  // Takes those that pay with the centroids there are now, if any do. survey: what each width would leave over; called
+  // where that may be worth knowing. means: the centroids are, and not rows.
+  void look(const Problem& problem, const DeviceLimits& limits, bool means,
+            const std::function<std::vector<NarrowWidth>()>& survey);
+  // Whether to look once more before an assignment. Initial centroids are rows, and far from their neighbours: if
+  // nothing was won there, the first means are tried too; and tiny ones have none until they grow.
   bool looks_again() const { return looks_again_; }
 
   // After an assignment with labels to begin with, and so many distances a row: whether that were too many, and there
@@ -31,8 +38,7 @@ class NarrowPlan {
 
  private:
   std::string forced_;
-  std::optional<NarrowSearch> search_;
-  std::optional<Narrow> narrow_;
+  std::optional<NarrowWidth> width_;
   bool looks_again_ = false, rests_ = false;
 };
 

@@ -45,10 +45,9 @@ void copy_distances(Device& device, const Metric& metric, const float* distances
 
 void look_up(Device& device, const std::int64_t* rows, std::int64_t count, const RowResults& results,
              std::int32_t* labels, float* distances) {
-  DeviceBuffer<std::int64_t> wanted(device, count);
+  const auto wanted = uploaded(device, rows, count);
   DeviceBuffer<std::int32_t> some_labels(device, count);
   DeviceBuffer<float> some_distances(device, count);
-  device.upload(wanted.data(), rows, wanted.bytes());
   pick<<<blocks_for(count, kThreads), kThreads, 0, device.stream()>>>(wanted.data(), count, results, some_labels.data(),
                                                                       some_distances.data());
   launched("pick");

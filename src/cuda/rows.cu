@@ -42,7 +42,7 @@ __global__ void copy_items(const MatrixView x, const std::int64_t* rows, std::in
   const std::int64_t total = count * x.cols, step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < total; e += step) {
     const std::int64_t i = e / x.cols, j = e - i * x.cols;
-    const char* from = element_address(x, rows[i], j);
+    const char* from = element_address(x, rows ? rows[i] : i, j);
     for (int byte = 0; byte < item; ++byte) out[e * item + byte] = from[byte];
   }
 }
@@ -92,8 +92,7 @@ class DeviceRows final : public Rows {
   }
 
   void fetch(const std::int64_t* rows, std::int64_t count, float* out) override {
-    DeviceBuffer<std::int64_t> numbers(device_, count);
-    device_.upload(numbers.data(), rows, numbers.bytes());
+    const auto numbers = uploaded(device_, rows, count);
     gather_float(device_, x_, numbers.data(), count, out);
     take_rows(device_, metric_, out, count, x_.cols);
   }

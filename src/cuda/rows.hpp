@@ -47,7 +47,7 @@ void to_float(Device& device, const MatrixView& x, float* out);
 void gather_float(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, float* out);
 // row_hash() of rows without gaps, (count, d) in device memory as out: (count).
 void hash_rows(Device& device, const float* rows, std::int64_t count, std::int64_t d, std::uint64_t* out);
-// In their own dtype, side by side.
+// In their own dtype, side by side; rows null: the first ones.
 void gather_rows(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, void* out);
 
 // Bytes of a row that stays on the device: wide types become fp32.

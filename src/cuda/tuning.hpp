@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace fastkmeans::cuda {
 
@@ -35,15 +34,8 @@ struct Problem {
   bool converts;            // rows are made fp32 as they are read
   bool iterates = false;    // further assignments of the same rows will follow
   bool products = false;    // labels by inner products: no low_dim, no lists, no narrow sketches
+  bool tiny = false;        // all centroids are tiny: D of all pairs decides, until they are not
   std::int64_t narrow = 0;  // elements of the narrow sketches that the rows are to have; 0: none
-};
-
-// Narrow sketches (narrow.hpp) of `size` elements, as a survey of a few rows found them.
-struct NarrowWidth {
-  std::int64_t size;
-  float typical_tail;
-  double survivors = 0;  // centroids that they leave a row
-  double run_over = 0;   // the share of rows that they leave more than there is room for
 };
 
 inline constexpr std::string_view kInt8Lists = "int8_lists";  // int8 with lists of neighbours
@@ -74,14 +66,8 @@ struct Tuning {
 // unknown. kernel: the scan (one of kScans), or "".
 Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::string& forced, const std::string& kernel);
 
-// Whether narrow sketches could save so much that to look for them in vain costs only a small part of what is spent
-// anyway; or they are forced.
-bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced);
-// The cheapest of these, or null if sketches of all dimensions are expected to be faster.
-const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limits, const std::string& forced,
-                                const std::vector<NarrowWidth>& widths);
-// Distances a row beyond which narrow sketches of this size have been a mistake.
-double most_refined(const Problem& problem, const DeviceLimits& limits);
+// Whether the scan on Hopper takes sketches of so many elements.
+bool wgmma_takes(std::int64_t size, const DeviceLimits& limits);
 // Rows that are projected at a time.
 std::int64_t projected(const Tuning& tuning);
 

@@ -17,7 +17,7 @@ namespace fastkmeans {
 inline constexpr double kTriedShift = 0.53;
 
 // Row i of `count` spread evenly over n rows, `shift` of their distance further.
-inline std::int64_t spread_row(std::int64_t n, std::int64_t count, std::int64_t i, double shift) {
+inline std::int64_t spread_row(std::int64_t n, std::int64_t count, std::int64_t i, double shift = 0) {
   const double at = static_cast<double>(n) * (static_cast<double>(i) + shift) / static_cast<double>(count);
   return std::min(n - 1, static_cast<std::int64_t>(at));
 }

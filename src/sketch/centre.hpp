@@ -11,8 +11,7 @@
 
 namespace fastkmeans {
 
-// One row in 32, at most kCentreRows, spread evenly: row n * i / count for i in [0, count). Long rows are
-// fewer, a sixteenth of kMostScratch in all.
+// One row in 32, at most kCentreRows, spread evenly. Long rows are fewer, a sixteenth of kMostScratch in all.
 inline constexpr std::int64_t kCentreRows = 128;  // its noise adds about 1 % to |x - mu|^2; more rows slow small fits
 inline std::int64_t centre_rows(std::int64_t n, std::int64_t d) {
   const std::int64_t most = std::min(kCentreRows, kMostScratch / 16 / (4 * d));

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many problems in one call: each is a fit of its own, to the bit.
+#include "batch.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
 #include <numeric>
 
-#include "testing.hpp"
+#include "cuda_fits.hpp"
+#include "source/joined.hpp"
+#ifdef FASTKMEANS_CUDA
+#include "cuda/device.hpp"
+#endif
 
 namespace fastkmeans::testing {
 namespace {
@@ -210,6 +216,55 @@ TEST(BatchNoOracle, ErrorsNameTheFirstProblemThatIsWrong) {
   expect_contains(error(views, params), {"callback is set"});
 }
 
+// A thread each, unless one takes longer than its share, or than all threads need to share it; on a device, than the
+// device would take.
+TEST(BatchNoOracle, SmallProblems) {
+  constexpr double k16 = 500 * 64 * 16, kAll = 1000 * k16;
+  for (const std::int64_t bytes : {0, 500 * 64 * 4}) {
+    EXPECT_TRUE(is_small(k16, kAll, 16, bytes));
+    EXPECT_TRUE(is_small(k16, kAll, 1, bytes));
+    EXPECT_FALSE(is_small(k16, 15 * k16, 16, bytes));
+    EXPECT_TRUE(is_small(k16, 16 * k16, 16, bytes));
+    EXPECT_FALSE(is_small((1 << 26) + 1, 1e12, 1000, bytes));
+  }
+  EXPECT_TRUE(is_small(1 << 26, 1e12, 4, 0));
+  EXPECT_FALSE(is_small(1 << 26, 1e12, 4, 1));
+  EXPECT_TRUE(is_small(1 << 22, 1e12, 4, 1 << 24));
+  EXPECT_FALSE(is_small((1 << 22) + 1, 1e12, 4, 1 << 24));
+  EXPECT_FALSE(is_small(1 << 22, 1e12, 4, (1 << 24) + 1));
+}
+
+TEST(BatchNoOracle, MatricesThatLieTogetherAreJoined) {
+  const Matrix x(12, 6);
+  const auto rows = [&](std::int64_t first, std::int64_t count) { return MatrixView(x.row(first), count, 6); };
+  const auto parts = [](const std::vector<MatrixView>& matrices) {
+    std::vector<std::pair<const void*, std::int64_t>> found;
+    for (const MatrixView& part : joined(matrices)) found.emplace_back(part.data, part.rows);
+    return found;
+  };
+  using Parts = std::vector<std::pair<const void*, std::int64_t>>;
+  EXPECT_EQ(parts({}), Parts{});
+  EXPECT_EQ(parts({rows(0, 4), rows(4, 1), rows(5, 0), rows(5, 7)}), (Parts{{x.row(0), 12}}));
+  EXPECT_EQ(parts({rows(0, 4), rows(5, 1), rows(6, 2), rows(3, 2)}),
+            (Parts{{x.row(0), 4}, {x.row(5), 3}, {x.row(3), 2}}));
+  EXPECT_EQ(parts({rows(4, 4), rows(0, 4)}), (Parts{{x.row(4), 4}, {x.row(0), 4}}));
+  // Whatever differs in what a row is.
+  for (int difference = 0; difference < 5; ++difference) {
+    MatrixView next = rows(4, 2);
+    if (difference == 0) next.cols = 5;
+    if (difference == 1) next.dtype = DType::i32;
+    if (difference == 2) next.row_stride = 48;
+    if (difference == 3) next.col_stride = 8;
+    if (difference == 4) next.cuda_device = 1;
+    EXPECT_EQ(parts({rows(0, 4), next}).size(), 2u) << difference;
+  }
+  // Halves of the columns lie side by side, and rows backwards, too, one after the other.
+  const MatrixView left(x.row(0), 12, 3, DType::f32, 24, 4), right(x.row(0) + 3, 12, 3, DType::f32, 24, 4);
+  EXPECT_EQ(joined(std::vector{left, right}).size(), 2u);
+  const MatrixView last(x.row(11), 2, 6, DType::f32, -24, 4), before(x.row(9), 10, 6, DType::f32, -24, 4);
+  EXPECT_EQ(parts({last, before}), (Parts{{x.row(11), 12}}));
+}
+
 TEST(BatchNoOracle, InterruptEndsAllProblems) {
   Random random(1402);
   const Matrix x = random_rows(Kind::normal, 200, 4, random);
@@ -224,6 +279,59 @@ TEST(BatchNoOracle, InterruptEndsAllProblems) {
     EXPECT_EQ(message_of<std::runtime_error>([&] { fit_batch(views, params); }), "the caller's own");
   }
 }
+
+#ifdef FASTKMEANS_CUDA
+
+using CudaBatch = CudaFits;
+
+// Small problems are copied to the host: rows with gaps or without, some without rows, of any dtype. Which path ran is
+// seen by an instruction set that does not exist: the CPU asks for it, a device does not.
+TEST_F(CudaBatch, SmallProblemsOfADeviceRunOnTheCpu) {
+  Random random(1403);
+  Workers workers(1, {});
+  cuda::Device device(0, on(Path{"cuda", ""}), workers);
+  const Matrix x = random_rows(Kind::normal, 400, 12, random);
+  cuda::DeviceBuffer<float> there(device, 400 * 12);
+  device.upload(there.data(), x.row(0), there.bytes());
+  device.wait();
+  const auto part = [&](const float* base, bool on_device, std::int64_t first, std::int64_t count, bool gaps) {
+    MatrixView view(base + first * 12 + (gaps ? 1 : 0), gaps ? count / 2 : count, 6, DType::f32, gaps ? 96 : 48,
+                    gaps ? 8 : 4);
+    if (!gaps) view.cols = 12;
+    if (on_device) view.cuda_device = 0;
+    return view;
+  };
+  for (const bool gaps : {false, true}) {
+    std::vector<MatrixView> here, on_device;
+    for (const auto& [first, count] : {std::pair{0, 60}, {60, 40}, {100, 0}, {100, 100}, {220, 80}, {300, 100}}) {
+      here.push_back(part(x.row(0), false, first, count, gaps));
+      on_device.push_back(part(there.data(), true, first, count, gaps));
+    }
+    BatchParams params;
+    params.each.k = 5;
+    params.each.niter = 4;
+    params.each.execution = on("", 2);
+    const BatchResult expected = fit_batch(here, params);
+    for (const char* name : {"", "cuda", "cuda:0"}) {
+      params.each.execution = {};
+      params.each.execution.n_threads = 2;
+      params.each.execution.device = name;
+      const BatchResult got = fit_batch(on_device, params);
+      EXPECT_EQ(got.centroids, expected.centroids);
+      EXPECT_EQ(got.labels, expected.labels);
+      EXPECT_EQ(got.inertia, expected.inertia);
+    }
+    params.each.execution.isa = "none_such";
+    expect_contains(message_of<std::runtime_error>([&] { fit_batch(on_device, params); }), {"none_such"});
+    on_device.resize(1);  // a thread alone would keep the other waiting
+    EXPECT_EQ(fit_batch(on_device, params).inertia[0], expected.inertia[0]);
+    params.each.execution.isa = "";
+    params.each.execution.device = "cpu";
+    EXPECT_EQ(error(on_device, params), "problem 0: data is on cuda:0; device must be that, given 'cpu'");
+  }
+}
+
+#endif
 
 }  // namespace
 }  // namespace fastkmeans::testing

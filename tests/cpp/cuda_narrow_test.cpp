@@ -105,6 +105,21 @@ TEST_F(CudaNarrow, TiesAlongAndAcrossTheTail) {
   }
 }
 
+// As long as all centroids are tiny there is nothing to gain, and all distances are computed.
+TEST_F(CudaNarrow, WaitForCentroidsThatAreNotTiny) {
+  const Matrix x = low_rank(600, 520, 6, 0.05f);
+  Matrix start(20, x.cols);
+  for (std::size_t i = 0; i < start.values.size(); ++i) start.values[i] = std::ldexp(x.values[i], -60);
+  Params params = given(start, 3);
+  params.execution = on("scalar");
+  const Result expected = fit(x.view(), params);
+  params.execution = on(Path{"cuda", "narrow"});
+  const Result got = fit(x.view(), params);
+  expect_same(got, expected);
+  EXPECT_EQ(got.iterations[0].filter.filter, "none");
+  EXPECT_EQ(got.iterations[1].filter.filter, "narrow");
+}
+
 // Nothing to learn directions from: all rows alike, all zeros.
 TEST_F(CudaNarrow, NothingToLearn) {
   Matrix zeros(300, 520), equal(300, 520);

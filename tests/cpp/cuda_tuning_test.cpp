@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// How CUDA assignments are cut into pieces: a pure function, tested without a device.
+// What the host decides for a CUDA device: how assignments are cut into pieces, and whether there are narrow sketches.
+// All of it is tested without one.
+#include <utility>
+
+#include "cuda/error.hpp"
 #include "cuda/movers.hpp"
+#include "cuda/narrow_plan.hpp"
 #include "cuda/tuning.hpp"
 #include "testing.hpp"
 
@@ -128,6 +133,95 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
   wide.narrow = 0;
   EXPECT_EQ(cuda::tune(wide, kH100, "", "").wgmma_rows, 128) << "sketches of 1024 elements leave less room";
   EXPECT_LT(cuda::memory_of(tuning, large), cuda::memory_of(cuda::tune(wide, kH100, "int8", ""), wide));
+}
+
+// The narrow sketches of a fit, as its assignments find them.
+class CudaNarrowPlanNoOracle : public ::testing::Test {
+ protected:
+  CudaNarrowPlanNoOracle() { large_.iterates = true; }
+
+  void look(cuda::NarrowPlan& plan, const cuda::NarrowWidth& found, bool means = false) {
+    plan.look(large_, kH100, means, [&] { return ++surveys_, std::vector{found}; });
+  }
+  void expect_none(const cuda::NarrowPlan& plan, bool looks_again) {
+    EXPECT_EQ(plan.width(), nullptr);
+    EXPECT_EQ(plan.size(), 0);
+    EXPECT_EQ(plan.looks_again(), looks_again);
+  }
+
+  static constexpr cuda::NarrowWidth kFew = {64, 0.5f, 2, 0}, kMany = {128, 0, 900, 1};
+  cuda::Problem large_ = problem(2'000'000, 1024, 16'384);
+  int surveys_ = 0;
+};
+
+TEST_F(CudaNarrowPlanNoOracle, MeansAreTriedWhereRowsWinNothing) {
+  cuda::NarrowPlan plan("");
+  expect_none(plan, false);
+  look(plan, kMany);
+  expect_none(plan, true);
+  look(plan, kMany, true);
+  expect_none(plan, false);
+  look(plan, kFew);
+  ASSERT_NE(plan.width(), nullptr);
+  EXPECT_EQ(plan.width()->typical_tail, 0.5f);
+  EXPECT_EQ(plan.size(), 64);
+  EXPECT_FALSE(plan.looks_again());
+  EXPECT_EQ(surveys_, 3);
+  large_.k = 10;  // and another fit of these rows
+  look(plan, kFew);
+  expect_none(plan, false);
+  EXPECT_EQ(surveys_, 3) << "nothing to win";
+}
+
+TEST_F(CudaNarrowPlanNoOracle, TinyCentroidsWaitUntilTheyGrow) {
+  for (const char* forced : {"", "narrow"}) {
+    cuda::NarrowPlan plan(forced);
+    large_.tiny = true;
+    look(plan, kFew);
+    expect_none(plan, true);
+    EXPECT_EQ(surveys_, 0);
+    large_.tiny = false;
+    look(plan, kFew, true);
+    EXPECT_EQ(plan.size(), 64);
+    EXPECT_FALSE(plan.looks_again());
+    EXPECT_EQ(std::exchange(surveys_, 0), 1);
+  }
+}
+
+TEST_F(CudaNarrowPlanNoOracle, GivenUpForTheRestOfTheFit) {
+  cuda::NarrowPlan plan("");
+  look(plan, kFew);
+  large_.narrow = plan.size();
+  const double most = cuda::most_refined(large_, kH100);
+  EXPECT_FALSE(plan.gives_up(large_, kH100, most));
+  EXPECT_EQ(plan.size(), 64);
+  EXPECT_TRUE(plan.gives_up(large_, kH100, 1.01 * most));
+  expect_none(plan, false);
+  EXPECT_FALSE(plan.gives_up(large_, kH100, 1.01 * most)) << "there are none";
+  look(plan, kFew);
+  expect_none(plan, false);
+  EXPECT_EQ(surveys_, 1);
+
+  cuda::NarrowPlan other(""), forced("narrow");
+  look(other, kMany);
+  other.rest();
+  expect_none(other, false);
+  look(forced, kMany);
+  EXPECT_FALSE(forced.gives_up(large_, kH100, 1e9));
+  EXPECT_EQ(forced.size(), 128);
+}
+
+TEST_F(CudaNarrowPlanNoOracle, GivenUpWhereMemoryIsShort) {
+  cuda::NarrowPlan plan("");
+  const auto fails = [&](const auto& error) {
+    plan.look(large_, kH100, false, [&]() -> std::vector<cuda::NarrowWidth> { throw error; });
+  };
+  EXPECT_THROW(fails(cuda::Error("something else")), cuda::Error);
+  fails(cuda::OutOfMemory("64 GiB"));
+  expect_none(plan, false);
+  look(plan, kFew);
+  expect_none(plan, false);
+  EXPECT_EQ(surveys_, 0);
 }
 
 // Against all choices there are: limits between two centroids, each with the rows that it opens.

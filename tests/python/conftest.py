@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import datasets
 import fake_cupy
 import numpy as np
 import pytest
@@ -22,6 +23,15 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device that can be used")
     config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Where there is no GPU, the line before the last says how many tests need one."""
+    yield
+    skipped = sum("gpu" in report.keywords for report in terminalreporter.stats.get("skipped", []))
+    if skipped and not datasets.HAS_GPU:
+        terminalreporter.write_line(f"NO CUDA DEVICE: {skipped} TESTS THAT NEED ONE WERE SKIPPED")
 
 
 @pytest.fixture

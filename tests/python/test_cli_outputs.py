@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from cli_tools import BOTH, COMMAND, TRAIN_BOTH, refused, run, train
 from conftest import default_sigint
@@ -221,8 +222,9 @@ def test_signals_end_the_work_at_once(number: int, code: int, rng: np.random.Gen
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_sigint
     )
-    time.sleep(1.5)  # past the imports, in the first iteration
-    assert process.poll() is None
+    while psutil.Process(process.pid).cpu_times().user < 3:  # past the imports, in the first iteration
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(number)
     start = time.perf_counter()
     out, err = process.communicate(timeout=30)

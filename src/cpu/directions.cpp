@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/principal.hpp"
+#include "cpu/directions.hpp"
 
 #include <algorithm>
 #include <bit>
