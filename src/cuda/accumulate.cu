@@ -14,15 +14,15 @@ struct Lanes {
   int count;  // a power of two
 
   FASTKMEANS_BOTH explicit Lanes(int d) : count(kWarp) {
-    while (count / 2 >= d) count /= 2;
+    while (count > 1 && count / 2 >= d) count /= 2;
   }
   __device__ int rows() const { return kWarp / count; }
   __device__ int row() const { return lane_id() / count; }  // of those, the one of this lane
   __device__ int lane() const { return lane_id() % count; }
 };
 
-// As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each null
-// if there is none.
+// As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each
+// null if there is none.
 __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,
                          const SumsView& sums, const Lanes& lanes) {
   const auto add = [&](Integer* values, int j, Integer units) {
@@ -49,13 +49,17 @@ __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, 
   }
 }
 
-// A warp looks at 32 rows, a lane each, and then moves those that changed.
+// Rows that a warp looks at, a lane each, before it moves those that changed. Of long ones fewer: in a first assignment
+// all of them are moved, one after the other.
+FASTKMEANS_BOTH int rows_of_warp(int d) { return d <= kWarp ? kWarp : kWarp / 4; }
+
 __global__ void move_changed(RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
                              const std::int64_t* weights, ScaleView scale, SumsView sums, Lanes lanes) {
-  const std::int64_t first = warp_id() * kWarp, mine = first + lane_id();
+  const int looked_at = rows_of_warp(sums.d);
+  const std::int64_t first = warp_id() * looked_at, mine = first + lane_id();
   std::int64_t times = 0;
   std::int32_t before = -1, now = -1;
-  if (mine < count) {
+  if (mine < count && lane_id() < looked_at) {
     now = to[mine];
     if (from) before = from[mine];
     if (before != now) times = weights ? weights[mine] : 1;
@@ -113,8 +117,8 @@ void Sums::clear(Device& device) {
 void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
                 const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
   if (count == 0) return;
-  move_changed<<<blocks_for(count, kThreads), kThreads, 0, device.stream()>>>(rows, count, from, to, weights, scale,
-                                                                              sums, Lanes(sums.d));
+  move_changed<<<blocks_for(count, kThreads / kWarp * rows_of_warp(sums.d)), kThreads, 0, device.stream()>>>(
+      rows, count, from, to, weights, scale, sums, Lanes(sums.d));
   launched("move_changed");
 }
 
