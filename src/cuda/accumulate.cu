@@ -9,15 +9,27 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// As add_row of numeric/fixed_point.cpp, by a warp: `times` times into the sums of one cluster or out of those of
-// another, each null if there is none.
+// The lanes of a warp that work on one row together: where rows are short, several rows at a time.
+struct Lanes {
+  int count;  // a power of two
+
+  FASTKMEANS_BOTH explicit Lanes(int d) : count(kWarp) {
+    while (count > 1 && count / 2 >= d) count /= 2;
+  }
+  __device__ int rows() const { return kWarp / count; }
+  __device__ int row() const { return lane_id() / count; }  // of those, the one of this lane
+  __device__ int lane() const { return lane_id() % count; }
+};
+
+// As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each
+// null if there is none.
 __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,
-                         const SumsView& sums) {
+                         const SumsView& sums, const Lanes& lanes) {
   const auto add = [&](Integer* values, int j, Integer units) {
     if (to >= 0) atomicAdd(values + to * sums.d + j, units);
     if (from >= 0) atomicAdd(values + from * sums.d + j, Integer{0} - units);
   };
-  for (int j = lane_id(); j < sums.d; j += kWarp) {
+  for (int j = lanes.lane(); j < sums.d; j += lanes.count) {
     const auto value = static_cast<double>(x[j]);
     const double units = rint(value * scale.inverse[j]);
     add(sums.hi, j, static_cast<Integer>(times * static_cast<long long>(units)));
@@ -25,7 +37,7 @@ __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, 
     const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
     add(sums.lo, j, static_cast<Integer>(times * static_cast<long long>(residual)));
   }
-  if (lane_id() != 0) return;
+  if (lanes.lane() != 0) return;
   const auto weight = static_cast<Integer>(times);
   if (to >= 0) {
     atomicAdd(sums.weights + to, weight);
@@ -37,11 +49,29 @@ __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, 
   }
 }
 
+// Rows that a warp looks at, a lane each, before it moves those that changed. Of long ones fewer: in a first assignment
+// all of them are moved, one after the other.
+FASTKMEANS_BOTH int rows_of_warp(int d) { return d <= kWarp ? kWarp : kWarp / 4; }
+
 __global__ void move_changed(RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
-                             const std::int64_t* weights, ScaleView scale, SumsView sums) {
-  for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
-    const std::int64_t before = from ? from[i] : -1, now = to[i], times = weights ? weights[i] : 1;
-    if (before != now && times != 0) move_row(rows.row(i), times, before, now, scale, sums);
+                             const std::int64_t* weights, ScaleView scale, SumsView sums, Lanes lanes) {
+  const int looked_at = rows_of_warp(sums.d);
+  const std::int64_t first = warp_id() * looked_at, mine = first + lane_id();
+  std::int64_t times = 0;
+  std::int32_t before = -1, now = -1;
+  if (mine < count && lane_id() < looked_at) {
+    now = to[mine];
+    if (from) before = from[mine];
+    if (before != now) times = weights ? weights[mine] : 1;
+  }
+  for (unsigned changed = __ballot_sync(kAll, times != 0); changed != 0;) {
+    unsigned rest = changed;
+    for (int r = 0; r < lanes.row(); ++r) rest &= rest - 1;  // 0 where fewer are left
+    const int who = rest ? __ffs(static_cast<int>(rest)) - 1 : 0;
+    const std::int32_t out_of = __shfl_sync(kAll, before, who), into = __shfl_sync(kAll, now, who);
+    const auto as_often = static_cast<std::int64_t>(__shfl_sync(kAll, static_cast<long long>(times), who));
+    if (rest) move_row(rows.row(first + who), as_often, out_of, into, scale, sums, lanes);
+    for (int r = 0; r < lanes.rows(); ++r) changed &= changed - 1;
   }
 }
 
@@ -50,7 +80,7 @@ __global__ void move_relocated(RowsView rows, std::int64_t count, const std::int
                                std::int32_t* labels) {
   const std::int64_t i = warp_id();
   if (i >= count) return;
-  move_row(rows.row(i), weights ? weights[numbers[i]] : 1, from[i], to[i], scale, sums);
+  move_row(rows.row(i), weights ? weights[numbers[i]] : 1, from[i], to[i], scale, sums, Lanes(kWarp));
   if (lane_id() == 0) labels[numbers[i]] = to[i];
 }
 
@@ -87,8 +117,8 @@ void Sums::clear(Device& device) {
 void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
                 const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
   if (count == 0) return;
-  move_changed<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(rows, count, from, to, weights,
-                                                                                      scale, sums);
+  move_changed<<<blocks_for(count, kThreads / kWarp * rows_of_warp(sums.d)), kThreads, 0, device.stream()>>>(
+      rows, count, from, to, weights, scale, sums, Lanes(sums.d));
   launched("move_changed");
 }
 

@@ -277,9 +277,9 @@ class CudaShard final : public Shard {
     if (filter_ && !narrow_.width()) return *filter_;
     filter_.reset();
     exact_.reset();
-    // It has room for pieces as they were. Only then is what the two had free:
-    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");
     const auto tune_again = [&] {
+      // Only then is what filters had free.
+      check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");
       tuning_ = tune(problem(), limits(), forced_, os::environment("FASTKMEANS_CUDA_KERNEL"));
     };
     tune_again();

@@ -9,7 +9,10 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 2;                // of a thread: each centroid is read from shared memory once for both
+// Rows of a thread, for which each centroid is read from shared memory once: 16 bytes for all 32 lanes take its port 4
+// cycles, in which the multiply-adds of 4 rows are done. As many as the registers hold, up to 8.
+constexpr int rows_of_thread(int dims) { return dims <= 8 ? 8 : dims <= 32 ? 4 : 2; }
+constexpr int kFewRows = 2;             // of a thread, where there would be too few blocks
 constexpr int kSharedValues = 8 << 10;  // of centroids, in shared memory at a time: 32 KiB
 
 // What the kernel reads of the centroids: less the centre, in rows of kDims, padded with zeros.
@@ -59,7 +62,7 @@ __device__ float threshold(float distance, float sq_norm, const FilterBound::Low
 }
 
 // Rows whose two best scores are too near to tell are left to others, with the nearest so far.
-template <int kDims>
+template <int kDims, int kRows>
 __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroids, const Batch batch,
                                                         const float* centre, const float* values, const float* starts,
                                                         const FilterBound::LowDim bound, Integer* nearest,
@@ -131,6 +134,12 @@ __global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroid
   if (lane_id() == 0) atomicAdd(refined, static_cast<Integer>(pairs));
 }
 
+using NearestTwo = decltype(&nearest_two<8, kFewRows>);
+template <int kDims>
+NearestTwo kernel_for(bool few) {
+  return few ? nearest_two<kDims, kFewRows> : nearest_two<kDims, rows_of_thread(kDims)>;
+}
+
 class LowDim final : public Filter {
  public:
   LowDim(Device& device, std::int64_t k, std::int64_t d, std::int64_t most, DeviceBuffer<float> centre)
@@ -158,11 +167,13 @@ class LowDim final : public Filter {
   void assign(const Batch& batch, Notes* notes) override {
     Integer* const refined = &notes->refined;
     device_.clear(left_over_count_.data(), left_over_count_.bytes());
-    const auto kernel = dims_ == 8    ? nearest_two<8>
-                        : dims_ == 16 ? nearest_two<16>
-                        : dims_ == 32 ? nearest_two<32>
-                                      : nearest_two<64>;
-    kernel<<<blocks_for(batch.count, kThreads * kRows), kThreads, 0, device_.stream()>>>(
+    const int rows = kThreads * rows_of_thread(dims_);
+    const bool few = blocks_for(batch.count, rows) < 2 * static_cast<unsigned>(device_.processors());
+    const NearestTwo kernel = dims_ == 8    ? kernel_for<8>(few)
+                              : dims_ == 16 ? kernel_for<16>(few)
+                              : dims_ == 32 ? kernel_for<32>(few)
+                                            : kernel_for<64>(few);
+    kernel<<<blocks_for(batch.count, few ? kThreads * kFewRows : rows), kThreads, 0, device_.stream()>>>(
         centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::low_dim(centroids_.d),
         nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
     launched("nearest_two");

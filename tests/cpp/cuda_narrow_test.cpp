@@ -83,6 +83,25 @@ TEST_F(CudaNarrow, PlacesBeyondTheLastRow) {
   expect_oracle(x, given(ends, 2), "narrow");
 }
 
+// The same with a list for each half of the centroids: what places of a block beyond the last row write stands where
+// the lists of the next part begin. The ten that are far stand in the ninth tile, of the first part.
+TEST_F(CudaNarrow, PlacesBeyondTheLastRowOfAPart) {
+  constexpr std::int64_t kNear = 1024, kFar = 10, kRows = 100, d = 6144;
+  Matrix pool = low_rank(kRows + kNear, d, 5, 0.02f), centroids(kNear + kFar, d);
+  for (float& v : pool.values) v = std::ldexp(v, 45) - std::ldexp(0.99f, 56);
+  std::copy_n(pool.row(kRows), kNear * d, centroids.row(0));
+  std::fill_n(centroids.row(kNear), kFar * d, std::ldexp(0.99f, 56));
+  const MatrixView x(pool.values.data(), kRows, d);
+  PredictParams params;
+  params.distances = true;
+  params.execution = on("scalar");
+  const Prediction expected = predict(x, centroids.view(), params);
+  params.execution = on(Path{"cuda", "narrow"});
+  const Prediction got = predict(x, centroids.view(), params);
+  EXPECT_EQ(got.labels, expected.labels);
+  EXPECT_EQ(got.distances, expected.distances);
+}
+
 // Two centroids at the same distance from rows that have no head at all: one along the row, so that the lengths of the
 // tails differ by all of it, one across, so that they hardly do. The lower index must win, whichever that is.
 TEST_F(CudaNarrow, TiesAlongAndAcrossTheTail) {

@@ -56,6 +56,20 @@ def test_drawn_options(
         check(x, k, w, init=init, metric=metric, int_centroids=integers, niter=3, seed=seed)
 
 
+# Labels change in every iteration, those of rows of weight 0 too; whole blocks of rows, and a part of one.
+@pytest.mark.parametrize("weights", ["none", "integers"])
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 9, 16, 17, 31, 33])
+def test_few_dimensions(d: int, weights: str) -> None:
+    x = datasets.make("normal", "f4", 5_003, d, d)
+    w = WEIGHTS[weights](np.random.default_rng(d), len(x))
+    params: dict[str, Any] = {"niter": 6, "tol": -1, "max_points_per_centroid": None}
+    truth = fitted(x, 40, w, gpu=False, **params)
+    assert all(changed > 0 for _, _, changed, _, _ in truth["stats"])
+    for search in ("none", "low_dim", "int8"):
+        with datasets.forced("", search):
+            assert fitted(x, 40, w, device="cuda", **params) == truth, search
+
+
 # More rows than a part of the masses has, from a device's memory; candidates drawn from the last part too.
 @pytest.mark.parametrize("weights", sorted(WEIGHTS))
 @pytest.mark.parametrize("redo", [1, 2])
