@@ -370,7 +370,7 @@ MUTANTS = [
     Mutant("copied_candidates", "std::uint8_t{0}", "std::uint8_t{1}"),
     Mutant("masses_of_exponent", " || masses_->exponent() != exponent", ""),
     Mutant("masses_of_distances", "masses_.reset()", "static_cast<void>(first)"),
-    Mutant("largest_of_weight", "rows.weight(i) > 0", "true"),
+    Mutant("largest_of_weight", "weights[i] > 0", "true"),
     Mutant("draw_carry", " + carry", ""),
     Mutant("largest_of_all_shards", "reducer.max(&bits, 1)", "static_cast<void>(reducer)"),
     Mutant("masses_of_all_shards", "i < all.size()", "i < trials_"),

@@ -109,7 +109,8 @@ const std::vector<std::vector<Candidates::Nearer>>& Candidates::look_at(Centroid
   centroids_.prepare(candidates, centre, 1.0f, nullptr, no_lift_, workers);
   // A copy of another candidate is nearer to the same rows: it is not left out.
   std::fill(centroids_.is_copy.begin(), centroids_.is_copy.end(), std::uint8_t{0});  // mutant: copied_candidates
-  panels_.prepare(centroids_, bound_, sketcher_, context_.kernels, workers);
+  const std::int64_t width = context_.kernels.panel_width, half = width / 2;
+  panels_.prepare(centroids_, bound_, sketcher_, candidates.k <= half ? half : width, context_.kernels, workers);
   for (auto& part : nearer_) part.clear();
   const SketchedPoints::Shared shared = this->shared();
   const std::int64_t n = context_.x.rows, rows = tile_rows();
