@@ -123,7 +123,8 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
   const Execution execution = on_cpu(params.execution);
   const std::size_t most = chains_together(rows.cols());
   for (std::size_t c = first; c < k;) {
-    // The rule for tiny data asks whether all centroids added are tiny: only a block's last one changes the answer.
+    // So that the rule for tiny data, which takes the centroids added together, decides as for each
+    // (docs/initialisation.md).
     const std::size_t chains = c > first && is_tiny(&centroids[(c - 1) * d], d) ? 1 : std::min(most, k - c);
     std::vector<RowPlace> places;
     for (std::size_t of = c; of < c + chains; ++of)

@@ -31,8 +31,7 @@ class Lowering {
   }
 
  private:
-  // So many times distances are taken of all rows before they are sketched: a sketch costs as much as a few distances,
-  // and early candidates are nearer to many rows.
+  // So many times distances are taken of all rows before they are sketched: a sketch costs as much as a few distances.
   static constexpr int kWithoutSketches = 1;
 
   const Context& context_;
