@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
+#include <utility>
 
 #include "host/masses.hpp"
 #include "kmeans_plus_plus.hpp"
 #include "make_shard.hpp"
+#include "numeric/distance.hpp"
 #include "numeric/random.hpp"
 #include "runtime/workers.hpp"
 #include "source/sample.hpp"
@@ -18,6 +21,60 @@ namespace {
 
 // The authors' own default.
 constexpr std::uint32_t kChain = 200;
+
+// Chains whose rows are looked at together, as what they propose depends on none of them: preparing the centroids so
+// far takes as long as a chain's 200 distances to them.
+std::size_t chains_together(std::int64_t d) {
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(kMostScratch / 4 / (4 * kChain * d), 1, 16));
+}
+
+bool is_tiny(const float* row, std::size_t d) {
+  return std::all_of(row, row + d, [](float v) { return std::abs(v) < kTinyBelow; });  // mutant: afk_tiny
+}
+
+// The rows that chains propose, and their distances. They are few: every shard has all, and finds the same.
+class Block {
+ public:
+  // beginning: centroids, which outlive this; added: (m, d) the others so far.
+  Block(std::vector<float> rows, CentroidsView beginning, std::vector<float> added, const Execution& execution,
+        Workers& workers)
+      : d_(beginning.d),
+        rows_(std::move(rows)),
+        source_(MatrixView(rows_.data(), std::ssize(rows_) / d_, d_)),
+        shard_(make_shard(source_, euclidean(), execution, workers)),
+        before_(static_cast<std::size_t>(source_.rows())),
+        now_(before_.size()) {
+    shard_->lower_distances(beginning, true);
+    shard_->copy_distances(before_.data());
+    now_ = before_;
+    if (added.empty()) return;
+    shard_->start_run({std::move(added)});  // as an assignment, which the filter serves
+    shard_->assign(false);
+    look();
+  }
+
+  const float* row(std::size_t i) const { return &rows_[i * static_cast<std::size_t>(d_)]; }
+  // D to the centroids of the beginning, and to all so far.
+  double distance_before(std::size_t i) const { return before_[i]; }
+  double distance(std::size_t i) const { return now_[i]; }
+
+  void add(const float* centroid) {
+    shard_->lower_distances({centroid, 1, d_}, false);  // mutant: afk_lowered
+    look();
+  }
+
+ private:
+  void look() {
+    shard_->copy_distances(now_.data());
+    for (std::size_t i = 0; i < now_.size(); ++i) now_[i] = std::min(now_[i], before_[i]);  // mutant: afk_nearest
+  }
+
+  std::int64_t d_;
+  std::vector<float> rows_;
+  HostArray source_;
+  std::unique_ptr<Shard> shard_;
+  std::vector<double> before_, now_;
+};
 
 }  // namespace
 
@@ -64,33 +121,34 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
   };
   const Execution execution = on_cpu(params.execution);
-  std::vector<float> proposed(kChain * d);
-  std::vector<double> before(kChain), now(kChain);
-  for (std::size_t c = first; c < k; ++c) {
-    workers.checkpoint(0);
+  const std::size_t most = chains_together(rows.cols());
+  for (std::size_t c = first; c < k;) {
+    // So that the rule for tiny data, which takes the centroids added together, decides as for each
+    // (docs/initialisation.md).
+    const std::size_t chains = c > first && is_tiny(&centroids[(c - 1) * d], d) ? 1 : std::min(most, k - c);
     std::vector<RowPlace> places;
-    for (std::uint32_t step = 0; step < kChain; ++step)
-      places.push_back(urn.row_at(draw_below(urn.total(), bits(c, step, Purpose::proposal))));
+    for (std::size_t of = c; of < c + chains; ++of)
+      for (std::uint32_t step = 0; step < kChain; ++step)
+        places.push_back(urn.row_at(draw_below(urn.total(), bits(of, step, Purpose::proposal))));
+    std::vector<float> proposed(places.size() * d);
     rows_at(places, rows, metric, reducer, workers, proposed.data());
-    // The rows of a chain are few: every shard has all, and finds the same.
-    const HostArray chain(MatrixView(proposed.data(), kChain, rows.cols()));
-    const auto of_chain = make_shard(chain, euclidean(), execution, workers);
-    of_chain->lower_distances(beginning, true);
-    of_chain->copy_distances(before.data());
-    now = before;
-    if (c > first) {  // as an assignment, which the filter serves
-      of_chain->start_run({{centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()}});
-      of_chain->assign(false);
-      of_chain->copy_distances(now.data());
-      for (std::size_t i = 0; i < now.size(); ++i) now[i] = std::min(now[i], before[i]);  // mutant: afk_nearest
+    Block block(std::move(proposed), beginning,
+                {centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()}, execution, workers);
+    bool tiny = false;
+    for (std::size_t begin = 0; begin < places.size() && !tiny; begin += kChain, ++c) {
+      workers.checkpoint(0);
+      std::size_t at = begin;
+      for (std::uint32_t step = 1; step < kChain; ++step) {
+        const std::size_t next = begin + step;
+        const Mass gain = mass(block.distance(next)) * chance(mass(block.distance_before(at)));
+        const Mass loss = mass(block.distance(at)) * chance(mass(block.distance_before(next)));
+        if (draw_below(loss, bits(c, step, Purpose::acceptance)) < gain) at = next;  // mutant: afk_acceptance
+      }
+      const float* const centroid = block.row(at);
+      centroids.insert(centroids.end(), centroid, centroid + d);
+      tiny = is_tiny(centroid, d);
+      block.add(centroid);
     }
-    std::uint32_t at = 0;
-    for (std::uint32_t next = 1; next < kChain; ++next) {
-      const Mass gain = mass(now[next]) * chance(mass(before[at]));
-      const Mass loss = mass(now[at]) * chance(mass(before[next]));
-      if (draw_below(loss, bits(c, next, Purpose::acceptance)) < gain) at = next;  // mutant: afk_acceptance
-    }
-    centroids.insert(centroids.end(), &proposed[at * d], &proposed[at * d] + d);
   }
   return centroids;
 }

@@ -242,7 +242,7 @@ AssignCounts Assigner::run_sketched(const Call& call, const Sketcher& sketcher) 
                                          .sketcher = sketcher,
                                          .kept = call.keeps_sketches ? &sketches_ : nullptr,
                                          .complete = complete};
-  sketch_panels_.prepare(centroids_, bound, sketcher, kernels_, workers_);
+  sketch_panels_.prepare(centroids_, bound, sketcher, kernels_.panel_width, kernels_, workers_);
   if (bounds_) return assign_bounded<SketchedPoints>(call.task, shared, *bounds_);
   return assign_all<SketchedPoints, AllRows>(call.task, shared);
 }

@@ -107,8 +107,8 @@ void FloatPanels::prepare(const CentroidRows& centroids, const FilterBound& boun
 }
 
 void SketchPanels::prepare(const CentroidRows& centroids, const FilterBound& bound, const Sketcher& sketcher,
-                           const Kernels& kernels, Workers& workers) {
-  resize(centroids, kernels.panel_width);
+                           std::int64_t panel_width, const Kernels& kernels, Workers& workers) {
+  resize(centroids, panel_width);
   const std::int64_t size = sketcher.size();
   values.resize(count * width * size);
   scales.resize(starts.size());

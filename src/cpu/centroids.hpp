@@ -67,7 +67,7 @@ struct FloatPanels : Panels {
                Workers& workers);
 };
 
-// The int8 filter's: (panels, size / 4, width, 4).
+// The int8 filter's: (panels, size / 4, width, 4). panel_width: that of the kernels, or half of it.
 struct SketchPanels : Panels {
   Buffer<std::uint8_t> values;
   std::vector<float> scales;  // (count, width)
@@ -75,7 +75,7 @@ struct SketchPanels : Panels {
     return values.data() + index * width * size;
   }
   void prepare(const CentroidRows& centroids, const FilterBound& bound, const Sketcher& sketcher,
-               const Kernels& kernels, Workers& workers);
+               std::int64_t panel_width, const Kernels& kernels, Workers& workers);
 };
 
 }  // namespace fastkmeans::cpu

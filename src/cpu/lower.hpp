@@ -31,9 +31,8 @@ class Lowering {
   }
 
  private:
-  // So many times distances are taken of all rows before they are sketched: a sketch costs as much as a few distances,
-  // and early candidates are nearer to many rows.
-  static constexpr int kWithoutSketches = 4;
+  // So many times distances are taken of all rows before they are sketched: a sketch costs as much as a few distances.
+  static constexpr int kWithoutSketches = 1;
 
   const Context& context_;
   const Source& rows_;

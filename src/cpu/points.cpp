@@ -113,6 +113,7 @@ std::int64_t SketchedPoints::scan(const View& view, std::int64_t panel, const fl
                                        .rows = view.count,
                                        .scales = &view.arrays.scales[view.first],
                                        .sums = &view.arrays.sums[view.first],
+                                       .width = panels.width,
                                        .panel = panels.panel(panel, size_),
                                        .panel_scales = panels.scales.data() + panel * panels.width,
                                        .starts = panels.starts_of(panel),

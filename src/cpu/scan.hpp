@@ -14,7 +14,7 @@ struct Hit {
 
 // What a scan of a tile of rows against one panel of centroids gives.
 struct ScanOut {
-  float* scores;  // (hits, panel_width): the scores of the rows with a score >= their threshold
+  float* scores;  // (hits, width of the panel): the scores of the rows with a score >= their threshold
   Hit* hits;      // those rows, ascending
   float* best;    // (rows) the best score of each row, or null if nobody wants them
 };
@@ -29,15 +29,16 @@ struct Scan {
   ScanOut out;
 };
 
-// The same in int8: S = start + scale * panel_scale * <q, q'>.
+// The same in int8: S = start + scale * panel_scale * <q, q'>. A panel may be half as wide.
 struct SketchScan {
   const std::int8_t* points;  // q, (rows, size)
   std::int64_t size, rows;    // rows: a multiple of SketchKernels::row_group
   const float* scales;        // (rows)
   const std::int32_t* sums;   // (rows) of q
-  const std::uint8_t* panel;  // q' + panel_offset, (size / 4, panel_width, 4)
-  const float* panel_scales;  // (panel_width)
-  const float* starts;        // (panel_width)
+  std::int64_t width;         // of the panel: panel_width, or half of it
+  const std::uint8_t* panel;  // q' + panel_offset, (size / 4, width, 4)
+  const float* panel_scales;  // (width)
+  const float* starts;        // (width)
   const float* thresholds;    // (rows)
   ScanOut out;
 };

@@ -35,14 +35,17 @@ double centre(const float* row, const float* mu, std::int64_t n, float* centred)
 }
 
 // The scores of one row against the panel: kept if one is >= the threshold. Returns 1 if so.
+template <int kVectors>
 [[gnu::always_inline]] inline std::int64_t keep_hits(const ScanOut& out, const float* thresholds, std::int64_t row,
-                                                     std::int64_t hits, const F32* score) {
-  const F32 threshold = broadcast(thresholds[row]);
-  if (out.best) out.best[row] = largest_lane(larger(score[0], score[1]));
-  if (!any_at_least(score[0], score[1], threshold)) return 0;
-  const std::uint32_t passed = at_least(score[0], threshold) | at_least(score[1], threshold) << kWidth;
+                                                     std::int64_t hits, const F32 (&score)[kVectors]) {
+  static_assert(kVectors <= 2);
+  const F32 threshold = broadcast(thresholds[row]), last = score[kVectors - 1];
+  if (out.best) out.best[row] = largest_lane(larger(score[0], last));
+  if (!any_at_least(score[0], last, threshold)) return 0;
+  std::uint32_t passed = at_least(score[0], threshold);
+  if constexpr (kVectors > 1) passed |= at_least(last, threshold) << kWidth;
   out.hits[hits] = {static_cast<std::int32_t>(row), passed};
-  for (int v = 0; v < kPanelVectors; ++v) store(out.scores + hits * kPanelWidth + v * kWidth, score[v]);
+  for (int v = 0; v < kVectors; ++v) store(out.scores + (hits * kVectors + v) * kWidth, score[v]);
   return 1;
 }
 

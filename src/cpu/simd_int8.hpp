@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of int8 on the instruction set this file is compiled for: <q, q'> of rows q in int8 and centroids q' stored
-// as q' + kPanelOffset, unsigned where the hardware multiplies unsigned by signed. A panel has 4 elements of each of
-// its centroids side by side: (size / 4, panel_width, 4). Everything is in an anonymous namespace: see kernels_inl.hpp.
+// as q' + kPanelOffset, unsigned where the hardware multiplies unsigned by signed. A panel of kPanel centroids has 4
+// elements of each side by side: (size / 4, kPanel, 4). Everything is in an anonymous namespace: see kernels_inl.hpp.
 #pragma once
 
 #include "cpu/simd.hpp"
@@ -22,7 +22,10 @@ inline constexpr int kSketchGranule = 16;
 inline constexpr int kDotStep = 4;  // elements a step of the scan takes
 typedef __m512i PanelVector;
 typedef __m512i PointVector;
-[[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+template <int kPanel>
+[[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
+  return _mm512_loadu_si512(p);
+}
 [[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) {
   std::int32_t four;
   std::memcpy(&four, p, sizeof four);
@@ -42,8 +45,9 @@ struct PanelVector {
   __m256i low, high;
 };
 typedef PanelVector PointVector;
+template <int kPanel>
 [[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
-  constexpr int kStride = 2 * kWidth * 4;  // the next 4 elements of these centroids: one row of the panel on
+  constexpr int kStride = kPanel * 4;  // the next 4 elements of these centroids: one row of the panel on
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + kStride))};
 }
@@ -66,9 +70,10 @@ inline constexpr int kSketchGranule = 16;
 inline constexpr int kDotStep = 16;
 typedef int8x16x4_t PanelVector;
 typedef int8x16_t PointVector;
+template <int kPanel>
 [[gnu::always_inline]] inline PanelVector load_panel(const std::uint8_t* p) {
   const std::int8_t* q = reinterpret_cast<const std::int8_t*>(p);
-  constexpr int kStride = 2 * kWidth * 4;  // the next 4 elements of these centroids: one row of the panel on
+  constexpr int kStride = kPanel * 4;  // the next 4 elements of these centroids: one row of the panel on
   return {{vld1q_s8(q), vld1q_s8(q + kStride), vld1q_s8(q + 2 * kStride), vld1q_s8(q + 3 * kStride)}};
 }
 [[gnu::always_inline]] inline PointVector load_point(const std::int8_t* p) { return vld1q_s8(p); }

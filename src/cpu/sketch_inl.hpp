@@ -111,11 +111,12 @@ RowSketch sketch_row(const float* row, const float* mu, std::int64_t n, const Ro
 // --- Scores ---
 
 // S = start + (scale of the row * scale of the centroid) * <q, q'>.
+template <int kVectors>
 [[gnu::always_inline]] inline std::int64_t score_row(const SketchScan& s, std::int64_t row, std::int64_t hits,
-                                                     const I32* dot) {
+                                                     const I32 (&dot)[kVectors]) {
   const F32 scale = broadcast(s.scales[row]);
-  F32 score[kPanelVectors];
-  for (int v = 0; v < kPanelVectors; ++v)
+  F32 score[kVectors];
+  for (int v = 0; v < kVectors; ++v)
     score[v] = multiply_add(__builtin_convertvector(dot[v], F32), scale * load(s.panel_scales + v * kWidth),
                             load(s.starts + v * kWidth));
   return keep_hits(s.out, s.thresholds, row, hits, score);
@@ -130,19 +131,20 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-std::int64_t sketch_scan(const SketchScan& given) {
+template <int kVectors>
+std::int64_t scan_panel(const SketchScan& given) {
   const SketchScan s = given;
   const TileConfig config;
   _tile_loadconfig(&config);
-  constexpr std::int64_t kRows = 32;
-  static_assert(kPanelWidth == 32);
-  alignas(64) std::int32_t sums[2][kRows * kPanelWidth];
+  constexpr std::int64_t kRows = 32, kPanel = kVectors * kWidth;
+  static_assert(kWidth == 16 && kVectors <= 2);
+  alignas(64) std::int32_t sums[2][kRows * kPanel];
   std::int64_t hits = 0;
   // Scores of one block are looked at while the tiles multiply the next.
   const auto look = [&](std::int64_t first, const std::int32_t* dots) __attribute__((always_inline)) {
     for (std::int64_t r = 0; r < kRows; ++r) {
-      const I32 dot[kPanelVectors] = {load_integers(dots + r * kPanelWidth),
-                                      load_integers(dots + r * kPanelWidth + kWidth)};
+      I32 dot[kVectors];
+      for (int v = 0; v < kVectors; ++v) dot[v] = load_integers(dots + r * kPanel + v * kWidth);
       hits += score_row(s, first + r, hits, dot);
     }
   };
@@ -153,22 +155,22 @@ std::int64_t sketch_scan(const SketchScan& given) {
     _tile_zero(2);
     _tile_zero(3);
     for (std::int64_t j = 0; j < s.size; j += 64) {
-      const std::uint8_t* b = s.panel + j * kPanelWidth;
-      _tile_loadd(6, b, kPanelWidth * 4);
-      _tile_loadd(7, b + 64, kPanelWidth * 4);
+      const std::uint8_t* b = s.panel + j * kPanel;
+      _tile_loadd(6, b, kPanel * 4);
+      if constexpr (kVectors > 1) _tile_loadd(7, b + 64, kPanel * 4);
       _tile_loadd(4, a + j, s.size);
       _tile_dpbssd(0, 4, 6);
-      _tile_dpbssd(1, 4, 7);
+      if constexpr (kVectors > 1) _tile_dpbssd(1, 4, 7);
       _tile_loadd(5, a + j + 16 * s.size, s.size);
       _tile_dpbssd(2, 5, 6);
-      _tile_dpbssd(3, 5, 7);
+      if constexpr (kVectors > 1) _tile_dpbssd(3, 5, 7);
     }
     if (first > 0) look(first - kRows, sums[turn ^ 1]);
     std::int32_t* out = sums[turn];
-    _tile_stored(0, out, kPanelWidth * 4);
-    _tile_stored(1, out + 16, kPanelWidth * 4);
-    _tile_stored(2, out + 16 * kPanelWidth, kPanelWidth * 4);
-    _tile_stored(3, out + 16 * kPanelWidth + 16, kPanelWidth * 4);
+    _tile_stored(0, out, kPanel * 4);
+    if constexpr (kVectors > 1) _tile_stored(1, out + 16, kPanel * 4);
+    _tile_stored(2, out + 16 * kPanel, kPanel * 4);
+    if constexpr (kVectors > 1) _tile_stored(3, out + 16 * kPanel + 16, kPanel * 4);
   }
   look(s.rows - kRows, sums[(s.rows / kRows - 1) & 1]);
   _tile_release();
@@ -177,20 +179,22 @@ std::int64_t sketch_scan(const SketchScan& given) {
 
 #else
 
-// kSketchRows rows x kPanelWidth centroids, all in registers.
+// kSketchRows rows x kVectors vectors of centroids, all in registers.
+template <int kVectors>
 [[gnu::always_inline]] inline std::int64_t sketch_group(const SketchScan& s, std::int64_t first, std::int64_t hits) {
-  I32 dot[kSketchRows][kPanelVectors];
+  constexpr int kPanel = kVectors * kWidth;
+  I32 dot[kSketchRows][kVectors];
   const std::int8_t* q = s.points + first * s.size;
 #pragma GCC unroll 12
   for (int r = 0; r < kSketchRows; ++r)
-    for (int v = 0; v < kPanelVectors; ++v) dot[r][v] = broadcast_integer(-kPanelOffset * s.sums[first + r]);
+    for (int v = 0; v < kVectors; ++v) dot[r][v] = broadcast_integer(-kPanelOffset * s.sums[first + r]);
   for (std::int64_t j = 0; j < s.size; j += kDotStep) {
-    PanelVector b[kPanelVectors];
-    for (int v = 0; v < kPanelVectors; ++v) b[v] = load_panel(s.panel + j * kPanelWidth + v * kWidth * 4);
+    PanelVector b[kVectors];
+    for (int v = 0; v < kVectors; ++v) b[v] = load_panel<kPanel>(s.panel + j * kPanel + v * kWidth * 4);
 #pragma GCC unroll 12
     for (int r = 0; r < kSketchRows; ++r) {
       const PointVector point = load_point(q + r * s.size + j);
-      for (int v = 0; v < kPanelVectors; ++v) dot[r][v] = add_dot(dot[r][v], point, b[v]);
+      for (int v = 0; v < kVectors; ++v) dot[r][v] = add_dot(dot[r][v], point, b[v]);
     }
   }
   std::int64_t found = 0;
@@ -199,14 +203,19 @@ std::int64_t sketch_scan(const SketchScan& given) {
   return found;
 }
 
-std::int64_t sketch_scan(const SketchScan& given) {
+template <int kVectors>
+std::int64_t scan_panel(const SketchScan& given) {
   const SketchScan s = given;
   std::int64_t hits = 0;
-  for (std::int64_t first = 0; first < s.rows; first += kSketchRows) hits += sketch_group(s, first, hits);
+  for (std::int64_t first = 0; first < s.rows; first += kSketchRows) hits += sketch_group<kVectors>(s, first, hits);
   return hits;
 }
 
 #endif
+
+std::int64_t sketch_scan(const SketchScan& s) {
+  return s.width == kPanelWidth ? scan_panel<kPanelVectors>(s) : scan_panel<kPanelVectors / 2>(s);
+}
 
 const SketchKernels kSketchKernels = {
     .row_group = kSketchRows,

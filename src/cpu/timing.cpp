@@ -84,6 +84,7 @@ double Timing::int8_pair(std::int64_t size, bool with_best) const {
                              .rows = kRows,
                              .scales = scales.data(),
                              .sums = sums.data(),
+                             .width = width,
                              .panel = panels.data() + panel * width * size,
                              .panel_scales = scales.data(),
                              .starts = starts.data(),

@@ -2,6 +2,7 @@
 #include "host/masses.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <mutex>
 #include <numeric>
@@ -17,6 +18,22 @@ constexpr std::int64_t kRowsPerPass = 1 << 14;
 // Rows that are looked at one by one to find where a mass is.
 constexpr std::int64_t kRowsPerPart = 1 << 8;
 
+// The magnitudes of the largest D, as bits: of integers compilers find the largest by vectors.
+struct Largest {
+  std::int32_t plain = 0, tiny = 0;
+};
+
+Largest largest_bits(const float* distances, const std::int64_t* weights, std::int64_t count) {
+  Largest largest;
+  for (std::int64_t i = 0; i < count; ++i) {
+    // mutant: largest_of_weight
+    const std::int32_t bits = !weights || weights[i] > 0 ? std::bit_cast<std::int32_t>(distances[i]) : 0;
+    largest.plain = std::max(largest.plain, bits);
+    largest.tiny = std::max(largest.tiny, bits < 0 ? bits & 0x7fffffff : 0);
+  }
+  return largest;
+}
+
 }  // namespace
 
 double mass_factor(double largest) {
@@ -26,37 +43,41 @@ double mass_factor(double largest) {
 }
 
 double largest_distance(const float* distances, const Source& rows, Workers& workers) {
-  double largest = 0;
+  const std::int64_t* const weights = rows.weights();
+  Largest largest;
   std::mutex mutex;
-  workers.for_blocks(rows.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows.rows()),
-                     [&](std::int64_t first, std::int64_t count, int) {
-                       double part = 0;
-                       for (std::int64_t i = first; i < first + count; ++i)
-                         // mutant: largest_of_weight
-                         if (rows.weight(i) > 0) part = std::max(part, true_distance(distances[i]));
-                       const std::lock_guard lock(mutex);
-                       largest = std::max(largest, part);
-                     });
-  return largest;
+  const auto look = [&](std::int64_t first, std::int64_t count, int) {
+    const Largest part = largest_bits(distances + first, weights ? weights + first : nullptr, count);
+    const std::lock_guard lock(mutex);
+    largest.plain = std::max(largest.plain, part.plain);
+    largest.tiny = std::max(largest.tiny, part.tiny);
+  };
+  workers.for_blocks(rows.rows(), kRowsPerPass, static_cast<double>(rows.rows()), look);
+  return std::max(true_distance(std::bit_cast<float>(largest.plain)),
+                  true_distance(store_distance(std::bit_cast<float>(largest.tiny), true)));
 }
 
 Masses::Masses(const float* distances, const Source& rows, int exponent, Workers& workers)
     : distances_(distances),
-      rows_(rows),
+      weights_(rows.weights()),
       exponent_(exponent),
       factor_(std::ldexp(1.0, exponent)),
       ends_(static_cast<std::size_t>((rows.rows() + kRowsPerPart - 1) / kRowsPerPart)) {
   static_assert(kRowsPerPass % kRowsPerPart == 0);
   workers.for_blocks(rows.rows(), kRowsPerPass, 4.0 * static_cast<double>(rows.rows()),
                      [&](std::int64_t first, std::int64_t count, int) {
-                       for (std::int64_t i = first; i < first + count; ++i)
-                         ends_[static_cast<std::size_t>(i / kRowsPerPart)] += mass_of(i);
+                       for (std::int64_t begin = first; begin < first + count; begin += kRowsPerPart) {
+                         const std::int64_t end = std::min(begin + kRowsPerPart, first + count);
+                         Mass sum = 0;
+                         for (std::int64_t i = begin; i < end; ++i) sum += mass_of(i);
+                         ends_[static_cast<std::size_t>(begin / kRowsPerPart)] = sum;
+                       }
                      });
   std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
 }
 
 Mass Masses::mass_of(std::int64_t row) const {
-  return mass(true_distance(distances_[row]), factor_, rows_.weight(row));
+  return mass(true_distance(distances_[row]), factor_, weights_ ? weights_[row] : 1);
 }
 
 std::int64_t Masses::row_at(Mass mass) const {

@@ -40,7 +40,7 @@ class Masses {
   Mass mass_of(std::int64_t row) const;
 
   const float* distances_;
-  const Source& rows_;
+  const std::int64_t* weights_;  // (n), or null: 1 each
   int exponent_;
   double factor_;           // 2^exponent
   std::vector<Mass> ends_;  // of every kRowsPerPart rows, among the masses of all

@@ -21,7 +21,9 @@ struct Problem {
   Params params;
   std::uint32_t redo;
 
-  std::int64_t rows() const { return static_cast<std::int64_t>(x.size()); }
+  std::int64_t d = 1;
+
+  std::int64_t rows() const { return std::ssize(x) / d; }
 
   Uint128 draw(Uint128 total, std::int64_t a, std::uint32_t b, std::uint32_t purpose) const {
     const std::uint64_t seed = params.seed;
@@ -35,7 +37,7 @@ std::vector<float> plus_plus(const std::vector<float>& x, const std::vector<std:
                              const Problem& of, std::vector<float> given = {}) {
   Workers workers(1, {});
   NoReducer reducer;
-  const HostArray rows({x.data(), static_cast<std::int64_t>(x.size()), 1}, 0, weights.data());
+  const HostArray rows({x.data(), std::ssize(x) / of.d, of.d}, 0, weights.data());
   const auto shard = make_shard(rows, euclidean(), of.params.execution, workers);
   return kmeans_plus_plus(std::move(given), *shard, rows, euclidean(), k, of.params.seed, of.redo, reducer, workers);
 }
@@ -47,14 +49,18 @@ std::size_t nearest(float row, const std::vector<float>& centroids) {
   return best;
 }
 
-// P of each row, its exponent being that of the rows of weight.
-std::vector<std::int64_t> masses(const Problem& of, const std::vector<float>& centroids, int& exponent) {
+// Of rows of one dimension.
+std::vector<double> exact_distances(const Problem& of, const std::vector<float>& centroids) {
   std::vector<double> distances;
+  for (const float row : of.x) distances.push_back(std::pow(row - centroids[nearest(row, centroids)], 2));
+  return distances;
+}
+
+// P of each row, its exponent being that of the rows of weight.
+std::vector<std::int64_t> masses(const Problem& of, const std::vector<double>& distances, int& exponent) {
   double largest = 0;
-  for (std::size_t i = 0; i < of.x.size(); ++i) {
-    distances.push_back(std::pow(of.x[i] - centroids[nearest(of.x[i], centroids)], 2));
+  for (std::size_t i = 0; i < distances.size(); ++i)
     if (of.weights[i] > 0) largest = std::max(largest, distances[i]);
-  }
   if (exponent < 0 && largest > 0) exponent = 30 - std::ilogb(largest);
   std::vector<std::int64_t> found;
   for (std::size_t i = 0; i < distances.size(); ++i)
@@ -66,7 +72,7 @@ std::vector<float> parallel_by_the_rule(const Problem& of) {
   std::vector<float> candidates = plus_plus(of.x, of.weights, 1, of);
   for (std::uint32_t round = 0; round < 5; ++round) {
     int exponent = -1;
-    const auto p = masses(of, candidates, exponent);
+    const auto p = masses(of, exact_distances(of, candidates), exponent);
     Uint128 total = 0;
     for (std::size_t i = 0; i < p.size(); ++i) total += static_cast<Uint128>(p[i] * of.weights[i]);
     for (std::size_t i = 0; i < p.size(); ++i)
@@ -82,10 +88,13 @@ std::vector<float> parallel_by_the_rule(const Problem& of) {
   return plus_plus(candidates, near, of.params.k, of);
 }
 
-std::vector<float> afk_by_the_rule(const Problem& of) {
-  std::vector<float> centroids = plus_plus(of.x, of.weights, 1, of);
+// distances: (n) D to the nearest of some centroids.
+std::vector<float> afk_by_the_rule(const Problem& of,
+                                   std::vector<double> (*distances)(const Problem&, const std::vector<float>&)) {
+  std::vector<float> centroids = plus_plus(of.x, of.weights, 1, of), added;
   int exponent = -1;
-  const auto p = masses(of, centroids, exponent);
+  const auto before = distances(of, centroids);
+  const auto p = masses(of, before, exponent);
   if (exponent < 0) return plus_plus(of.x, of.weights, of.params.k, of, centroids);
   Uint128 mass = 0, weight = 0, end = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
@@ -97,7 +106,12 @@ std::vector<float> afk_by_the_rule(const Problem& of) {
   for (std::size_t i = 0; i < p.size(); ++i) ends.push_back(end += static_cast<Uint128>(of.weights[i]) * q(i));
   EXPECT_TRUE(end == 2 * mass * weight);
   for (std::int64_t c = 1; c < of.params.k; ++c) {
-    const auto now = masses(of, centroids, exponent);
+    std::vector<double> least = before;
+    if (!added.empty()) {
+      const auto to_added = distances(of, added);
+      for (std::size_t i = 0; i < least.size(); ++i) least[i] = std::min(least[i], to_added[i]);
+    }
+    const auto now = masses(of, least, exponent);
     std::size_t at = 0;
     for (std::uint32_t j = 0; j < 200; ++j) {
       const Uint128 drawn = of.draw(end, c, j, 7);
@@ -106,8 +120,10 @@ std::vector<float> afk_by_the_rule(const Problem& of) {
       if (j == 0 || of.draw(static_cast<Uint128>(now[at]) * q(next), c, j, 8) < static_cast<Uint128>(now[next]) * q(at))
         at = next;
     }
-    centroids.push_back(of.x[at]);
+    const auto row = of.x.begin() + static_cast<std::ptrdiff_t>(at) * of.d;
+    added.insert(added.end(), row, row + of.d);
   }
+  centroids.insert(centroids.end(), added.begin(), added.end());
   return centroids;
 }
 
@@ -135,7 +151,41 @@ void expect_the_rule(Method method, std::vector<float> (*by_the_rule)(const Prob
 
 TEST(InitialisationNoOracle, KMeansParallelByTheRule) { expect_the_rule(kmeans_parallel, parallel_by_the_rule); }
 
-TEST(InitialisationNoOracle, AfkMc2ByTheRule) { expect_the_rule(afk_mc2, afk_by_the_rule); }
+TEST(InitialisationNoOracle, AfkMc2ByTheRule) {
+  expect_the_rule(afk_mc2, [](const Problem& of) { return afk_by_the_rule(of, exact_distances); });
+}
+
+// Rows on both sides of the limit for tiny data: D of two below it vanishes as soon as one above it is among the
+// centroids added.
+TEST(InitialisationNoOracle, AfkMc2AsksWhetherAllCentroidsAddedAreTiny) {
+  Random random(331);
+  const auto assigned = [](const Problem& of, const std::vector<float>& centroids) {
+    Workers workers(1, {});
+    const HostArray rows({of.x.data(), of.rows(), of.d});
+    const auto shard = make_shard(rows, euclidean(), of.params.execution, workers);
+    shard->start_run({centroids});
+    shard->assign(false);
+    std::vector<double> distances(static_cast<std::size_t>(of.rows()));
+    shard->copy_distances(distances.data());
+    return distances;
+  };
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    Problem problem{{}, std::vector<std::int64_t>(40, 1), params_of(15, 1, 0), 0, 2049};
+    problem.params.seed = seed;
+    for (std::int64_t i = 0; i < 40; ++i) {
+      problem.x.push_back(draw(random, 0, 3) ? kTinyBelow * (1 - 0x1p-24f) : kTinyBelow);
+      for (std::int64_t j = 1; j < problem.d; ++j)
+        problem.x.push_back(std::ldexp(static_cast<float>(draw(random, -8, 8)), -79));
+    }
+    const HostArray rows({problem.x.data(), problem.rows(), problem.d});
+    Workers workers(1, {});
+    NoReducer reducer;
+    const auto shard = make_shard(rows, euclidean(), problem.params.execution, workers);
+    EXPECT_EQ(afk_mc2({}, *shard, rows, euclidean(), problem.params, 0, reducer, workers),
+              afk_by_the_rule(problem, assigned))
+        << seed;
+  }
+}
 
 // A fit begins with them, and with the given ones first.
 TEST(InitialisationNoOracle, AFitBeginsWithThem) {

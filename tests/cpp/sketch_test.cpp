@@ -243,16 +243,18 @@ enum class Fill { random, extremes, highest, lowest, alternating };
 // A scan, and its scores by plain loops.
 struct ScanCase {
   const cpu::Kernels& kernels;
-  std::int64_t rows, size, width = kernels.panel_width;
+  std::int64_t rows, width, size;
   std::vector<std::int8_t> q, panel_q;  // (rows, size), (width, size)
   std::vector<std::int32_t> sums;
   std::vector<std::uint8_t> panel;
   std::vector<float> scales, panel_scales, starts, thresholds, scores, best;
   std::vector<cpu::Hit> hits;
 
-  ScanCase(const cpu::Kernels& with, std::int64_t rows_, std::int64_t size_, Fill fill, Random& random)
+  ScanCase(const cpu::Kernels& with, std::int64_t rows_, std::int64_t width_, std::int64_t size_, Fill fill,
+           Random& random)
       : kernels(with),
         rows(rows_),
+        width(width_),
         size(size_),
         q(static_cast<std::size_t>(rows * size)),
         panel_q(static_cast<std::size_t>(width * size)),
@@ -303,6 +305,7 @@ struct ScanCase {
          .rows = rows,
          .scales = scales.data(),
          .sums = sums.data(),
+         .width = width,
          .panel = panel.data(),
          .panel_scales = panel_scales.data(),
          .starts = starts.data(),
@@ -322,10 +325,11 @@ struct ScanCase {
   }
 };
 
-void check_scan(const cpu::Isa& isa, std::int64_t rows, std::int64_t size, Fill fill, Random& random) {
-  SCOPED_TRACE(::testing::Message() << isa.name << " rows " << rows << " size " << size << " fill "
-                                    << static_cast<int>(fill));
-  ScanCase c(*isa.kernels, rows, size, fill, random);
+void check_scan(const cpu::Isa& isa, std::int64_t rows, std::int64_t width, std::int64_t size, Fill fill,
+                Random& random) {
+  SCOPED_TRACE(::testing::Message() << isa.name << " rows " << rows << " width " << width << " size " << size
+                                    << " fill " << static_cast<int>(fill));
+  ScanCase c(*isa.kernels, rows, width, size, fill, random);
   ASSERT_EQ(c.run(true), rows);  // finite scores pass, -infinity does not
   const std::vector<float> scores = c.scores, best = c.best;
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -373,14 +377,19 @@ void check_scan(const cpu::Isa& isa, std::int64_t rows, std::int64_t size, Fill 
   }
 }
 
+// Of panels as they are, and of half their width.
+void check_scans(const cpu::Isa& isa, std::int64_t rows, std::int64_t size, Fill fill, Random& random) {
+  for (const std::int64_t parts : {1, 2}) check_scan(isa, rows, isa.kernels->panel_width / parts, size, fill, random);
+}
+
 TEST(SketchNoOracle, ScoresEqualPlainLoops) {
   Random random(83);
   for (const cpu::Isa* isa : sketch_isas()) {
     const cpu::SketchKernels& kernels = *isa->kernels->sketch;
     for (std::int64_t groups = 1; groups <= 5; ++groups)
       for (std::int64_t size = kernels.granule; size <= 12 * kernels.granule; size += kernels.granule)
-        check_scan(*isa, groups * kernels.row_group, size, Fill::random, random);
-    check_scan(*isa, 20 * kernels.row_group, 784 / kernels.granule * kernels.granule, Fill::extremes, random);
+        check_scans(*isa, groups * kernels.row_group, size, Fill::random, random);
+    check_scans(*isa, 20 * kernels.row_group, 784 / kernels.granule * kernels.granule, Fill::extremes, random);
   }
 }
 
@@ -390,8 +399,8 @@ TEST(SketchNoOracle, ScoresOfExtremeIntegers) {
   for (const cpu::Isa* isa : sketch_isas())
     for (const Fill fill : {Fill::extremes, Fill::highest, Fill::lowest, Fill::alternating}) {
       for (const std::int64_t size : {64, 128, 4096})
-        check_scan(*isa, isa->kernels->sketch->row_group, size, fill, random);
-      check_scan(*isa, 2 * isa->kernels->sketch->row_group, 16384, fill, random);
+        check_scans(*isa, isa->kernels->sketch->row_group, size, fill, random);
+      check_scans(*isa, 2 * isa->kernels->sketch->row_group, 16384, fill, random);
     }
 }
 
