@@ -258,6 +258,7 @@ MUTANTS = [
     Mutant("one_use", "problem.iterates ? kUses : 1", "kUses"),
     Mutant("running_over_costs", "width.run_over * (2 * scan + 3 * full)", "0"),
     Mutant("worthwhile", "kWorthwhile * ", ""),
+    Mutant("bytes_of_seeding", " + sketch_size(d)", ""),
     Mutant("saved_by_narrow", " - scan_cost(problem.narrow, problem, limits)", ""),
     Mutant("contradictory_metrics", "spherical && ", "false && "),
     Mutant("distance_tree", "lane[v + half]", "lane[2 * half - 1 - v]"),

@@ -186,6 +186,12 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning, problem);
 }
 
+std::int64_t bytes_of_seeding(std::int64_t n, std::int64_t d) {
+  // Of a row: itself, its sketch, pairs with candidates, distance, weight, state. And rows on their way.
+  constexpr std::int64_t kOfRow = 64, kOnTheirWay = 32 << 20;
+  return n * (4 * d + sketch_size(d) + kOfRow) + kOnTheirWay;  // mutant: bytes_of_seeding
+}
+
 std::int64_t projected(const Tuning& tuning) { return std::min(kProjected, tuning.batch); }
 
 bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced) {

@@ -19,11 +19,7 @@ constexpr std::int64_t kRowsPerPart = 1 << 8;
 
 }  // namespace
 
-double mass_factor(double largest) {
-  int exponent = 0;
-  std::frexp(largest, &exponent);
-  return std::ldexp(1.0, 31 - exponent);
-}
+double mass_factor(double largest) { return std::ldexp(1.0, mass_exponent(largest)); }
 
 double largest_distance(const float* distances, const Source& rows, Workers& workers) {
   double largest = 0;
