@@ -199,7 +199,10 @@ class CudaShard final : public Shard {
 
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
-    if (first) free_filters();  // for sketches
+    if (first) {
+      free_filters();  // for sketches
+      seeded_at_a_time_ = rows_at_a_time();
+    }
     distances_.resize(device_, n_);
     lowering_.lower(seeded_rows(), added, first);
   }
@@ -447,7 +450,7 @@ class CudaShard final : public Shard {
   }
 
   SeededRows seeded_rows() {
-    return {*store_, n_, d_, rows_at_a_time(), facts().states(), weights_.data(), distances_.data()};
+    return {*store_, n_, d_, seeded_at_a_time_, facts().states(), weights_.data(), distances_.data()};
   }
 
   DeviceNumber on_;
@@ -463,6 +466,7 @@ class CudaShard final : public Shard {
   bool resident_ = false;  // rows from the host that stay on the device
   std::optional<RowFacts> facts_;
   Lowering lowering_;
+  std::int64_t seeded_at_a_time_ = 1;  // rows: to ask how much memory is free takes as long as a step of k-means++
   Tuning tuning_ = {};
   NarrowPlan narrow_;
   std::unique_ptr<Filter> filter_, exact_;      // the planned one; D of all pairs, for tiny centroids
