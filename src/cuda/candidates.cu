@@ -16,7 +16,8 @@ constexpr int kThreads = 256;
 constexpr int kWarpRows = 32;    // of which a warp scans the sketches at once
 constexpr int kOfTile = 8;       // candidates that an instruction multiplies with
 constexpr int kPairsAtOnce = 8;  // of which a warp takes D at once
-// Room for so many pairs a row: of row-like candidates two or three in c are nearer to one of the next to c centroids.
+// Room for so many pairs a row. After c centroids a candidate is nearer to one row in c or so: it is enough for all
+// steps but the first few.
 constexpr std::int64_t kPairsOfRow = 2;
 constexpr std::int64_t kLeastRoom = 4096;
 // Where rows must be fetched for their D, more than one row in so many is better sent with all others.

@@ -17,7 +17,7 @@ class Lowering {
  public:
   explicit Lowering(Device& device) : device_(device), masses_(device) {}
 
-  // Of the distances as they are, once they are known to have changed (forget()) or have been lowered here.
+  // Of the distances; where others than lower() change them, masses().changed() says so.
   DeviceMasses& masses() { return masses_; }
 
   // As the verbs of Shard; rows: the same, wherever they lie.
