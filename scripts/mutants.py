@@ -258,6 +258,7 @@ MUTANTS = [
     Mutant("one_use", "problem.iterates ? kUses : 1", "kUses"),
     Mutant("running_over_costs", "width.run_over * (2 * scan + 3 * full)", "0"),
     Mutant("worthwhile", "kWorthwhile * ", ""),
+    Mutant("bytes_of_seeding", " + sketch_size(d)", ""),
     Mutant("saved_by_narrow", " - scan_cost(problem.narrow, problem, limits)", ""),
     # Its narrow sketches, from one assignment to the next.
     Mutant("narrow_looks_anew", "width_.reset();", ""),

@@ -114,8 +114,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     if (weight > 0) end += weight * chance(mass(distances[i]));  // D of others may be beyond
     ends[i] = end;
   }
-  const Urn urn(
-      end, [&](Mass at) { return std::upper_bound(ends.begin(), ends.end(), at) - ends.begin(); }, reducer);
+  const Urn urn(end, rows_by_ends(std::move(ends)), reducer);
 
   const auto bits = [&](std::size_t c, std::uint32_t step, Purpose purpose) {
     return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});

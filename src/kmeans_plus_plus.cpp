@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/masses.hpp"
 #include "numeric/random.hpp"
 #include "runtime/workers.hpp"
 #include "source/sample.hpp"
@@ -77,15 +78,14 @@ class Seeding {
 
   // The one of some rows, drawn by mass, that leaves least; ties to the first.
   void take_greedily(std::size_t step, double largest) {
-    int exponent = 0;
-    std::frexp(largest, &exponent);
-    exponent = 31 - exponent;  // mutant: mass_exponent
+    const int exponent = mass_exponent(largest);
     const Urn urn(
-        shard_.total_mass(exponent), [&](Mass mass) { return shard_.row_at(exponent, mass); }, reducer_);
-    std::vector<RowPlace> places;
-    for (std::size_t trial = 0; trial < trials_; ++trial) places.push_back(urn.row_at(draw(step, trial, urn.total())));
+        shard_.total_mass(exponent), [&](const std::vector<Mass>& masses) { return shard_.rows_at(exponent, masses); },
+        reducer_);
+    std::vector<Mass> drawn;
+    for (std::size_t trial = 0; trial < trials_; ++trial) drawn.push_back(draw(step, trial, urn.total()));
     std::vector<float> candidates(trials_ * d_);
-    rows_at(places, candidates.data());
+    rows_at(urn.rows_at(drawn), candidates.data());
     const std::vector<Mass> all =
         of_all_shards(shard_.masses_with(view(candidates.data(), trials_), exponent), reducer_);
     std::vector<Mass> left(trials_);

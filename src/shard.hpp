@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string_view>
 #include <vector>
 
 #include "fastkmeans/result.hpp"
@@ -14,6 +16,7 @@
 #include "numeric/fixed_point.hpp"
 #include "numeric/random.hpp"
 #include "runtime/reducer.hpp"
+#include "source/source.hpp"
 #include "source/statistics.hpp"
 
 namespace fastkmeans {
@@ -96,10 +99,16 @@ class Shard {
   virtual double largest_distance() = 0;  // of the rows of weight; 0 without rows
   // Sum of weight times P_i over the shard's rows.
   virtual Mass total_mass(int exponent) = 0;
-  // The lowest row of the shard at which the sum exceeds `mass`, which is below total_mass(exponent).
-  virtual std::int64_t row_at(int exponent, Mass mass) = 0;
+  // For each of these masses, which are below total_mass(exponent), the lowest row of the shard at which the sum
+  // exceeds it.
+  virtual std::vector<std::int64_t> rows_at(int exponent, const std::vector<Mass>& masses) = 0;
   // What total_mass(exponent) would be after lower_distances() with each of these alone; no D_i changes.
   virtual std::vector<Mass> masses_with(CentroidsView candidates, int exponent) = 0;
+  // What told it the pairs whose D it need not know: "int8" or "none". No bit of a result depends on it.
+  virtual std::string_view filter_of_masses() const { return "none"; }
+  // A shard of other rows, by distances, on the same device, if that is a device of its own and has memory for it.
+  // Until the next run nothing may be asked of this one.
+  virtual std::unique_ptr<Shard> beside(const Source&) { return nullptr; }
 };
 
 }  // namespace fastkmeans

@@ -24,29 +24,37 @@ double largest_over_shards(double own, Reducer& reducer) {
   return std::bit_cast<double>(bits);
 }
 
-Urn::Urn(Mass own, std::function<std::int64_t(Mass)> row_at, Reducer& reducer)
-    : row_at_(std::move(row_at)), rank_(reducer.rank()), ends_(of_all_shards({own}, reducer)) {
+Urn::Urn(Mass own, RowsAt rows_at, Reducer& reducer)
+    : rows_at_(std::move(rows_at)), rank_(reducer.rank()), ends_(of_all_shards({own}, reducer)) {
   std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
 }
 
-RowPlace Urn::row_at(Mass mass) const {
-  const auto shard = std::upper_bound(ends_.begin(), ends_.end(), mass);
-  const auto rank = static_cast<int>(shard - ends_.begin());
-  if (rank != rank_) return {-1, rank};
-  return {row_at_(rank == 0 ? mass : mass - *(shard - 1)), rank};
+std::vector<RowPlace> Urn::rows_at(const std::vector<Mass>& masses) const {
+  std::vector<RowPlace> places;
+  std::vector<Mass> own;  // of this shard, from its first row on
+  for (const Mass mass : masses) {
+    const auto shard = std::upper_bound(ends_.begin(), ends_.end(), mass);
+    const auto rank = static_cast<int>(shard - ends_.begin());
+    places.push_back({-1, rank});
+    if (rank == rank_) own.push_back(rank == 0 ? mass : mass - *(shard - 1));
+  }
+  const std::vector<std::int64_t> rows = rows_at_(own);
+  auto next = rows.begin();
+  for (RowPlace& place : places)
+    if (place.rank == rank_) place.index = *next++;
+  return places;
 }
 
 Urn urn_of_weights(const Source& rows, Reducer& reducer) {
   if (!rows.weights())
     return Urn(
-        static_cast<Mass>(rows.rows()), [](Mass mass) { return static_cast<std::int64_t>(mass); }, reducer);
+        static_cast<Mass>(rows.rows()),
+        [](const std::vector<Mass>& masses) { return std::vector<std::int64_t>(masses.begin(), masses.end()); },
+        reducer);
   std::vector<std::int64_t> ends(static_cast<std::size_t>(rows.rows()));
   std::partial_sum(rows.weights(), rows.weights() + rows.rows(), ends.begin());
   const Mass own = ends.empty() ? 0 : static_cast<Mass>(ends.back());
-  const auto row_at = [ends = std::move(ends)](Mass mass) {
-    return std::upper_bound(ends.begin(), ends.end(), static_cast<std::int64_t>(mass)) - ends.begin();
-  };
-  return Urn(own, row_at, reducer);
+  return Urn(own, rows_by_ends(std::move(ends)), reducer);
 }
 
 }  // namespace fastkmeans

@@ -54,10 +54,14 @@ class Verified final : public Shard {
   void lower_distances(CentroidsView added, bool first) override { shard_->lower_distances(added, first); }
   double largest_distance() override { return shard_->largest_distance(); }
   Mass total_mass(int exponent) override { return shard_->total_mass(exponent); }
-  std::int64_t row_at(int exponent, Mass mass) override { return shard_->row_at(exponent, mass); }
+  std::vector<std::int64_t> rows_at(int exponent, const std::vector<Mass>& masses) override {
+    return shard_->rows_at(exponent, masses);
+  }
   std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
     return shard_->masses_with(candidates, exponent);
   }
+  std::string_view filter_of_masses() const override { return shard_->filter_of_masses(); }
+  std::unique_ptr<Shard> beside(const Source& rows) override { return shard_->beside(rows); }
 
  private:
   void check(const FilterStats& filter) {

@@ -27,6 +27,7 @@ class CpuShard final : public HostShard {
         lowering_(context_, rows) {}
 
   Statistics statistics() override { return statistics_of(context_, rows_); }
+  std::string_view filter_of_masses() const override { return lowering_.filter(); }
 
  protected:
   void forget() override {

@@ -122,7 +122,9 @@ std::vector<Mass> Lowering::masses_with(CentroidsView candidates, int exponent, 
   if (++asked_ > kWithoutSketches && !candidates_ && Candidates::possible(context_))
     candidates_.emplace(context_, distances);
   std::vector<Mass> masses(alone.size(), total);
-  if (candidates_ && !any_tiny) {
+  const bool filtered = candidates_ && !any_tiny;
+  filter_ = filtered ? "int8" : "none";
+  if (filtered) {
     for (const auto& part : candidates_->look_at(candidates))
       for (const auto& [row, candidate, distance] : part)
         masses[static_cast<std::size_t>(candidate)] -= taken(row, distance);

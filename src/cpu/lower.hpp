@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "cpu/candidates.hpp"
@@ -24,6 +25,9 @@ class Lowering {
   // As Shard::masses_with; total: the mass of all rows as they are.
   std::vector<Mass> masses_with(CentroidsView candidates, int exponent, Mass total, const float* distances);
 
+  // As Shard::filter_of_masses.
+  std::string_view filter() const { return filter_; }
+
   // Frees what is kept for further candidates.
   void forget() {
     candidates_.reset();
@@ -37,6 +41,7 @@ class Lowering {
   const Context& context_;
   const Source& rows_;
   int asked_ = 0;  // for candidates
+  std::string_view filter_ = "none";
   std::optional<Candidates> candidates_;
 };
 

@@ -114,6 +114,21 @@ void Sums::clear(Device& device) {
     if (values->data()) device.clear(values->data(), values->bytes());
 }
 
+void join_sums(Device& device, const SumsView& own, const SumsView& all, Reducer& reducer) {
+  const std::int64_t k = own.k, d = own.d;
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(k * d));
+  const auto join = [&](const Integer* from, Integer* to, std::int64_t count) {
+    if (!from) return;
+    const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(Integer));
+    device.download(values.data(), from, bytes);
+    reducer.sum(values.data(), count);
+    device.upload(to, values.data(), bytes);
+  };
+  join(own.hi, all.hi, k * d);
+  join(own.lo, all.lo, k * d);
+  join(own.weights, all.weights, k);
+}
+
 void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
                 const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
   if (count == 0) return;

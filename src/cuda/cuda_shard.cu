@@ -12,7 +12,7 @@
 #include "cuda/empty_clusters.hpp"
 #include "cuda/filter.hpp"
 #include "cuda/low_dim.hpp"
-#include "cuda/masses.hpp"
+#include "cuda/lower.hpp"
 #include "cuda/metric.hpp"
 #include "cuda/narrow.hpp"
 #include "cuda/narrow_plan.hpp"
@@ -37,11 +37,13 @@ class CudaShard final : public Shard {
       : on_(number),
         rows_(rows),
         metric_(metric),
+        execution_(execution),
         forced_(execution.filter.empty() ? os::environment("FASTKMEANS_FILTER") : execution.filter),
         workers_(workers),
         n_(rows.rows()),
         d_(rows.cols()),
         device_(number, execution, workers),
+        lowering_(device_),
         narrow_(forced_),
         search_(device_) {
     if (rows.weights()) {
@@ -84,8 +86,7 @@ class CudaShard final : public Shard {
     const std::int64_t size = given + drawn * d_;
     if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
       k_ = size / d_;
-      filter_.reset();
-      exact_.reset();
+      free_filters();
     }
     centroids_.resize(device_, size);
     next_.resize(device_, size);
@@ -94,13 +95,14 @@ class CudaShard final : public Shard {
     summaries_.emplace(device_, k_);
     device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
     fetch_rows(start.rows.data(), drawn, centroids_.data() + given);
-    tiny_ = are_tiny(centroids_.data(), size);
+    tiny_ = are_tiny(device_, centroids_.data(), size);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),
           "cudaMemcpy");
     if (sums_) sums_->clear(device_);
     assignments_ = 0;
     pending_ = false;
+    lowering_.forget();
     if (filter_) filter_->forget();
   }
 
@@ -199,38 +201,51 @@ class CudaShard final : public Shard {
 
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
+    if (first) {
+      free_filters();  // for sketches
+      seeded_at_a_time_ = rows_at_a_time();
+    }
     distances_.resize(device_, n_);
-    const std::int64_t size = added.k * added.d;
-    const DeviceBuffer<float> values = uploaded(device_, added.values, size);
-    const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
-                                 are_tiny(values.data(), size)};
-    const std::uint8_t* const states = facts().states();
-    store_->each_batch(rows_at_a_time(), [&](std::int64_t begin, std::int64_t count, RowsView rows) {
-      cuda::lower_distances(device_, centroids, rows, count, states + begin, first, distances_.data() + begin);
-    });
-    device_.wait();
+    lowering_.lower(seeded_rows(), added, first);
   }
-
   double largest_distance() override {
     const auto on = on_.here();
-    return masses().largest();
+    return lowering_.masses().largest(seeded_rows());
   }
   Mass total_mass(int exponent) override {
     const auto on = on_.here();
-    return masses().total(exponent);
+    return lowering_.masses().total(seeded_rows(), exponent);
   }
-  std::int64_t row_at(int exponent, Mass mass) override {
+  std::vector<std::int64_t> rows_at(int exponent, const std::vector<Mass>& masses) override {
     const auto on = on_.here();
-    return masses().row_at(exponent, mass);
+    return lowering_.masses().rows_at(seeded_rows(), exponent, masses);
   }
   std::vector<Mass> masses_with(CentroidsView candidates, int exponent) override {
     const auto on = on_.here();
-    return masses().with(candidates, exponent, *store_, rows_at_a_time(), facts().states());
+    return lowering_.masses_with(seeded_rows(), candidates, exponent);
+  }
+  std::string_view filter_of_masses() const override { return lowering_.filter(); }
+
+  std::unique_ptr<Shard> beside(const Source& rows) override {
+    const auto on = on_.here();
+    free_filters();
+    lowering_.forget();
+    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then it is free
+    const std::int64_t available = device_.available();
+    if (bytes_of_seeding(rows.rows(), rows.cols()) > available) return nullptr;
+    Execution execution = execution_;
+    if (execution.memory_limit > 0) execution.memory_limit = available;
+    return make_shard(on_.number(), rows, euclidean(), execution, workers_);
   }
 
  private:
   bool products() const { return metric_.loss() == Loss::negated_product; }  // decide labels
   std::int64_t row_bytes() const { return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_); }
+
+  void free_filters() {
+    filter_.reset();
+    exact_.reset();
+  }
 
   // Where there is no memory for all rows, they stay on the host.
   void hold_rows(bool resident) {
@@ -254,15 +269,6 @@ class CudaShard final : public Shard {
     return *facts_;
   }
 
-  bool are_tiny(const float* values, std::int64_t size) {
-    DeviceBuffer<std::uint32_t> largest(device_, 1);
-    device_.clear(largest.data(), largest.bytes());
-    largest_magnitude(device_, values, size, largest.data());
-    std::uint32_t bits = 0;
-    device_.download(&bits, largest.data(), sizeof bits);
-    return bits < magnitude_bits(kTinyBelow);
-  }
-
   void fetch_rows(const std::int64_t* rows, std::int64_t count, float* out) {
     if (count > 0) store_->fetch(rows, count, out);
   }
@@ -275,8 +281,7 @@ class CudaShard final : public Shard {
     if (filter_ && (tiny_ || !narrow_.looks_again())) return *filter_;
     narrow_.look(problem(), limits(), assignments_ > 1, [&] { return search_.survey(*store_, n_, d_, view()); });
     if (filter_ && !narrow_.width()) return *filter_;
-    filter_.reset();
-    exact_.reset();
+    free_filters();
     const auto tune_again = [&] {
       // Only then is what filters had free.
       check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");
@@ -330,6 +335,7 @@ class CudaShard final : public Shard {
     }
     const std::uint8_t* const states = facts().states();
     const float* const own_losses = facts().own_losses();
+    lowering_.masses().changed();
     summaries_->clear();
     name_ = "none";
     kernel_ = "";
@@ -426,22 +432,11 @@ class CudaShard final : public Shard {
              scale_->view(), sums_->view(), labels_.data());
   }
 
-  // total_: the sums of all shards, by way of the host.
+  // total_: the sums of all shards.
   void join_sums(Reducer& reducer) {
     const SumsView own = sums_->view();
     if (!total_) total_.emplace(device_, k_, d_, own.lo != nullptr, false);
-    const SumsView all = total_->view();
-    std::vector<std::uint64_t> values(static_cast<std::size_t>(k_ * d_));
-    const auto join = [&](const Integer* from, Integer* to, std::int64_t count) {
-      if (!from) return;
-      const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(Integer));
-      device_.download(values.data(), from, bytes);
-      reducer.sum(values.data(), count);
-      device_.upload(to, values.data(), bytes);
-    };
-    join(own.hi, all.hi, k_ * d_);
-    join(own.lo, all.lo, k_ * d_);
-    join(own.weights, all.weights, k_);
+    cuda::join_sums(device_, own, total_->view(), reducer);
   }
 
   void fetch(std::vector<float>* shifts) {
@@ -454,11 +449,14 @@ class CudaShard final : public Shard {
                         static_cast<std::int64_t>(summary_.notes.refined), "cuda", kernel_};
   }
 
-  DeviceMasses masses() { return {device_, rows_, weights_.data(), distances_.data()}; }
+  SeededRows seeded_rows() {
+    return {*store_, n_, d_, seeded_at_a_time_, facts().states(), weights_.data(), distances_.data()};
+  }
 
   DeviceNumber on_;
   const Source& rows_;
   const Metric& metric_;
+  Execution execution_;
   std::string forced_;
   Workers& workers_;
   std::int64_t n_, d_, k_ = 0;
@@ -467,6 +465,8 @@ class CudaShard final : public Shard {
   std::unique_ptr<Rows> store_;
   bool resident_ = false;  // rows from the host that stay on the device
   std::optional<RowFacts> facts_;
+  Lowering lowering_;
+  std::int64_t seeded_at_a_time_ = 1;  // rows: to ask how much memory is free takes as long as a step of k-means++
   Tuning tuning_ = {};
   NarrowPlan narrow_;
   NarrowSearch search_;                         // for narrow sketches

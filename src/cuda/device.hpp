@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,6 +38,7 @@ class OnDevice {
 class DeviceNumber {
  public:
   explicit DeviceNumber(int number) : number_(number) { enter(); }
+  int number() const { return number_; }
   OnDevice here() const { return OnDevice(number_); }
   void enter() { current_.emplace(number_); }
   void leave() { current_.reset(); }
@@ -152,6 +154,34 @@ class PinnedBuffer {
 
  private:
   void* memory_ = nullptr;
+};
+
+// What kernels tell the host again and again, in device memory: its copy is on its way before the host waits.
+template <class T>
+class Answer {
+ public:
+  Answer(Device& device, std::int64_t size)
+      : device_(device), values_(device, size), on_host_(std::max<std::int64_t>(values_.bytes(), 1)) {}
+  ~Answer() { cudaStreamSynchronize(device_.stream()); }  // the copy writes to on_host_
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  T* data() const { return values_.data(); }
+  std::int64_t size() const { return values_.size(); }
+  void clear() { device_.clear(values_.data(), values_.bytes()); }
+  // Waits; (count) the first of them, which stay until the next time.
+  const T* fetch(std::int64_t count) {
+    check(cudaMemcpyAsync(on_host_.data(), values_.data(), static_cast<std::size_t>(count) * sizeof(T),
+                          cudaMemcpyDeviceToHost, device_.stream()),
+          "cudaMemcpy");
+    device_.wait();
+    return reinterpret_cast<const T*>(on_host_.data());
+  }
+
+ private:
+  Device& device_;
+  DeviceBuffer<T> values_;
+  PinnedBuffer on_host_;
 };
 
 // After a kernel's launch.

@@ -155,6 +155,15 @@ void lower_distances(Device& device, const Centroids& added, RowsView rows, std:
   launched("lower_distances");
 }
 
+bool are_tiny(Device& device, const float* values, std::int64_t count) {
+  DeviceBuffer<std::uint32_t> largest(device, 1);
+  device.clear(largest.data(), largest.bytes());
+  largest_magnitude(device, values, count, largest.data());
+  std::uint32_t bits = 0;
+  device.download(&bits, largest.data(), sizeof bits);
+  return bits < magnitude_bits(kTinyBelow);
+}
+
 void largest_magnitude(Device& device, const float* values, std::int64_t count, std::uint32_t* out) {
   largest_kernel<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device.processors())), kThreads, 0,
                    device.stream()>>>(values, count, out);

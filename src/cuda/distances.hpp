@@ -35,6 +35,8 @@ void center_shifts(Device& device, const float* a, const Centroids& b, float* ou
 void lower_distances(Device& device, const Centroids& added, RowsView rows, std::int64_t count,
                      const std::uint8_t* states, bool first, float* distances);
 
+// Whether all of `count` values are below kTinyBelow; waits.
+bool are_tiny(Device& device, const float* values, std::int64_t count);
 // *out: the largest magnitude of `count` values, as bits; it is 0 before.
 void largest_magnitude(Device& device, const float* values, std::int64_t count, std::uint32_t* out);
 

@@ -4,47 +4,75 @@
 #include <cmath>
 #include <numeric>
 
-#include "cuda/masses.hpp"
+#include "cuda/masses.cuh"
 #include "cuda/statistics.hpp"
 #include "cuda/warp.cuh"
-#include "host/masses.hpp"
+#include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// Rows whose masses are added up apart: row_at looks through one part on the host.
+// Rows whose masses are added up apart: the host finds the part of a mass, and a block the row in it.
 constexpr std::int64_t kPart = 4096;
 
-struct MassWords {
-  Integer low, high;
-  Mass mass() const { return low | Mass{high} << 64; }
-};
-
-__device__ void add(MassWords* to, Mass mass) {
-  const auto low = static_cast<Integer>(mass);
-  const Integer before = atomicAdd(&to->low, low);
-  const Integer carry = before + low < before ? 1 : 0;
-  if (const Integer high = static_cast<Integer>(mass >> 64) + carry) atomicAdd(&to->high, high);
-}
-
-// A block for each part.
-__global__ void masses_of_parts(const float* distances, const std::int64_t* weights, std::int64_t n, double factor,
+// A block for each part. largest: the bits of the largest D, if that decides about the factor; or null.
+__global__ void masses_of_parts(const MassesView rows, std::int64_t n, const Integer* largest, double factor,
                                 MassWords* out) {
+  if (largest) factor = ldexp(1.0, mass_exponent(__longlong_as_double(static_cast<long long>(*largest))));
   Mass sum = 0;
   const std::int64_t begin = blockIdx.x * kPart;
-  for (std::int64_t i = begin + threadIdx.x; i < min(begin + kPart, n); i += kThreads)
-    sum += Masses::mass(true_distance(distances[i]), factor, weights ? weights[i] : 1);
+  for (std::int64_t i = begin + threadIdx.x; i < min(begin + kPart, n); i += kThreads) sum += rows.mass(i, factor);
   add(out + blockIdx.x, sum);
 }
 
-__global__ void largest_distance(const float* distances, const std::int64_t* weights, std::int64_t n, Integer* out) {
+__global__ void largest_distance(const MassesView rows, std::int64_t n, Integer* out) {
   double most = 0;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
        i += static_cast<std::int64_t>(gridDim.x) * kThreads)
-    if (!weights || weights[i] > 0) most = max(most, true_distance(distances[i]));
+    if (rows.weight(i) > 0) most = max(most, rows.distance(i));
   // D >= 0, so its bits are ordered as it is.
   if (most > 0) atomicMax(out, static_cast<Integer>(__double_as_longlong(most)));
+}
+
+// A mass among those of a part.
+struct Wanted {
+  MassWords mass;
+  std::int64_t part;
+};
+
+// A block for each mass: the row at which the sum exceeds it. Sums of kOwn rows are a thread's, those of kGroup threads
+// are a group's; one thread walks through them.
+__global__ void find_rows(const MassesView rows, std::int64_t n, double factor, const Wanted* wanted,
+                          std::int64_t* out) {
+  constexpr int kOwn = kPart / kThreads, kGroup = 16;
+  __shared__ Mass threads[kThreads], groups[kThreads / kGroup];
+  const int t = static_cast<int>(threadIdx.x);
+  const std::int64_t begin = wanted[blockIdx.x].part * kPart;
+  Mass own = 0;
+  for (std::int64_t i = begin + t * kOwn; i < min(begin + (t + 1) * kOwn, n); ++i) own += rows.mass(i, factor);
+  threads[t] = own;
+  __syncthreads();
+  if (t < kThreads / kGroup) {
+    Mass sum = 0;
+    for (int i = 0; i < kGroup; ++i) sum += threads[t * kGroup + i];
+    groups[t] = sum;
+  }
+  __syncthreads();
+  if (t > 0) return;
+  const MassWords words = wanted[blockIdx.x].mass;
+  Mass left = words.low | Mass{words.high} << 64;
+  int group = 0;
+  for (; left >= groups[group]; ++group) left -= groups[group];
+  int thread = group * kGroup;
+  for (; left >= threads[thread]; ++thread) left -= threads[thread];
+  std::int64_t row = begin + thread * kOwn;
+  for (;; ++row) {
+    const Mass mass = rows.mass(row, factor);
+    if (left < mass) break;
+    left -= mass;
+  }
+  out[blockIdx.x] = row;
 }
 
 struct Candidates {
@@ -55,10 +83,10 @@ struct Candidates {
 
 // A warp for each row; lane c adds up for candidate c.
 __global__ void masses_with(const Candidates candidates, RowsView rows, std::int64_t count, const std::uint8_t* states,
-                            const std::int64_t* weights, const float* distances, double factor, MassWords* out) {
+                            const MassesView masses, double factor, MassWords* out) {
   Mass sum = 0;
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
-    const double kept = true_distance(distances[i]);
+    const double kept = masses.distance(i);
     double own = 0;  // of this lane's candidate
     for (int c = 0; c < candidates.count; ++c) {
       const Distance loss = Distance::of_row(states[i], candidates.tiny[c]);
@@ -66,94 +94,98 @@ __global__ void masses_with(const Candidates candidates, RowsView rows, std::int
           warp_loss(rows.row(i), candidates.values + static_cast<std::int64_t>(c) * candidates.d, candidates.d, loss);
       if (lane_id() == c) own = min(kept, true_distance(loss.stored(distance)));
     }
-    if (lane_id() < candidates.count) sum += Masses::mass(own, factor, weights ? weights[i] : 1);
+    if (lane_id() < candidates.count) sum += Masses::mass(own, factor, masses.weight(i));
   }
   if (lane_id() < candidates.count) add(out + lane_id(), sum);
 }
 
-bool is_tiny(const float* values, std::int64_t d) {
-  return std::all_of(values, values + d, [](float v) { return magnitude_bits(v) < magnitude_bits(kTinyBelow); });
-}
-
-std::vector<Mass> fetch(Device& device, const DeviceBuffer<MassWords>& words) {
-  std::vector<MassWords> some(static_cast<std::size_t>(words.size()));
-  device.download(some.data(), words.data(), words.bytes());
-  std::vector<Mass> masses(some.size());
-  std::transform(some.begin(), some.end(), masses.begin(), [](const MassWords& w) { return w.mass(); });
-  return masses;
+unsigned blocks_of_rows(const Device& device, std::int64_t n, std::int64_t per_block, int per_processor) {
+  return std::max(1u, std::min(blocks_for(n, per_block), static_cast<unsigned>(per_processor * device.processors())));
 }
 
 }  // namespace
 
-double DeviceMasses::largest() const {
-  DeviceBuffer<Integer> bits(device_, 1);
-  device_.clear(bits.data(), bits.bytes());
-  largest_distance<<<std::max(1u, std::min(blocks_for(n_, kThreads), static_cast<unsigned>(8 * device_.processors()))),
-                     kThreads, 0, device_.stream()>>>(distances_, weights_, n_, bits.data());
-  launched("largest_distance");
-  Integer most = 0;
-  device_.download(&most, bits.data(), sizeof most);
-  return std::bit_cast<double>(most);
+void DeviceMasses::changed() {
+  largest_.reset();
+  exponent_.reset();
 }
 
-std::vector<Mass> DeviceMasses::parts(int exponent) const {
-  const unsigned count = blocks_for(n_, kPart);
-  if (count == 0) return {};
+// By the exponent, or by that of the largest distance, which is looked for then: one wait tells both.
+void DeviceMasses::measure(const SeededRows& rows, std::optional<int> exponent) {
+  const MassesView view = {rows.distances, rows.weights};
+  const unsigned parts = blocks_for(rows.n, kPart);
+  if (!words_) words_.emplace(device_, 1 + parts);
+  Integer* const largest = &words_->data()->low;
+  words_->clear();
+  if (!exponent) {
+    largest_distance<<<blocks_of_rows(device_, rows.n, kThreads, 8), kThreads, 0, device_.stream()>>>(view, rows.n,
+                                                                                                      largest);
+    launched("largest_distance");
+  }
+  if (parts > 0) {
+    masses_of_parts<<<parts, kThreads, 0, device_.stream()>>>(
+        view, rows.n, exponent ? nullptr : largest, std::ldexp(1.0, exponent.value_or(0)), words_->data() + 1);
+    launched("masses_of_parts");
+  }
+  const MassWords* const found = words_->fetch(1 + parts);
+  if (!exponent) {
+    largest_ = std::bit_cast<double>(found->low);
+    exponent = mass_exponent(*largest_);
+  }
+  exponent_ = exponent;
+  parts_.resize(parts);
+  std::transform(found + 1, found + 1 + parts, parts_.begin(), [](const MassWords& words) { return words.mass(); });
+}
+
+double DeviceMasses::largest(const SeededRows& rows) {
+  if (!largest_) measure(rows, {});
+  return *largest_;
+}
+
+Mass DeviceMasses::total(const SeededRows& rows, int exponent) {
+  if (exponent_ != exponent) measure(rows, exponent);
+  return std::accumulate(parts_.begin(), parts_.end(), Mass{0});
+}
+
+std::vector<std::int64_t> DeviceMasses::rows_at(const SeededRows& rows, int exponent, const std::vector<Mass>& masses) {
+  if (masses.empty()) return {};
+  if (exponent_ != exponent) measure(rows, exponent);
+  std::vector<Wanted> wanted;
+  for (Mass mass : masses) {
+    std::size_t part = 0;
+    for (; mass >= parts_[part]; ++part) mass -= parts_[part];
+    wanted.push_back({{static_cast<Integer>(mass), static_cast<Integer>(mass >> 64)}, static_cast<std::int64_t>(part)});
+  }
+  const auto count = static_cast<std::int64_t>(masses.size());
+  DeviceBuffer<Wanted> places(device_, count);
+  if (!found_ || found_->size() < count) found_.emplace(device_, count);
+  device_.upload(places.data(), wanted.data(), places.bytes());
+  find_rows<<<static_cast<unsigned>(count), kThreads, 0, device_.stream()>>>(
+      {rows.distances, rows.weights}, rows.n, std::ldexp(1.0, exponent), places.data(), found_->data());
+  launched("find_rows");
+  const std::int64_t* const found = found_->fetch(count);
+  return {found, found + count};
+}
+
+std::vector<Mass> DeviceMasses::with(const SeededRows& rows, CentroidsView candidates,
+                                     const std::vector<std::uint8_t>& are_tiny, int exponent) {
+  const std::int64_t count = candidates.k, d = candidates.d;
+  DeviceBuffer<float> values(device_, count * d);
+  DeviceBuffer<std::uint8_t> tiny(device_, count);
   DeviceBuffer<MassWords> sums(device_, count);
+  device_.upload(values.data(), candidates.values, values.bytes());
+  device_.upload(tiny.data(), are_tiny.data(), tiny.bytes());
   device_.clear(sums.data(), sums.bytes());
-  masses_of_parts<<<count, kThreads, 0, device_.stream()>>>(distances_, weights_, n_, std::ldexp(1.0, exponent),
-                                                            sums.data());
-  launched("masses_of_parts");
-  return fetch(device_, sums);
-}
-
-Mass DeviceMasses::total(int exponent) const {
-  const std::vector<Mass> found = parts(exponent);
-  return std::accumulate(found.begin(), found.end(), Mass{0});
-}
-
-std::int64_t DeviceMasses::row_at(int exponent, Mass mass) const {
-  const std::vector<Mass> found = parts(exponent);
-  std::size_t part = 0;
-  for (; mass >= found[part]; ++part) mass -= found[part];
-  std::int64_t row = static_cast<std::int64_t>(part) * kPart;
-  std::vector<float> some(static_cast<std::size_t>(std::min(kPart, n_ - row)));
-  device_.download(some.data(), distances_ + row, static_cast<std::int64_t>(some.size() * sizeof(float)));
-  const double factor = std::ldexp(1.0, exponent);
-  for (const float distance : some) {
-    const Mass own = Masses::mass(true_distance(distance), factor, source_.weight(row));
-    if (mass < own) break;
-    mass -= own;
-    ++row;
-  }
-  return row;
-}
-
-std::vector<Mass> DeviceMasses::with(CentroidsView candidates, int exponent, Rows& rows, std::int64_t most,
-                                     const std::uint8_t* states) const {
-  std::vector<Mass> masses;
-  for (std::int64_t first = 0; first < candidates.k; first += kWarp) {  // k-means++ has fewer: 2 + log k
-    const std::int64_t count = std::min<std::int64_t>(kWarp, candidates.k - first), d = candidates.d;
-    std::vector<std::uint8_t> are_tiny(static_cast<std::size_t>(count));
-    for (std::int64_t c = 0; c < count; ++c)
-      are_tiny[static_cast<std::size_t>(c)] = is_tiny(candidates.row(first + c), d);
-    const auto values = uploaded(device_, candidates.row(first), count * d);
-    const auto tiny = uploaded(device_, are_tiny.data(), count);
-    DeviceBuffer<MassWords> sums(device_, count);
-    device_.clear(sums.data(), sums.bytes());
-    const Candidates some = {values.data(), tiny.data(), static_cast<int>(count), static_cast<int>(d)};
-    rows.each_batch(most, [&](std::int64_t begin, std::int64_t batch, RowsView view) {
-      const auto blocks =
-          std::min(blocks_for(batch, kThreads / kWarp), static_cast<unsigned>(16 * device_.processors()));
-      masses_with<<<blocks, kThreads, 0, device_.stream()>>>(some, view, batch, states + begin,
-                                                             weights_ ? weights_ + begin : nullptr, distances_ + begin,
-                                                             std::ldexp(1.0, exponent), sums.data());
-      launched("masses_with");
-    });
-    const std::vector<Mass> found = fetch(device_, sums);
-    masses.insert(masses.end(), found.begin(), found.end());
-  }
-  return masses;
+  const Candidates some = {values.data(), tiny.data(), static_cast<int>(count), static_cast<int>(d)};
+  rows.store.each_batch(rows.most, [&](std::int64_t begin, std::int64_t batch, RowsView view) {
+    const MassesView masses = {rows.distances + begin, rows.weights ? rows.weights + begin : nullptr};
+    masses_with<<<blocks_of_rows(device_, batch, kThreads / kWarp, 16), kThreads, 0, device_.stream()>>>(
+        some, view, batch, rows.states + begin, masses, std::ldexp(1.0, exponent), sums.data());
+    launched("masses_with");
+  });
+  std::vector<Mass> found;
+  for (const MassWords& words : downloaded(device_, sums.data(), count)) found.push_back(words.mass());
+  return found;
 }
 
 }  // namespace fastkmeans::cuda

@@ -80,7 +80,7 @@ class DeviceRows final : public Rows {
       const std::int64_t count = std::min(most, x_.rows - first);
       const MatrixView part = part_of(x_, first, count);
       if (as_they_are()) {
-        visit(first, count, {static_cast<const float*>(part.data), part.row_stride / kItem});
+        visit(first, count, view(part));
       } else {
         converted_.resize(device_, std::min(most, x_.rows) * x_.cols);
         to_float(device_, part, converted_.data());
@@ -91,6 +91,11 @@ class DeviceRows final : public Rows {
     }
   }
 
+  std::optional<RowsView> all() override {
+    if (!as_they_are()) return std::nullopt;
+    return view(x_);
+  }
+
   void fetch(const std::int64_t* rows, std::int64_t count, float* out) override {
     const auto numbers = uploaded(device_, rows, count);
     gather_float(device_, x_, numbers.data(), count, out);
@@ -99,6 +104,7 @@ class DeviceRows final : public Rows {
 
  private:
   static constexpr std::int64_t kItem = sizeof(float);
+  static RowsView view(const MatrixView& x) { return {static_cast<const float*>(x.data), x.row_stride / kItem}; }
   bool as_they_are() const {
     return metric_.keeps_rows() && x_.dtype == DType::f32 && is_aligned(x_) && (x_.col_stride == kItem || x_.cols == 1);
   }
@@ -145,6 +151,8 @@ class HostRows final : public Rows {
       visit(first, count, {values, x_.cols});
     });
   }
+
+  std::optional<RowsView> all() override { return std::nullopt; }
 
   // The rows in their own dtype, side by side.
   template <class VisitRaw>

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "cuda/device.hpp"
 #include "numeric/both.hpp"
@@ -28,6 +29,8 @@ class Rows {
   // them.
   using Visit = std::function<void(std::int64_t first, std::int64_t count, RowsView rows)>;
   virtual void each_batch(std::int64_t most, const Visit& visit) = 0;
+  // All rows at once, where they lie on the device as kernels read them.
+  virtual std::optional<RowsView> all() = 0;
   // These rows (host memory), (count, d) in device memory.
   virtual void fetch(const std::int64_t* rows, std::int64_t count, float* out) = 0;
 };

@@ -67,6 +67,7 @@ class Sketcher {
   // centre: (d) device memory.
   Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre);
 
+  std::int64_t d() const { return d_; }
   std::int64_t size() const { return rotation_.size; }
   const float* centre() const { return centre_.data(); }
   // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near. lost: (count) what the rows

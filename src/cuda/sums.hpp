@@ -8,6 +8,7 @@
 #include "cuda/device.hpp"
 #include "numeric/both.hpp"
 #include "numeric/fixed_point.hpp"
+#include "runtime/reducer.hpp"
 
 namespace fastkmeans::cuda {
 
@@ -53,5 +54,8 @@ class Sums {
   int k_, d_;
   DeviceBuffer<Integer> hi_, lo_, weights_, members_;
 };
+
+// all: becomes the sums of all shards, by way of the host; own: of this one.
+void join_sums(Device& device, const SumsView& own, const SumsView& all, Reducer& reducer);
 
 }  // namespace fastkmeans::cuda

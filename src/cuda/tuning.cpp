@@ -119,6 +119,12 @@ void set_batch(Tuning& tuning, std::int64_t rows) {
 
 std::int64_t sketch_size(std::int64_t d) { return round_up(d, kGranule); }
 
+std::int64_t bytes_of_seeding(std::int64_t n, std::int64_t d) {
+  // Of a row: itself, its sketch, pairs with candidates, distance, weight, state. And rows on their way.
+  constexpr std::int64_t kOfRow = 64, kOnTheirWay = 32 << 20;
+  return n * (4 * d + sketch_size(d) + kOfRow) + kOnTheirWay;  // mutant: bytes_of_seeding
+}
+
 std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_shared) {
   const std::int64_t stages = 2 * together * kStepBytes;
   return (rows_in_shared ? kTile * size : stages) + stages;

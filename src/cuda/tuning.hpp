@@ -77,6 +77,9 @@ bool shrink(Tuning& tuning);
 // Bytes that the tuning takes beside the centroids, their sums and the caller's data.
 std::int64_t memory_of(const Tuning& tuning, const Problem& problem);
 
+// Bytes that a shard of n rows on the host takes, at most, which serves initialisations and nothing else.
+std::int64_t bytes_of_seeding(std::int64_t n, std::int64_t d);
+
 // Parts of the centroids that a row has lists of candidates for, at most.
 int list_parts(const Tuning& tuning);
 // Places of candidates of a row in a list of each, where there are so many parts; with fewer parts they share them all.

@@ -204,7 +204,12 @@ double HostShard::largest_distance() { return fastkmeans::largest_distance(dista
 
 Mass HostShard::total_mass(int exponent) { return masses(exponent).total(); }
 
-std::int64_t HostShard::row_at(int exponent, Mass mass) { return masses(exponent).row_at(mass); }
+std::vector<std::int64_t> HostShard::rows_at(int exponent, const std::vector<Mass>& masses) {
+  const Masses& all = this->masses(exponent);
+  std::vector<std::int64_t> rows;
+  for (const Mass mass : masses) rows.push_back(all.row_at(mass));
+  return rows;
+}
 
 const Masses& HostShard::masses(int exponent) {
   // mutant: masses_of_exponent

@@ -40,7 +40,7 @@ class HostShard : public Shard {
   void lower_distances(CentroidsView added, bool first) final;
   double largest_distance() final;
   Mass total_mass(int exponent) final;
-  std::int64_t row_at(int exponent, Mass mass) final;
+  std::vector<std::int64_t> rows_at(int exponent, const std::vector<Mass>& masses) final;
   std::vector<Mass> masses_with(CentroidsView candidates, int exponent) final;
 
  protected:

@@ -36,11 +36,7 @@ Largest largest_bits(const float* distances, const std::int64_t* weights, std::i
 
 }  // namespace
 
-double mass_factor(double largest) {
-  int exponent = 0;
-  std::frexp(largest, &exponent);
-  return std::ldexp(1.0, 31 - exponent);
-}
+double mass_factor(double largest) { return std::ldexp(1.0, mass_exponent(largest)); }
 
 double largest_distance(const float* distances, const Source& rows, Workers& workers) {
   const std::int64_t* const weights = rows.weights();

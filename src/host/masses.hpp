@@ -2,6 +2,7 @@
 // What k-means++ asks of the distances of a shard's rows (docs/algorithm.md section 5): P_i = floor(D_i 2^exponent).
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -13,7 +14,13 @@ namespace fastkmeans {
 
 class Workers;
 
-// 2^exponent, the exponent being the one with which the largest D becomes a number of 31 bits; largest: 0 for none.
+// The exponent with which the largest D becomes a number of 31 bits; largest: 0 for none.
+FASTKMEANS_BOTH inline int mass_exponent(double largest) {
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return 31 - exponent;  // mutant: mass_exponent
+}
+// 2 to the power of it.
 double mass_factor(double largest);
 
 // Of the rows of weight; 0 without rows. distances: (rows.rows()) D as stored, in host memory.

@@ -313,6 +313,16 @@ TEST(CudaTuningNoOracle, BlocksOnHopper) {
   }
 }
 
+// Of a row in a shard for initialisations: fp32, sketch with scale, norm, error and reach, two pairs of 12 bytes, a
+// distance, a state, a weight. Rows on their way: two pieces of 8 MiB.
+TEST(CudaTuningNoOracle, BytesOfSeeding) {
+  for (const std::int64_t d : {1, 64, 128, 1000}) {
+    const std::int64_t of_row = 4 * d + cuda::sketch_size(d) + 16 + 2 * 12 + 4 + 1 + 8;
+    EXPECT_GE(cuda::bytes_of_seeding(100'000, d), 100'000 * of_row + (16 << 20)) << d;
+    EXPECT_LE(cuda::bytes_of_seeding(100'000, d), 100'000 * (of_row + 32) + (32 << 20)) << d;
+  }
+}
+
 TEST(CudaTuningNoOracle, HopperHasItsOwnScan) {
   const auto scan_of = [](std::int64_t d, const cuda::DeviceLimits& limits, const char* kernel) {
     return cuda::scan_of(cuda::tune(problem(1000, d, 1000), limits, "", kernel));

@@ -11,6 +11,7 @@ namespace fastkmeans::testing {
 namespace {
 
 using Weights = std::vector<std::int64_t>;
+using Rows = std::vector<std::int64_t>;  // which
 
 // --- Shards ---
 
@@ -259,7 +260,7 @@ TEST(InitialisationByHandNoOracle, MassesOfRows) {
   EXPECT_TRUE(column.shard->total_mass(0) == 2 * 100 + 121);
   EXPECT_TRUE(column.shard->total_mass(-1) == 2 * 50 + 60) << "rounded down";
   for (const auto& [mass, row] : {std::pair{0, 2}, {199, 2}, {200, 3}, {320, 3}})
-    EXPECT_EQ(column.shard->row_at(0, static_cast<Mass>(mass)), row) << mass;
+    EXPECT_EQ(column.shard->rows_at(0, {static_cast<Mass>(mass)}), Rows{row}) << mass;
 }
 
 TEST(InitialisationByHandNoOracle, TheRowAtAMassAmongMany) {
@@ -270,7 +271,7 @@ TEST(InitialisationByHandNoOracle, TheRowAtAMassAmongMany) {
   column.lower({0}, true);
   EXPECT_TRUE(column.shard->total_mass(0) == n + 8);
   for (const std::int64_t row : {0, 4, 65'535, 65'536, 131'072, 199'999})
-    EXPECT_EQ(column.shard->row_at(0, static_cast<Mass>(row + (row > 5 ? 8 : 0))), row);
+    EXPECT_EQ(column.shard->rows_at(0, {static_cast<Mass>(row + (row > 5 ? 8 : 0))}), Rows{row});
 }
 
 // D of each row to the nearest of the centroids, by a shard that is asked for nothing else.

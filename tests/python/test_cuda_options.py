@@ -81,6 +81,15 @@ def test_kmeans_plus_plus_of_many_rows(weights: str, redo: int) -> None:
     check(x, 60, WEIGHTS[weights](rng, len(x)), on_gpu, init="k-means++", niter=2, nredo=redo)
 
 
+# Rows that kernels cannot read where they are: those near a candidate are fetched.
+@pytest.mark.parametrize("dtype", ["f2", "f8"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_kmeans_plus_plus_of_rows_that_are_fetched(dtype: str, metric: str) -> None:
+    torch = pytest.importorskip("torch")
+    x = datasets.make("normal", dtype, 20_000, 64, 5)
+    check(x, 200, on_gpu=torch.from_numpy(x).cuda(), init="k-means++", niter=2, metric=metric)
+
+
 # Rows and candidates of both kinds, the tiny ones scaled: D of each candidate by the rule for it alone.
 def test_kmeans_plus_plus_of_tiny_rows() -> None:
     x = datasets.make("mixed", "f4", 5000, 40, 3)
