@@ -18,6 +18,7 @@
 #include "make_shard.hpp"
 #include "numeric/fp_state.hpp"
 #include "runtime/buffer.hpp"
+#include "runtime/os.hpp"
 #include "runtime/workers.hpp"
 
 namespace fastkmeans {
@@ -105,8 +106,11 @@ class Batch {
     const auto count = static_cast<std::int64_t>(problems_.size());
     const double all = operations(0, count);
     std::vector<std::int64_t> small, on_devices;
+    // A filter that is forced may be one that only a device has.
+    const bool forced = !params_.each.execution.filter.empty() || !os::environment("FASTKMEANS_FILTER").empty();
     for (std::int64_t b = 0; b < count; ++b) {
-      if (!is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))
+      if ((forced && is_on_device(b)) ||
+          !is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))
         fit(b, workers);
       else
         (is_on_device(b) ? on_devices : small).push_back(b);

@@ -216,7 +216,7 @@ std::optional<std::vector<Mass>> Candidates::look_at(const SeededRows& rows, Cen
   } else {
     found_ = near_.fetch(1)->pairs;
     if (found_ > std::min(room, static_cast<Integer>(rows.n / kFetched))) return std::nullopt;
-    refine_fetched(rows, found_, factor);
+    if (found_ > 0) refine_fetched(rows, found_, factor);
   }
   const Near* const near = near_.fetch(1);
   found_ = near->pairs;

@@ -56,7 +56,10 @@ class CudaShard final : public Shard {
     on_.leave();
   }
 
-  ~CudaShard() override { on_.enter(); }
+  ~CudaShard() override {
+    on_.enter();
+    device_.abandon();  // before members that wait for the stream
+  }
 
   Statistics statistics() override {
     const auto on = on_.here();
@@ -81,6 +84,7 @@ class CudaShard final : public Shard {
 
   void start_run(Start start) override {
     const auto on = on_.here();
+    lowering_.forget();  // first: the run needs its memory
     const auto given = static_cast<std::int64_t>(start.values.size());
     const auto drawn = static_cast<std::int64_t>(start.rows.size());
     const std::int64_t size = given + drawn * d_;
@@ -102,7 +106,6 @@ class CudaShard final : public Shard {
     if (sums_) sums_->clear(device_);
     assignments_ = 0;
     pending_ = false;
-    lowering_.forget();
     if (filter_) filter_->forget();
   }
 
@@ -202,7 +205,7 @@ class CudaShard final : public Shard {
   void lower_distances(CentroidsView added, bool first) override {
     const auto on = on_.here();
     if (first) {
-      free_filters();  // for sketches
+      free_for_others();  // for sketches
       seeded_at_a_time_ = rows_at_a_time();
     }
     distances_.resize(device_, n_);
@@ -228,14 +231,16 @@ class CudaShard final : public Shard {
 
   std::unique_ptr<Shard> beside(const Source& rows) override {
     const auto on = on_.here();
-    free_filters();
-    lowering_.forget();
-    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then it is free
+    free_for_others();
     const std::int64_t available = device_.available();
     if (bytes_of_seeding(rows.rows(), rows.cols()) > available) return nullptr;
     Execution execution = execution_;
     if (execution.memory_limit > 0) execution.memory_limit = available;
-    return make_shard(on_.number(), rows, euclidean(), execution, workers_);
+    try {
+      return make_shard(on_.number(), rows, euclidean(), execution, workers_);
+    } catch (const OutOfMemory&) {  // somebody else took it
+      return nullptr;
+    }
   }
 
  private:
@@ -245,6 +250,12 @@ class CudaShard final : public Shard {
   void free_filters() {
     filter_.reset();
     exact_.reset();
+  }
+
+  void free_for_others() {
+    free_filters();
+    lowering_.forget();
+    check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then it is free
   }
 
   // Where there is no memory for all rows, they stay on the host.

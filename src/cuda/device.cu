@@ -69,7 +69,7 @@ Device::Device(int number, const Execution& execution, Workers& workers)
 }
 
 Device::~Device() {
-  *stop_ = 1;
+  abandon();
   int current = number_;
   cudaGetDevice(&current);
   if (current != number_) cudaSetDevice(number_);

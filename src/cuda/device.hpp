@@ -75,6 +75,8 @@ class Device {
   void pace();
   // Nonzero in the memory of the device: long kernels end.
   const volatile int* stop() const { return stop_; }
+  // Makes them end, for good: nobody will look at what they leave.
+  void abandon() noexcept { *stop_ = 1; }
 
   // Waits, and copies to the host.
   void download(void* to, const void* from, std::int64_t bytes);

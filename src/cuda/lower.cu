@@ -33,10 +33,22 @@ void Lowering::lower(const SeededRows& rows, CentroidsView added, bool first) {
 }
 
 std::vector<Mass> Lowering::masses_with(const SeededRows& rows, CentroidsView candidates, int exponent) {
+  if (++asked_ > kWithoutSketches) sketch(rows);
+  try {
+    return masses_of(rows, candidates, exponent);
+  } catch (const OutOfMemory&) {
+    if (!candidates_) throw;
+    // Sketches took what D of their rows, or of all, would need.
+    candidates_.reset();
+    has_memory_ = false;
+    return masses_of(rows, candidates, exponent);
+  }
+}
+
+std::vector<Mass> Lowering::masses_of(const SeededRows& rows, CentroidsView candidates, int exponent) {
   std::vector<std::uint8_t> tiny;
   for (std::int64_t c = 0; c < candidates.k; ++c) tiny.push_back(is_tiny(candidates.row(c), candidates.d));
   const bool any_tiny = std::any_of(tiny.begin(), tiny.end(), [](std::uint8_t is) { return is; });
-  if (++asked_ > kWithoutSketches) sketch(rows);
   if (candidates_ && !any_tiny && candidates.k <= Candidates::kMost)
     if (const auto taken = candidates_->look_at(rows, candidates, exponent)) {
       filter_ = "int8";

@@ -33,6 +33,8 @@ class Lowering {
   static constexpr int kWithoutSketches = 4;
 
   void sketch(const SeededRows& rows);
+  // masses_with(), by sketches if there are any.
+  std::vector<Mass> masses_of(const SeededRows& rows, CentroidsView candidates, int exponent);
 
   Device& device_;
   DeviceMasses masses_;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cuda_fits.hpp"
+#include "host/masses.hpp"
 #include "kmeans_plus_plus.hpp"
 #include "make_shard.hpp"
 
@@ -246,6 +247,37 @@ TEST_F(CudaSeeding, ShardBesideAnother) {
     shard->assign(false);
     shard->assigned();
   }
+}
+
+// Both ends of every row's mass, over three parts, beyond 64 bits in all; more masses than before in a later call.
+TEST_F(CudaSeeding, RowsAtEveryEnd) {
+  Random random(509);
+  const Matrix x = random_rows(Kind::normal, 9001, 3, random);
+  std::vector<std::int64_t> weights = random_weights(x.rows, random);
+  for (auto& weight : weights) weight <<= 24;
+  const HostArray rows(x.view(), 0, weights.data());
+  Workers workers(2, {});
+  const auto ours = make_shard(rows, euclidean(), on(Path{"cuda", ""}), workers);
+  const auto oracle = make_shard(rows, euclidean(), on("scalar"), workers);
+  for (Shard* shard : {ours.get(), oracle.get()}) shard->lower_distances({x.row(0), 2, 3}, true);
+  std::vector<double> distances(weights.size());
+  oracle->copy_distances(distances.data());
+  const int exponent = mass_exponent(oracle->largest_distance());
+  const Mass total = oracle->total_mass(exponent);
+  ASSERT_TRUE((total >> 64) > 0);
+  ASSERT_TRUE(ours->total_mass(exponent) == total);
+  std::vector<Mass> ends = {0};
+  Mass sum = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const Mass own = Masses::mass(distances[i], std::ldexp(1.0, exponent), weights[i]);
+    if (own == 0) continue;
+    sum += own;
+    ends.push_back(sum - 1);
+    if (sum < total) ends.push_back(sum);
+  }
+  ASSERT_TRUE(sum == total);
+  ASSERT_EQ(ours->rows_at(exponent, {ends[0]}), oracle->rows_at(exponent, {ends[0]}));
+  ASSERT_EQ(ours->rows_at(exponent, ends), oracle->rows_at(exponent, ends));
 }
 
 }  // namespace

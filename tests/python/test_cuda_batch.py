@@ -186,3 +186,10 @@ def test_problems_without_gaps_are_copied_as_they_are() -> None:
     without, with_gaps = done.stdout.splitlines()
     assert without == "well"
     assert "CUDA has too little memory" in with_gaps
+
+
+def test_a_forced_filter_is_a_devices(torch: Any) -> None:
+    """It may be one that the CPU has not; no instruction set is asked for."""
+    truth = fit_batch(rows(), K, **OPTIONS)
+    with datasets.forced("none_such", "none"):
+        check(fit_batch(torch.from_numpy(rows()).cuda(), K, **OPTIONS), truth)

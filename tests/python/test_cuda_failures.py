@@ -97,7 +97,7 @@ from fastkmeans import FastKMeans
 warnings.simplefilter("ignore")
 x = np.random.default_rng(0).normal(size=(30_011, 40)).astype("f4")
 def fit(**place):
-    km = FastKMeans(40, 130, niter=3, **place).fit(x)
+    km = FastKMeans(40, K, init=INIT, niter=3, **place).fit(x)
     return km.centroids.tobytes(), km.labels_.tobytes(), km.inertia_
 truth = fit(gpu=False)
 for _ in range(2):
@@ -109,12 +109,14 @@ for _ in range(2):
 
 
 @pytest.mark.slow
-def test_every_allocation_may_fail() -> None:
+@pytest.mark.parametrize(("init", "k"), [("random", 130), ("k-means++", 8)])  # of eight, the last by sketches
+def test_every_allocation_may_fail(init: str, k: int) -> None:
     """A fit that meets it gives the same bits or one RuntimeError with "CUDA" in it; the next is well."""
 
     def starved(failing: int) -> list[str]:
         env = {**os.environ, "FASTKMEANS_CUDA_FAIL_ALLOCATION": str(failing), "OMP_NUM_THREADS": "2"}
-        done = subprocess.run([sys.executable, "-c", STARVED], env=env, capture_output=True, text=True, timeout=120)
+        code = f"INIT, K = {init!r}, {k}\n{STARVED}"
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, (failing, done.stderr)
         return done.stdout.splitlines()
 
