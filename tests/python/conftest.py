@@ -35,6 +35,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
 
 
 @pytest.fixture
+def torch() -> Any:
+    """For tensors on a GPU; files of other tests have a fixture of this name of their own."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("THIS TORCH HAS NO CUDA")
+    return torch
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -23,14 +23,6 @@ OTHERS = ["int8", "uint8", "int16", "int32", "int64", "bool"]
 
 
 @pytest.fixture
-def torch() -> Any:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("THIS TORCH HAS NO CUDA")
-    return torch
-
-
-@pytest.fixture
 def real_cupy() -> Any:
     return pytest.importorskip("cupy")
 

@@ -20,14 +20,6 @@ B, N, D, K = 24, 60, 12, 5
 OPTIONS: dict[str, Any] = {"niter": 4, "n_threads": 4}
 
 
-@pytest.fixture
-def torch() -> Any:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("THIS TORCH HAS NO CUDA")
-    return torch
-
-
 def rows() -> np.ndarray:
     return datasets.make("blobs", "f4", B * N, D, 5).reshape(B, N, D)
 
