@@ -58,10 +58,11 @@ Device::Device(int number, const Execution& execution, Workers& workers)
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* event : {&done_, &pieces_[0], &pieces_[1]})
       check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate");
-    check(cudaHostAlloc(reinterpret_cast<void**>(&stop_), sizeof *stop_, cudaHostAllocMapped), "cudaHostAlloc");
-    *stop_ = 0;
-    check(cudaEventRecord(done_, static_cast<cudaStream_t>(execution.cuda_stream)), "cudaEventRecord");
-    check(cudaStreamWaitEvent(stream_, done_, 0), "cudaStreamWaitEvent");
+    // All that is ever done to it is done in this order.
+    check(cudaMallocAsync(reinterpret_cast<void**>(&stop_), sizeof *stop_, copies_), "cudaMallocAsync");
+    check(cudaMemsetAsync(stop_, 0, sizeof *stop_, copies_), "cudaMemset");
+    begin_after(copies_);
+    begin_after(static_cast<cudaStream_t>(execution.cuda_stream));
   } catch (...) {
     destroy();
     throw;
@@ -69,12 +70,22 @@ Device::Device(int number, const Execution& execution, Workers& workers)
 }
 
 Device::~Device() {
-  abandon();
   int current = number_;
   cudaGetDevice(&current);
   if (current != number_) cudaSetDevice(number_);
+  abandon();
   destroy();
   if (current != number_) cudaSetDevice(current);
+}
+
+void Device::begin_after(cudaStream_t other) {
+  check(cudaEventRecord(done_, other), "cudaEventRecord");
+  check(cudaStreamWaitEvent(stream_, done_, 0), "cudaStreamWaitEvent");
+}
+
+void Device::abandon() noexcept {
+  static constexpr int kYes = 1;
+  cudaMemcpyAsync(stop_, &kYes, sizeof kYes, cudaMemcpyHostToDevice, copies_);  // by no kernel: there may be no room
 }
 
 void Device::destroy() noexcept {
@@ -82,7 +93,7 @@ void Device::destroy() noexcept {
   if (stream_) cudaStreamSynchronize(stream_);
   for (cudaEvent_t event : {done_, pieces_[0], pieces_[1]})
     if (event) cudaEventDestroy(event);
-  if (stop_) cudaFreeHost(stop_);
+  if (stop_) cudaFreeAsync(stop_, copies_);
   if (copies_) cudaStreamDestroy(copies_);
   if (stream_) cudaStreamDestroy(stream_);
 }

@@ -73,10 +73,11 @@ class Device {
   void wait();
   // To be called after each piece of work: keeps two in flight, so that an interrupt need not wait for more.
   void pace();
-  // Nonzero in the memory of the device: long kernels end.
+  // Nonzero: long kernels end. In the memory of the device: that of the host is read once in a microsecond, by all
+  // threads together (H200).
   const volatile int* stop() const { return stop_; }
   // Makes them end, for good: nobody will look at what they leave.
-  void abandon() noexcept { *stop_ = 1; }
+  void abandon() noexcept;
 
   // Waits, and copies to the host.
   void download(void* to, const void* from, std::int64_t bytes);
@@ -85,6 +86,7 @@ class Device {
   void clear(void* memory, std::int64_t bytes);
 
  private:
+  void begin_after(cudaStream_t other);
   void wait_for(cudaEvent_t event);
   void destroy() noexcept;
 
@@ -95,7 +97,7 @@ class Device {
   unsigned piece_ = 0;
   int processors_ = 0, shared_memory_ = 0;
   std::int64_t limit_, taken_ = 0;
-  int* stop_ = nullptr;  // pinned host memory that kernels read
+  int* stop_ = nullptr;
 };
 
 // Memory of a device, not initialised. It is given back in stream order.

@@ -9,6 +9,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTogether = 4;    // centroids whose elements are on their way at once
 constexpr int kPart = 1 << 10;  // centroids that a warp takes: few rows must not leave the device idle
+constexpr int kLooks = 16;      // a warp asks whether to stop once in so many turns
 
 // The best of the centroids [begin, end), by a warp.
 template <class Minimised>
@@ -34,9 +35,10 @@ __global__ void search_kernel(const Centroids centroids, const Batch batch, cons
                               const volatile int* stop, Integer* nearest, Integer* refined) {
   const int count = chosen.count ? *chosen.count : batch.count, parts = (centroids.k + kPart - 1) / kPart;
   Integer pairs = 0;
+  int turn = 0;
   for (std::int64_t item = warp_id(); item < static_cast<std::int64_t>(count) * parts; item += warp_count()) {
     const int part = static_cast<int>(item / count), place = static_cast<int>(item - std::int64_t{part} * count);
-    if (part > 0 && *stop) return;
+    if (++turn % kLooks == 0 && *stop) return;
     const int i = chosen.rows ? chosen.rows[place] : place;
     const std::uint8_t state = batch.states[i];
     if (state & kBadRow) continue;
@@ -71,9 +73,10 @@ __global__ void shifts(const float* a, const Centroids b, float* out) {
 
 __global__ void lower_kernel(const Centroids added, RowsView rows, std::int64_t count, const std::uint8_t* states,
                              bool first, const volatile int* stop, float* distances) {
+  int turn = 0;
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     const Distance loss = Distance::of_row(states[i], added.tiny);
-    if (i >= warp_count() && *stop) return;
+    if (++turn % kLooks == 0 && *stop) return;
     const float distance = loss.stored(search(rows.row(i), added, 0, added.k, loss).distance);
     if (lane_id() == 0 && (first || true_distance(distance) < true_distance(distances[i]))) distances[i] = distance;
   }
