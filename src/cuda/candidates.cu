@@ -150,7 +150,7 @@ __global__ void refine_candidates(const NearPairs near, Integer begin, Integer e
   }
   __syncthreads();
   if (thread >= Candidates::kMost) return;
-  if (const Mass mass = sums[thread].low | Mass{sums[thread].high} << 64) add(taken + thread, mass);
+  if (const Mass mass = sums[thread].mass()) add(taken + thread, mass);
 }
 
 __global__ void lower_to_candidate(const NearPairs near, Integer count, int candidate, const float* errors,

@@ -23,7 +23,8 @@ __global__ void masses_of_parts(const MassesView rows, std::int64_t n, const Int
   Mass sum = 0;
   const std::int64_t begin = blockIdx.x * kPart;
   for (std::int64_t i = begin + threadIdx.x; i < min(begin + kPart, n); i += kThreads) sum += rows.mass(i, factor);
-  add(out + blockIdx.x, sum);
+  sum = sum_of_lanes(sum);
+  if (lane_id() == 0) add(out + blockIdx.x, sum);
 }
 
 __global__ void largest_distance(const MassesView rows, std::int64_t n, Integer* out) {
@@ -31,8 +32,9 @@ __global__ void largest_distance(const MassesView rows, std::int64_t n, Integer*
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
        i += static_cast<std::int64_t>(gridDim.x) * kThreads)
     if (rows.weight(i) > 0) most = max(most, rows.distance(i));
-  // D >= 0, so its bits are ordered as it is.
-  if (most > 0) atomicMax(out, static_cast<Integer>(__double_as_longlong(most)));
+  // D >= 0, so its bits are ordered as it is. Of a warp at once: atomics to one place wait for each other.
+  const Integer bits = largest_of_lanes(static_cast<Integer>(__double_as_longlong(most)));
+  if (lane_id() == 0 && bits > 0) atomicMax(out, bits);
 }
 
 // A mass among those of a part.
@@ -60,8 +62,7 @@ __global__ void find_rows(const MassesView rows, std::int64_t n, double factor, 
   }
   __syncthreads();
   if (t > 0) return;
-  const MassWords words = wanted[blockIdx.x].mass;
-  Mass left = words.low | Mass{words.high} << 64;
+  Mass left = wanted[blockIdx.x].mass.mass();
   int group = 0;
   for (; left >= groups[group]; ++group) left -= groups[group];
   int thread = group * kGroup;
@@ -118,7 +119,7 @@ void DeviceMasses::measure(const SeededRows& rows, std::optional<int> exponent) 
   Integer* const largest = &words_->data()->low;
   words_->clear();
   if (!exponent) {
-    largest_distance<<<blocks_of_rows(device_, rows.n, kThreads, 8), kThreads, 0, device_.stream()>>>(view, rows.n,
+    largest_distance<<<blocks_of_rows(device_, rows.n, kThreads, 4), kThreads, 0, device_.stream()>>>(view, rows.n,
                                                                                                       largest);
     launched("largest_distance");
   }
@@ -157,9 +158,8 @@ std::vector<std::int64_t> DeviceMasses::rows_at(const SeededRows& rows, int expo
     wanted.push_back({{static_cast<Integer>(mass), static_cast<Integer>(mass >> 64)}, static_cast<std::int64_t>(part)});
   }
   const auto count = static_cast<std::int64_t>(masses.size());
-  DeviceBuffer<Wanted> places(device_, count);
+  const auto places = uploaded(device_, wanted.data(), count);
   if (!found_ || found_->size() < count) found_.emplace(device_, count);
-  device_.upload(places.data(), wanted.data(), places.bytes());
   find_rows<<<static_cast<unsigned>(count), kThreads, 0, device_.stream()>>>(
       {rows.distances, rows.weights}, rows.n, std::ldexp(1.0, exponent), places.data(), found_->data());
   launched("find_rows");
@@ -170,11 +170,9 @@ std::vector<std::int64_t> DeviceMasses::rows_at(const SeededRows& rows, int expo
 std::vector<Mass> DeviceMasses::with(const SeededRows& rows, CentroidsView candidates,
                                      const std::vector<std::uint8_t>& are_tiny, int exponent) {
   const std::int64_t count = candidates.k, d = candidates.d;
-  DeviceBuffer<float> values(device_, count * d);
-  DeviceBuffer<std::uint8_t> tiny(device_, count);
+  const auto values = uploaded(device_, candidates.values, count * d);
+  const auto tiny = uploaded(device_, are_tiny.data(), count);
   DeviceBuffer<MassWords> sums(device_, count);
-  device_.upload(values.data(), candidates.values, values.bytes());
-  device_.upload(tiny.data(), are_tiny.data(), tiny.bytes());
   device_.clear(sums.data(), sums.bytes());
   const Candidates some = {values.data(), tiny.data(), static_cast<int>(count), static_cast<int>(d)};
   rows.store.each_batch(rows.most, [&](std::int64_t begin, std::int64_t batch, RowsView view) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/masses.hpp"
+#include "cuda/warp.cuh"
 
 namespace fastkmeans::cuda {
 
@@ -12,6 +13,16 @@ __device__ inline void add(MassWords* to, Mass mass) {
   const Integer before = atomicAdd(&to->low, low);
   const Integer carry = before + low < before ? 1 : 0;
   if (const Integer high = static_cast<Integer>(mass >> 64) + carry) atomicAdd(&to->high, high);
+}
+
+// In every lane.
+__device__ inline Mass sum_of_lanes(Mass sum) {
+  for (int half = kWarp / 2; half >= 1; half /= 2) {
+    const Integer low = __shfl_xor_sync(kAll, static_cast<Integer>(sum), half);
+    const Integer high = __shfl_xor_sync(kAll, static_cast<Integer>(sum >> 64), half);
+    sum += MassWords{low, high}.mass();
+  }
+  return sum;
 }
 
 // What the kernels read of each row.

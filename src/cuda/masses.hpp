@@ -18,7 +18,7 @@ namespace fastkmeans::cuda {
 // A mass in memory that threads add to.
 struct MassWords {
   Integer low, high;
-  Mass mass() const { return low | Mass{high} << 64; }
+  FASTKMEANS_BOTH Mass mass() const { return low | Mass{high} << 64; }
 };
 
 // The rows of a shard as initialisations look at them; all but the store in device memory.
