@@ -8,7 +8,6 @@
 
 namespace fastkmeans::cuda {
 
-inline constexpr float kInfinity = __builtin_huge_valf();
 inline constexpr int kBeyond = 1 << 30;  // beyond all products, and no difference to one overflows
 
 // The least product of the sketches that a centroid may have whose distance is at most `reach` less the row's error:

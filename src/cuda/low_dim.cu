@@ -9,24 +9,55 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-// Rows of a thread, for which each centroid is read from shared memory once: 16 bytes for all 32 lanes take its port 4
-// cycles, in which the multiply-adds of 4 rows are done. As many as the registers hold, up to 8.
-constexpr int rows_of_thread(int dims) { return dims <= 8 ? 8 : dims <= 32 ? 4 : 2; }
-constexpr int kFewRows = 2;             // of a thread, where there would be too few blocks
-constexpr int kSharedValues = 8 << 10;  // of centroids, in shared memory at a time: 32 KiB
+constexpr int kOfTile = 8;  // centroids that an instruction multiplies with
+constexpr int kSharedValues =
+    6 << 10;  // of centroids, in shared memory at a time: 24 KiB, four blocks a multiprocessor
 
-// What the kernel reads of the centroids: less the centre, in rows of kDims, padded with zeros.
+std::int64_t whole_tiles(std::int64_t k) { return (k + kOfTile - 1) / kOfTile * kOfTile; }
+
+// Rows and centroids as the tensor cores see them: kDims elements, padded with zeros.
+template <int kDims>
+struct Shape {
+  static constexpr int kSteps = kDims / 8;               // instructions for a product
+  static constexpr int kRowTiles = kDims <= 32 ? 4 : 2;  // of 16 rows, in the registers of a warp
+  static constexpr int kRows = 16 * kRowTiles;
+  // Of a centroid in shared memory: the eight of a tile are read from different banks.
+  static constexpr int kStride = kDims <= 16 ? kDims : kDims + 16;
+  static constexpr int kChunk = kSharedValues / kStride / kOfTile * kOfTile;  // centroids at a time
+
+  // Which element stands where in the operands is of no account, as long as rows and centroids agree: those of a lane
+  // lie side by side. quarter: of the lane; half: which of its two in the step.
+  static __device__ int element(int quarter, int step, int half) {
+    return kDims == 8 ? 2 * quarter + half : 16 * (step / 2) + 4 * quarter + 2 * (step % 2) + half;
+  }
+};
+
+// sums = start + the products of 16 rows and 8 centroids, 8 elements of each.
+__device__ void multiply(float (&sums)[4], const std::uint32_t (&a)[4], const float (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
+}
+
+// What the kernel reads of the centroids, in whole tiles: less the centre, rounded, in rows of `dims`; a thread each.
 __global__ void describe_centroids(const Centroids centroids, const float* centre, FilterBound bound, int dims,
                                    float* values, float* starts) {
   const int c = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (c >= centroids.k) return;
-  double squares = 0;
+  if (c >= (centroids.k + kOfTile - 1) / kOfTile * kOfTile) return;
+  double squares = 0, kept = 0, lost = 0;
   for (int j = 0; j < dims; ++j) {
-    const float b = j < centroids.d ? centroids.row(c)[j] - centre[j] : 0.0f;
-    values[static_cast<std::int64_t>(c) * dims + j] = b;
-    squares += static_cast<double>(b) * static_cast<double>(b);
+    const float b = c < centroids.k && j < centroids.d ? centroids.row(c)[j] - centre[j] : 0.0f,
+                w = tensor_core_value(b);
+    values[static_cast<std::int64_t>(c) * dims + j] = w;
+    const auto exact = static_cast<double>(b), near = static_cast<double>(w);
+    squares += exact * exact;
+    kept += near * near;
+    lost += (exact - near) * (exact - near);
   }
-  starts[c] = bound.start({.sq_norm = squares, .error = kCentring * sqrt(squares)});
+  starts[c] =
+      c < centroids.k ? bound.start({.sq_norm = kept, .error = sqrt(lost) + kCentring * sqrt(squares)}) : -kInfinity;
 }
 
 template <int kHalf>
@@ -54,90 +85,147 @@ __device__ float thread_distance(const float* x, const float* c, int d) {
   return lane[0];
 }
 
-// T of FilterBound as the CPU has it (cpu/low_dim_inl.hpp, thresholds).
-__device__ float threshold(float distance, float sq_norm, const FilterBound::LowDim& bound) {
-  const float radius = __fsqrt_rn(distance * bound.distance_factor + bound.distance_underflow);
-  const float apart = (radius + __fsqrt_rn(sq_norm) * bound.error_factor) * (1 + 0x1p-21f);
-  return 0.5f * (sq_norm * bound.norm_factor - apart * apart * (1 + 0x1p-20f)) - bound.score_underflow;
+// A row's two best scores among some centroids.
+struct Two {
+  float best, second;
+  int who;
+  __device__ void take(float score, int c) {
+    second = fmaxf(second, fminf(best, score));
+    who = score > best ? c : who;
+    best = fmaxf(best, score);
+  }
+  // Those of a lane whose number differs in this bit: of other centroids.
+  __device__ void join(int bit) {
+    const float other = __shfl_xor_sync(kAll, best, bit), other_second = __shfl_xor_sync(kAll, second, bit);
+    const int other_who = __shfl_xor_sync(kAll, who, bit);
+    second = fmaxf(fmaxf(second, other_second), fminf(best, other));
+    who = other > best ? other_who : who;
+    best = fmaxf(best, other);
+  }
+};
+
+// Of four lanes and the values of four slots, the one that is the lane's.
+template <class T, int kSlots>
+__device__ T own_of(const T (&values)[kSlots], int own) {
+  T value = values[4 * own];
+#pragma unroll
+  for (int quarter = 1; quarter < 4; ++quarter)
+    if (lane_id() % 4 == quarter) value = values[4 * own + quarter];
+  return value;
+}
+// Of the sums over those four lanes.
+template <int kSlots>
+__device__ float own_sum(float (&values)[kSlots], int own) {
+#pragma unroll
+  for (int slot = 4 * own; slot < 4 * own + 4; ++slot)
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) values[slot] += __shfl_xor_sync(kAll, values[slot], bit);
+  return own_of(values, own);
 }
 
-// Rows whose two best scores are too near to tell are left to others, with the nearest so far.
-template <int kDims, int kRows>
-__global__ __launch_bounds__(kThreads) void nearest_two(const Centroids centroids, const Batch batch,
-                                                        const float* centre, const float* values, const float* starts,
-                                                        const FilterBound::LowDim bound, Integer* nearest,
-                                                        std::int32_t* left_over, std::int32_t* left_over_count,
-                                                        Integer* refined) {
-  constexpr int kChunk = kSharedValues / kDims;
-  __shared__ __align__(16) float shared[kSharedValues];
-  __shared__ float shared_starts[kChunk];
-  const int first = static_cast<int>(blockIdx.x) * kThreads * kRows + static_cast<int>(threadIdx.x);
-  float a[kRows][kDims], sq_norm[kRows], best[kRows], second[kRows];
-  int who[kRows];
+// A warp for some rows, whose elements stay in its registers while all centroids pass by: four lanes share a row. Rows
+// whose two best scores are too near to tell are left to others, with the nearest so far.
+template <int kDims>
+__global__ __launch_bounds__(kThreads,
+                             kDims < 32 ? 4 : 3) void nearest_two(const Centroids centroids, const Batch batch,
+                                                                  const float* centre, const float* values,
+                                                                  const float* starts, const FilterBound::Rounded bound,
+                                                                  Integer* nearest, std::int32_t* left_over,
+                                                                  std::int32_t* left_over_count, Integer* refined) {
+  using S = Shape<kDims>;
+  constexpr int kSlots = 2 * S::kRowTiles;  // rows that a lane has a part of; one in four is its own in the end
+  __shared__ __align__(16) float shared[S::kChunk * S::kStride];
+  __shared__ __align__(8) float shared_starts[S::kChunk];
+  const int group = lane_id() / 4, quarter = lane_id() % 4;
+  const int first =
+      (static_cast<int>(blockIdx.x) * (kThreads / kWarp) + static_cast<int>(threadIdx.x) / kWarp) * S::kRows;
+
+  std::uint32_t words[S::kRowTiles][S::kSteps][4];
+  float sq_norms[kSlots] = {}, sq_errors[kSlots] = {};
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const int i = min(first + r * kThreads, batch.count - 1);
-    sq_norm[r] = 0;
+  for (int step = 0; step < S::kSteps; ++step)
 #pragma unroll
-    for (int j = 0; j < kDims; ++j) {
-      a[r][j] = j < centroids.d ? batch.rows.row(i)[j] - centre[j] : 0.0f;
-      sq_norm[r] = fmaf(a[r][j], a[r][j], sq_norm[r]);
+    for (int half = 0; half < 2; ++half) {
+      const int j = S::element(quarter, step, half);
+      const float middle = j < centroids.d ? centre[j] : 0.0f;
+#pragma unroll
+      for (int slot = 0; slot < kSlots; ++slot) {
+        const int i = min(first + 8 * slot + group, batch.count - 1);
+        const float a = j < centroids.d ? batch.rows.row(i)[j] - middle : 0.0f, v = tensor_core_value(a), lost = a - v;
+        sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
+        sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
+        words[slot / 2][step][slot % 2 + 2 * half] = __float_as_uint(v);
+      }
     }
-    best[r] = second[r] = __int_as_float(0xff800000);
-    who[r] = 0;
+
+  float sq_norm[kSlots / 4], sq_error[kSlots / 4];
+#pragma unroll
+  for (int own = 0; own < kSlots / 4; ++own) {
+    sq_norm[own] = own_sum(sq_norms, own);
+    sq_error[own] = own_sum(sq_errors, own);
   }
-  for (int begin = 0; begin < centroids.k; begin += kChunk) {
-    const int count = min(kChunk, centroids.k - begin);
+
+  Two two[kSlots];
+#pragma unroll
+  for (Two& of_slot : two) of_slot = {-kInfinity, -kInfinity, 0};
+  const int k = (centroids.k + kOfTile - 1) / kOfTile * kOfTile;
+  for (int begin = 0; begin < k; begin += S::kChunk) {
+    const int count = min(S::kChunk, k - begin);
     __syncthreads();
     for (int e = static_cast<int>(threadIdx.x); e < count * kDims / 4; e += kThreads)
-      reinterpret_cast<float4*>(shared)[e] =
+      reinterpret_cast<float4*>(shared)[e / (kDims / 4) * (S::kStride / 4) + e % (kDims / 4)] =
           reinterpret_cast<const float4*>(values + static_cast<std::int64_t>(begin) * kDims)[e];
     for (int c = static_cast<int>(threadIdx.x); c < count; c += kThreads) shared_starts[c] = starts[begin + c];
     __syncthreads();
-    for (int c = 0; c < count; ++c) {
-      float score[kRows];
+    for (int tile = 0; tile < count; tile += kOfTile) {
+      const float* const column = shared + (tile + group) * S::kStride;
+      float b[S::kSteps][2];
+      if constexpr (kDims == 8) {
+        const float2 some = *reinterpret_cast<const float2*>(column + 2 * quarter);
+        b[0][0] = some.x, b[0][1] = some.y;
+      } else {
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) score[r] = shared_starts[c];
-#pragma unroll
-      for (int j = 0; j < kDims; j += 4) {
-        const float4 b = reinterpret_cast<const float4*>(shared + c * kDims)[j / 4];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          score[r] = fmaf(a[r][j], b.x, score[r]);
-          score[r] = fmaf(a[r][j + 1], b.y, score[r]);
-          score[r] = fmaf(a[r][j + 2], b.z, score[r]);
-          score[r] = fmaf(a[r][j + 3], b.w, score[r]);
+        for (int step = 0; step < S::kSteps; step += 2) {
+          const float4 some = *reinterpret_cast<const float4*>(column + 8 * step + 4 * quarter);
+          b[step][0] = some.x, b[step][1] = some.y, b[step + 1][0] = some.z, b[step + 1][1] = some.w;
         }
       }
+      const float2 start = *reinterpret_cast<const float2*>(shared_starts + tile + 2 * quarter);
+      const int c = begin + tile + 2 * quarter;
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const bool better = score[r] > best[r];
-        second[r] = fmaxf(second[r], better ? best[r] : score[r]);
-        best[r] = better ? score[r] : best[r];
-        who[r] = better ? begin + c : who[r];
+      for (int rows = 0; rows < S::kRowTiles; ++rows) {
+        float sums[4] = {start.x, start.y, start.x, start.y};
+#pragma unroll
+        for (int step = 0; step < S::kSteps; ++step) multiply(sums, words[rows][step], b[step]);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          two[2 * rows + h].take(sums[2 * h], c);
+          two[2 * rows + h].take(sums[2 * h + 1], c + 1);
+        }
       }
     }
   }
+
+#pragma unroll
+  for (int slot = 0; slot < kSlots; ++slot)
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) two[slot].join(bit);
   int pairs = 0;
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const int i = first + r * kThreads;
+  for (int own = 0; own < kSlots / 4; ++own) {
+    const Two found = own_of(two, own);
+    const int i = first + 8 * (4 * own + quarter) + group;
     if (i >= batch.count) continue;
     const bool bad = batch.states[i] & kBadRow;
-    const int label = bad ? 0 : who[r];
+    const int label = bad ? 0 : found.who;
     const float distance = bad ? 0.0f : thread_distance(batch.rows.row(i), centroids.row(label), centroids.d);
     nearest[i] = Distance::packed({distance, label});
     pairs += !bad;
-    if (!bad && !(second[r] < threshold(distance, sq_norm[r], bound))) left_over[atomicAdd(left_over_count, 1)] = i;
+    if (!bad && !(found.second < bound.threshold(distance, sq_norm[own], sq_error[own])))
+      left_over[atomicAdd(left_over_count, 1)] = i;
   }
   pairs = __reduce_add_sync(kAll, pairs);
   if (lane_id() == 0) atomicAdd(refined, static_cast<Integer>(pairs));
-}
-
-using NearestTwo = decltype(&nearest_two<8, kFewRows>);
-template <int kDims>
-NearestTwo kernel_for(bool few) {
-  return few ? nearest_two<kDims, kFewRows> : nearest_two<kDims, rows_of_thread(kDims)>;
 }
 
 class LowDim final : public Filter {
@@ -149,8 +237,9 @@ class LowDim final : public Filter {
               : d <= 32 ? 32
                         : 64),
         centre_(std::move(centre)),
-        values_(device, k * dims_),
-        starts_(device, k),
+        bound_(FilterBound::of_tensor_cores(d, dims_)),
+        values_(device, whole_tiles(k) * dims_),
+        starts_(device, whole_tiles(k)),
         nearest_(device, most),
         left_over_(device, most),
         left_over_count_(device, 1) {}
@@ -159,23 +248,26 @@ class LowDim final : public Filter {
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
-    describe_centroids<<<blocks_for(centroids.k, kThreads), kThreads, 0, device_.stream()>>>(
-        centroids, centre_.data(), FilterBound::of_rows(centroids.d), dims_, values_.data(), starts_.data());
+    describe_centroids<<<blocks_for(whole_tiles(centroids.k), kThreads), kThreads, 0, device_.stream()>>>(
+        centroids, centre_.data(), bound_, dims_, values_.data(), starts_.data());
     launched("describe_centroids");
   }
 
   void assign(const Batch& batch, Notes* notes) override {
     Integer* const refined = &notes->refined;
     device_.clear(left_over_count_.data(), left_over_count_.bytes());
-    const int rows = kThreads * rows_of_thread(dims_);
-    const bool few = blocks_for(batch.count, rows) < 2 * static_cast<unsigned>(device_.processors());
-    const NearestTwo kernel = dims_ == 8    ? kernel_for<8>(few)
-                              : dims_ == 16 ? kernel_for<16>(few)
-                              : dims_ == 32 ? kernel_for<32>(few)
-                                            : kernel_for<64>(few);
-    kernel<<<blocks_for(batch.count, few ? kThreads * kFewRows : rows), kThreads, 0, device_.stream()>>>(
-        centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::low_dim(centroids_.d),
-        nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
+    const auto launch = [&](auto shape, auto kernel) {
+      constexpr int kRows = kThreads / kWarp * decltype(shape)::kRows;
+      kernel<<<blocks_for(batch.count, kRows), kThreads, 0, device_.stream()>>>(
+          centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::Rounded(bound_, dims_),
+          nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
+    };
+    switch (dims_) {
+      case 8: launch(Shape<8>{}, nearest_two<8>); break;
+      case 16: launch(Shape<16>{}, nearest_two<16>); break;
+      case 32: launch(Shape<32>{}, nearest_two<32>); break;
+      default: launch(Shape<64>{}, nearest_two<64>);
+    }
     launched("nearest_two");
     search_chosen<Distance>(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, nearest_.data(),
                             refined);
@@ -185,6 +277,7 @@ class LowDim final : public Filter {
  private:
   Device& device_;
   int dims_;
+  FilterBound bound_;
   DeviceBuffer<float> centre_, values_, starts_;
   DeviceBuffer<Integer> nearest_;
   DeviceBuffer<std::int32_t> left_over_, left_over_count_;

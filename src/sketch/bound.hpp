@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "numeric/both.hpp"
+#include "numeric/directed.hpp"
 #include "numeric/distance.hpp"
 #include "sketch/rotation.hpp"
 #include "sketch/sketch.hpp"
@@ -26,15 +27,6 @@ inline constexpr double kFp64Slack = 0x1p-30;  // mutant: fp64_slack
 // |(a - b) - (x - c)| <= kCentring (|a| + |b|) for a = fl(x - mu), b = fl(c - mu): one rounding an element (fp32
 // differences do not underflow).
 inline constexpr double kCentring = 1.01 * kUnitRoundoff;  // mutant: centring
-
-// The largest fp32 number <= v, for finite results (std::nextafter is a call, and this runs for every row).
-FASTKMEANS_BOTH inline float round_down(double v) {
-  const auto f = static_cast<float>(v);
-  if (static_cast<double>(f) <= v) return f;
-  const auto bits = std::bit_cast<std::int32_t>(f);  // below 0 the magnitude grows, above it shrinks; f = 0 means v < 0
-  return std::bit_cast<float>(f > 0 ? bits - 1 : f < 0 ? bits + 1 : static_cast<std::int32_t>(0x80000001));
-}
-FASTKMEANS_BOTH inline float round_up(double v) { return -round_down(-v); }
 
 // What the bound knows of a sketch.
 struct SketchSize {
@@ -57,6 +49,15 @@ FASTKMEANS_BOTH inline SketchSize size_of(const RowSketch& row, std::int64_t siz
           .error = error + (rounding + kCentring) * length + Rotation::kUnderflow};  // mutant: sketch_error
 }
 
+// The nearest of the numbers of 11 bits that tensor cores take (tf32). Small ones are 0, so that no product is
+// denormal.
+FASTKMEANS_BOTH inline float tensor_core_value(float v) {
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  return (bits & 0x7fffffffu) < std::bit_cast<std::uint32_t>(0x1p-60f)
+             ? 0.0f
+             : std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu);
+}
+
 class FilterBound {
  public:
   // roundings: those that touch a term of a score. underflow: what denormals may take from a score. split: any number
@@ -77,6 +78,15 @@ class FilterBound {
   // int8: the product of the integers, its conversion, the product of the scales and one multiply-add.
   // mutant: sketch_score
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
+
+  // Rows and centroids less mu, as tensor_core_value() rounds them, `size` elements with the zeros behind them. An
+  // instruction adds 8 products, which are exact, to a sum: each of the 9 loses less than 2^-22 of the largest, and so
+  // does the result (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science
+  // 2021), 40 u of all together. Sums may be denormal, products are not.
+  static FilterBound of_tensor_cores(std::int64_t d, std::int64_t size) {
+    // mutant: tensor_core_roundings
+    return {d, 5 * static_cast<double>(size), static_cast<double>(size) * 0x1p-120, 0x1p-12};
+  }
 
   // The same for inner products, as distances to centroids lifted to this ceiling (docs/filter.md section 6.11):
   // radius() takes losses, and wants a base of each row.
@@ -153,6 +163,41 @@ class FilterBound {
     return {round_up(exact.distance_rounding_), round_up(exact.distance_underflow_), round_up(kCentring * (1 + sum)),
             round_down((1 - exact.score_rounding_) * (1 - sum) * (1 - 0x1p-20)), round_up(2 * exact.score_underflow_)};
   }
+
+  // The threshold in fp32, or less: every step is rounded to the safe side.
+  class Rounded {
+   public:
+    // size: squares that are added up to a sum.
+    Rounded(const FilterBound& bound, std::int64_t size)
+        : sum_factor_(round_up(1 + sum_rounding(size))),
+          centring_(round_up(kCentring)),
+          distance_factor_(round_up(bound.distance_rounding_)),
+          distance_underflow_(round_up(bound.distance_underflow_)),
+          // mutant: rounded_norm
+          norm_factor_(round_down((1 - 2 * kFp64Slack - bound.score_rounding_) * (1 - sum_rounding(size)))),
+          apart_factor_(round_up((1 + kFp64Slack) * (1 + bound.split_))),  // mutant: rounded_apart
+          score_underflow_(round_up(bound.score_underflow_)) {}
+
+    // sq_norm, sq_error: fp32 sums over the row's elements as they are multiplied, and over what they lost.
+    FASTKMEANS_BOTH float threshold(float distance, float sq_norm, float sq_error) const {
+      const float lost = length(sq_error);
+      const float error = multiply_add_up(add_up(length(sq_norm), lost), centring_, lost);  // mutant: rounded_error
+      const float radius = root_up(multiply_add_up(distance, distance_factor_, distance_underflow_));
+      const float apart = add_up(radius, error);
+      const float sq_apart = multiply_up(multiply_up(apart, apart), apart_factor_);
+      const float least = multiply_down(0.5f, subtract_down(multiply_down(sq_norm, norm_factor_), sq_apart));
+      return subtract_down(least, score_underflow_);
+    }
+
+   private:
+    static double sum_rounding(std::int64_t size) { return (static_cast<double>(size) + 8) * kUnitRoundoff; }
+    // As in size_of().
+    FASTKMEANS_BOTH float length(float sq_sum) const {
+      return root_up(multiply_add_up(sq_sum, sum_factor_, 0x1p-130f));
+    }
+
+    float sum_factor_, centring_, distance_factor_, distance_underflow_, norm_factor_, apart_factor_, score_underflow_;
+  };
 
   // The threshold turned around: a centroid whose score is below `score` is farther than
   // sqrt((sq_norm - 2 score - 2 underflow) factor) - error.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of few elements on a CUDA device: their filter, and how they move from cluster to cluster.
+#include <cmath>
 #include <utility>
 
 #include "cuda_fits.hpp"
@@ -34,8 +35,8 @@ TEST_F(CudaLowDim, RowsMove) {
     }
 }
 
-// So many rows that a thread has 8 or 4 of them, on devices of up to 192 processors; whole blocks, and a part of one.
-TEST_F(CudaLowDim, SeveralRowsAThread) {
+// Many whole blocks of rows, and a part of one.
+TEST_F(CudaLowDim, ManyRows) {
   Random random(316);
   for (const auto& [d, n] :
        {std::pair(3, 400'001), std::pair(8, 400'001), std::pair(13, 200'001), std::pair(32, 200'001)}) {
@@ -46,15 +47,58 @@ TEST_F(CudaLowDim, SeveralRowsAThread) {
   }
 }
 
-// More centroids than shared memory has at a time: 1,024, 512, 256 or 128, as rows are long; the last one alone too.
+// More centroids than shared memory has at a time: 768, 384, 128 or 72, as rows are long; the last one alone too.
 TEST_F(CudaLowDim, ManyCentroids) {
   Random random(315);
-  for (const auto& [d, k] : {std::pair(1, 1025), std::pair(3, 1024), std::pair(8, 1030), std::pair(9, 513),
-                             std::pair(16, 1025), std::pair(17, 257), std::pair(32, 513), std::pair(33, 129)})
+  for (const auto& [d, k] : {std::pair(1, 1025), std::pair(3, 768), std::pair(8, 769), std::pair(9, 385),
+                             std::pair(16, 1025), std::pair(17, 129), std::pair(32, 513), std::pair(33, 73)})
     for (const Kind kind : {Kind::normal, Kind::integers}) {
       SCOPED_TRACE(::testing::Message() << "d " << d << " k " << k << " kind " << static_cast<int>(kind));
       expect_oracle(random_rows(kind, 1100, d, random), k, "low_dim");
     }
+}
+
+// All kinds of rows, in every number of elements that the tensor cores are fed: scores of 11 bits must not decide.
+TEST_F(CudaLowDim, EveryKind) {
+  Random random(317);
+  for (const std::int64_t d : {1, 7, 8, 12, 16, 20, 32, 50, 64})
+    for (const Kind kind : kKinds) {
+      SCOPED_TRACE(::testing::Message() << "d " << d << " kind " << static_cast<int>(kind));
+      expect_oracle(random_rows(kind, 700, d, random), 37, "low_dim");
+    }
+}
+
+// Rows around the middle between two centroids, as far from it as fp32 tells apart and somewhat farther.
+TEST_F(CudaLowDim, NearTheMiddle) {
+  Random random(318);
+  for (const std::int64_t d : {2, 8, 16, 32, 64}) {
+    SCOPED_TRACE(::testing::Message() << "d " << d);
+    Matrix x = random_rows(Kind::normal, 1000, d, random);
+    for (std::int64_t i = 0; i < x.rows; ++i)  // first elements -1 and 1, then those that lie between
+      x.row(i)[0] = i < 2 ? static_cast<float>(2 * i - 1)
+                          : std::ldexp(static_cast<float>(draw(random, -3, 3)), -static_cast<int>(draw(random, 4, 24)));
+    std::copy_n(x.row(0) + 1, d - 1, x.row(1) + 1);
+    Params params = params_of(2, 1, -1);
+    params.max_points_per_centroid.reset();
+    params.init = MatrixView(x.row(0), 2, d, DType::f32);
+    expect_oracle(x, params, "low_dim");
+  }
+}
+
+// Where clusters lie apart, few rows need more than one distance.
+TEST_F(CudaLowDim, TheFilterServes) {
+  Random random(319);
+  for (const std::int64_t d : {4, 8, 16, 32, 64}) {
+    SCOPED_TRACE(::testing::Message() << "d " << d);
+    const Matrix centres = random_rows(Kind::normal, 50, d, random);
+    Matrix x = random_rows(Kind::normal, 20'000, d, random);
+    for (std::int64_t i = 0; i < x.rows; ++i)
+      for (std::int64_t j = 0; j < d; ++j) x.row(i)[j] = x.row(i)[j] * 0.3f + centres.row(i % 50)[j];
+    Params params = params_of(50, 4, -1);
+    params.max_points_per_centroid.reset();
+    for (const IterationStats& stats : expect_oracle(x, params, "low_dim").iterations)
+      EXPECT_LT(stats.filter.refined, 5 * x.rows / 4);
+  }
 }
 
 }  // namespace
