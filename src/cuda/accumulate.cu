@@ -9,18 +9,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// The lanes of a warp that work on one row together: where rows are short, several rows at a time.
-struct Lanes {
-  int count;  // a power of two
-
-  FASTKMEANS_BOTH explicit Lanes(int d) : count(kWarp) {
-    while (count > 1 && count / 2 >= d) count /= 2;
-  }
-  __device__ int rows() const { return kWarp / count; }
-  __device__ int row() const { return lane_id() / count; }  // of those, the one of this lane
-  __device__ int lane() const { return lane_id() % count; }
-};
-
 // As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each
 // null if there is none.
 __device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,

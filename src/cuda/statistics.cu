@@ -22,14 +22,19 @@ struct Found {
 };
 
 // column_max null: states and the check alone.
-__global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int d, std::uint32_t limit,
-                     const std::int64_t* weights, std::uint8_t* states, std::uint32_t* column_max, Found* found) {
+__global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int d, const Lanes lanes,
+                     std::uint32_t limit, const std::int64_t* weights, std::uint8_t* states, std::uint32_t* column_max,
+                     Found* found) {
   Integer zero_rows = 0;
-  for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
-    const float* row = rows.row(i);
-    const std::uint32_t most = largest_bits(row, d);
+  for (std::int64_t some = lanes.rows() * warp_id(); some < count; some += lanes.rows() * warp_count()) {
+    const std::int64_t i = some + lanes.row();
+    const bool leads = lanes.lane() == 0 && i < count;
+    const float* row = rows.row(min(i, count - 1));
+    std::uint32_t most = 0;
+    for (int j = lanes.lane(); j < d; j += lanes.count) most = max(most, magnitude_bits(row[j]));
+    most = lanes.largest(most);
     const bool bad = most >= limit;
-    if (lane_id() == 0) {
+    if (leads) {
       states[first + i] =
           static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
       if (bad) {
@@ -37,14 +42,14 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
         atomicMin(&found->first_bad, static_cast<Integer>(first + i));
       }
     }
-    if (!column_max || bad || (weights && weights[first + i] == 0)) continue;
-    zero_rows += most == 0;
-    if (lane_id() == 0 && most > 0 && most < found->least_row_max) atomicMin(&found->least_row_max, most);
+    if (!column_max || bad || i >= count || (weights && weights[first + i] == 0)) continue;
+    zero_rows += leads && most == 0;
+    if (leads && most > 0 && most < found->least_row_max) atomicMin(&found->least_row_max, most);
     // An old value of the maximum is no more than the present one: it asks for an atomic in vain, at worst.
-    for (int j = lane_id(); j < d; j += kWarp)
+    for (int j = lanes.lane(); j < d; j += lanes.count)
       if (const std::uint32_t bits = magnitude_bits(row[j]); bits > column_max[j]) atomicMax(column_max + j, bits);
   }
-  if (lane_id() == 0 && zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
+  if (zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
 }
 
 __global__ void find_own_losses(RowsView rows, std::int64_t count, int d, float* out) {
@@ -104,8 +109,8 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
     const unsigned blocks =
         std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device.processors()));
-    look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), magnitude_limit_bits(d),
-                                                   weights, states_.data(),
+    look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), Lanes(static_cast<int>(d)),
+                                                   magnitude_limit_bits(d), weights, states_.data(),
                                                    all_statistics ? column_max.data() : nullptr, found.data());
     launched("look");
     if (!own_losses) return;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/loss.cuh"
+#include "numeric/both.hpp"
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
@@ -12,6 +13,7 @@ namespace fastkmeans::cuda {
 inline constexpr int kWarp = 32;
 static_assert(kLanes == kWarp, "a lane of D is a lane of a warp");
 inline constexpr unsigned kAll = 0xffffffffu;
+inline constexpr float kInfinity = __builtin_huge_valf();
 
 __device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 
@@ -29,6 +31,29 @@ __device__ inline T add_lanes(T sum) {
 }
 
 __device__ inline std::uint32_t largest_of_lanes(std::uint32_t value) { return __reduce_max_sync(kAll, value); }
+
+__device__ inline unsigned long long largest_of_lanes(unsigned long long value) {
+  const auto high = static_cast<std::uint32_t>(value >> 32), largest = largest_of_lanes(high);
+  const std::uint32_t low = largest_of_lanes(high == largest ? static_cast<std::uint32_t>(value) : 0u);
+  return static_cast<unsigned long long>(largest) << 32 | low;
+}
+
+// The lanes of a warp that work on one row together: where rows are short, several rows at a time.
+struct Lanes {
+  int count;  // a power of two
+
+  FASTKMEANS_BOTH explicit Lanes(int d) : count(kWarp) {
+    while (count > 1 && count / 2 >= d) count /= 2;
+  }
+  __device__ int rows() const { return kWarp / count; }
+  __device__ int row() const { return lane_id() / count; }  // of those, the one of this lane
+  __device__ int lane() const { return lane_id() % count; }
+  // In every lane of the row.
+  __device__ std::uint32_t largest(std::uint32_t value) const {
+    for (int half = count / 2; half >= 1; half /= 2) value = max(value, __shfl_xor_sync(kAll, value, half));
+    return value;
+  }
+};
 
 // The largest magnitude of a row, as ordered bits, in every lane.
 __device__ inline std::uint32_t largest_bits(const float* row, int d) {
