@@ -28,20 +28,16 @@ std::size_t chains_together(std::int64_t d) {
   return static_cast<std::size_t>(std::clamp<std::int64_t>(kMostScratch / 4 / (4 * kChain * d), 1, 16));
 }
 
-bool is_tiny(const float* row, std::size_t d) {
-  return std::all_of(row, row + d, [](float v) { return std::abs(v) < kTinyBelow; });  // mutant: afk_tiny
-}
-
 // The rows that chains propose, and their distances. They are few: every shard has all, and finds the same.
 class Block {
  public:
-  // beginning: centroids, which outlive this; added: (m, d) the others so far.
-  Block(std::vector<float> rows, CentroidsView beginning, std::vector<float> added, const Execution& execution,
-        Workers& workers)
+  // of_rows: the fit's shard; beginning: centroids, which outlive this; added: (m, d) the others so far.
+  Block(Shard& of_rows, std::vector<float> rows, CentroidsView beginning, std::vector<float> added,
+        const Execution& execution, Workers& workers)
       : d_(beginning.d),
         rows_(std::move(rows)),
         source_(MatrixView(rows_.data(), std::ssize(rows_) / d_, d_)),
-        shard_(make_shard(source_, euclidean(), execution, workers)),
+        shard_(make_shard_beside(of_rows, source_, execution, workers)),
         before_(static_cast<std::size_t>(source_.rows())),
         now_(before_.size()) {
     shard_->lower_distances(beginning, true);
@@ -119,20 +115,20 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
   const auto bits = [&](std::size_t c, std::uint32_t step, Purpose purpose) {
     return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
   };
-  const Execution execution = on_cpu(params.execution);
   const std::size_t most = chains_together(rows.cols());
   for (std::size_t c = first; c < k;) {
     // So that the rule for tiny data, which takes the centroids added together, decides as for each
     // (docs/initialisation.md).
-    const std::size_t chains = c > first && is_tiny(&centroids[(c - 1) * d], d) ? 1 : std::min(most, k - c);
+    const std::size_t chains = c > first && is_tiny(&centroids[(c - 1) * d], rows.cols()) ? 1 : std::min(most, k - c);
     std::vector<RowPlace> places;
     for (std::size_t of = c; of < c + chains; ++of)
       for (std::uint32_t step = 0; step < kChain; ++step)
         places.push_back(urn.row_at(draw_below(urn.total(), bits(of, step, Purpose::proposal))));
     std::vector<float> proposed(places.size() * d);
     rows_at(places, rows, metric, reducer, workers, proposed.data());
-    Block block(std::move(proposed), beginning,
-                {centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()}, execution, workers);
+    Block block(shard, std::move(proposed), beginning,
+                {centroids.begin() + static_cast<std::ptrdiff_t>(first * d), centroids.end()}, params.execution,
+                workers);
     bool tiny = false;
     for (std::size_t begin = 0; begin < places.size() && !tiny; begin += kChain, ++c) {
       workers.checkpoint(0);
@@ -145,7 +141,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
       }
       const float* const centroid = block.row(at);
       centroids.insert(centroids.end(), centroid, centroid + d);
-      tiny = is_tiny(centroid, d);
+      tiny = is_tiny(centroid, rows.cols());
       block.add(centroid);
     }
   }

@@ -105,9 +105,7 @@ std::vector<float> kmeans_parallel(std::vector<float> given, Shard& shard, const
   const auto weights = weights_of(shard, rows, given.size() / d, count, reducer);
   const MatrixView view(candidates.data() + given.size(), static_cast<std::int64_t>(count), rows.cols());
   const HostArray pool(view, 0, weights.data());
-  const Execution execution = on_cpu(params.execution);
-  auto of_pool = shard.beside(pool);
-  if (!of_pool) of_pool = make_shard(pool, euclidean(), execution, workers);
+  const auto of_pool = make_shard_beside(shard, pool, params.execution, workers);
   NoReducer alone;
   return kmeans_plus_plus(std::move(given), *of_pool, pool, euclidean(), params.k, params.seed, redo, alone, workers);
 }

@@ -102,6 +102,12 @@ std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, cons
   return shard;
 }
 
+std::unique_ptr<Shard> make_shard_beside(Shard& shard, const Source& rows, const Execution& execution,
+                                         Workers& workers) {
+  if (auto beside = shard.beside(rows)) return beside;
+  return make_shard(rows, euclidean(), on_cpu(execution), workers);
+}
+
 Execution on_cpu(Execution of_fit) {
   if (of_fit.device.starts_with("cuda")) of_fit.filter = "fp32";  // mutant: filter_of_a_device
   of_fit.device = "cpu";

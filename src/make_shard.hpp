@@ -35,6 +35,11 @@ void copy_to_host(std::span<const MatrixView> matrices, const Execution& executi
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                   Workers& workers);
 
+// A shard of a few rows in host memory that a fit needs beside one that it has: by distances, where that one is if
+// there is room for it, else on the CPU. execution: of the fit.
+std::unique_ptr<Shard> make_shard_beside(Shard& shard, const Source& rows, const Execution& execution,
+                                         Workers& workers);
+
 // For a shard on the CPU that a fit anywhere makes of a few rows: a filter that only a CUDA device has is none of its.
 Execution on_cpu(Execution of_fit);
 

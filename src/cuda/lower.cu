@@ -7,13 +7,6 @@
 #include "numeric/distance.hpp"
 
 namespace fastkmeans::cuda {
-namespace {
-
-bool is_tiny(const float* values, std::int64_t count) {
-  return std::all_of(values, values + count, [](float v) { return magnitude_bits(v) < magnitude_bits(kTinyBelow); });
-}
-
-}  // namespace
 
 void Lowering::lower(const SeededRows& rows, CentroidsView added, bool first) {
   if (first) forget();
@@ -21,8 +14,7 @@ void Lowering::lower(const SeededRows& rows, CentroidsView added, bool first) {
   const int known = candidates_ && added.k == 1 ? candidates_->find(added.row(0)) : -1;
   if (known >= 0) return candidates_->lower(rows, known);
   const std::int64_t size = added.k * added.d;
-  DeviceBuffer<float> values(device_, size);
-  device_.upload(values.data(), added.values, values.bytes());
+  const auto values = uploaded(device_, added.values, size);
   const Centroids centroids = {values.data(), static_cast<int>(added.k), static_cast<int>(added.d),
                                is_tiny(added.values, size)};
   rows.store.each_batch(rows.most, [&](std::int64_t begin, std::int64_t count, RowsView view) {

@@ -6,7 +6,9 @@
 // very bits.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "numeric/both.hpp"
@@ -18,6 +20,9 @@ inline constexpr int kLanes = 32;
 // Where max(|x|_inf, max|C|) is below this, squares would sink into denormals: both are multiplied by kTinyScale first.
 inline constexpr float kTinyBelow = 0x1p-32f;
 inline constexpr float kTinyScale = 0x1p64f;
+inline bool is_tiny(const float* values, std::int64_t count) {
+  return std::all_of(values, values + count, [](float v) { return std::abs(v) < kTinyBelow; });  // mutant: is_tiny
+}
 
 // The unit roundoff of fp32, and D's own relative rounding g: with Delta the true distance,
 // Delta^2 <= D (1 + g) + d 2^-148 and D <= Delta^2 (1 + g) + d 2^-148.
