@@ -17,8 +17,8 @@
 #include "fit.hpp"
 #include "make_shard.hpp"
 #include "numeric/fp_state.hpp"
+#include "plan/filter.hpp"
 #include "runtime/buffer.hpp"
-#include "runtime/os.hpp"
 #include "runtime/workers.hpp"
 
 namespace fastkmeans {
@@ -107,7 +107,7 @@ class Batch {
     const double all = operations(0, count);
     std::vector<std::int64_t> small, on_devices;
     // A filter that is forced may be one that only a device has.
-    const bool forced = !params_.each.execution.filter.empty() || !os::environment("FASTKMEANS_FILTER").empty();
+    const bool forced = !forced_filter(params_.each.execution.filter).empty();
     for (std::int64_t b = 0; b < count; ++b) {
       if ((forced && is_on_device(b)) ||
           !is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))

@@ -22,6 +22,7 @@
 #include "cuda/summary.hpp"
 #include "cuda/tuning.hpp"
 #include "host/host_shard.hpp"
+#include "plan/filter.hpp"
 #include "runtime/os.hpp"
 #include "sketch/centre.hpp"
 
@@ -38,7 +39,7 @@ class CudaShard final : public Shard {
         rows_(rows),
         metric_(metric),
         execution_(execution),
-        forced_(execution.filter.empty() ? os::environment("FASTKMEANS_FILTER") : execution.filter),
+        forced_(forced_filter(execution.filter)),
         workers_(workers),
         n_(rows.rows()),
         d_(rows.cols()),

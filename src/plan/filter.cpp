@@ -17,8 +17,12 @@ std::string_view name_of(Filter filter, std::optional<Filter> finished) {
   return "fp32";
 }
 
+std::string forced_filter(const std::string& wanted) {
+  return wanted.empty() ? os::environment("FASTKMEANS_FILTER") : wanted;
+}
+
 std::optional<Choice> forced_choice(const std::string& wanted, const Costs& costs) {
-  const std::string name = wanted.empty() ? os::environment("FASTKMEANS_FILTER") : wanted;
+  const std::string name = forced_filter(wanted);
   if (name.empty()) return std::nullopt;
   Choice choice;
   constexpr std::string_view kBounds = "_bounds";

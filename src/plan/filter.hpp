@@ -23,9 +23,11 @@ struct Choice {
   bool bounds = false;
 };
 
-// name: Execution::filter, that is fp32, low_dim, int8, narrow, fp32_bounds, int8_bounds, narrow_bounds, or "":
-// FASTKMEANS_FILTER, and if that is empty too, nothing is forced. std::runtime_error: unknown, or this hardware has no
-// int8.
-std::optional<Choice> forced_choice(const std::string& name, const Costs& costs);
+// The name of the filter that a caller forces: Execution::filter, or if that is empty, FASTKMEANS_FILTER; "": none.
+std::string forced_filter(const std::string& wanted);
+
+// wanted: as forced_filter() takes it, that is fp32, low_dim, int8, narrow, fp32_bounds, int8_bounds or narrow_bounds.
+// std::runtime_error: unknown, or this hardware has no int8.
+std::optional<Choice> forced_choice(const std::string& wanted, const Costs& costs);
 
 }  // namespace fastkmeans

@@ -132,12 +132,8 @@ TEST_F(CudaSeeding, StepByStep) {
           if (largest == 0) break;
           const int exponent = 30 - std::ilogb(largest);
           const std::array<std::int64_t, 6> counts = {5, 40, 8, 9, 16, 17};
-          Matrix candidates = centroids_near(x, counts[static_cast<std::size_t>(step) % counts.size()], random);
-          if (step % 3)  // none is tiny
-            for (std::int64_t c = 0; c < candidates.rows; ++c)
-              candidates.row(c)[0] =
-                  std::copysign(std::max(std::abs(candidates.row(c)[0]), kTinyBelow), candidates.row(c)[0]);
-          std::copy_n(candidates.row(0), d, candidates.row(4));  // drawn twice
+          const Matrix candidates =
+              candidates_near(x, counts[static_cast<std::size_t>(step) % counts.size()], step % 3 == 0, random);
           for (const int scale : {exponent, exponent - 5}) {
             const Mass total = oracle->total_mass(scale);
             ASSERT_TRUE(ours->total_mass(scale) == total);

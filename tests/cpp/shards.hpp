@@ -166,6 +166,16 @@ inline void expect_products_by_hand(const Execution& execution) {
   EXPECT_FALSE(std::signbit(got.distances[3]));
 }
 
+// At least 5 candidates as k-means++ draws them, one of them twice; may_be_tiny: otherwise none is.
+inline Matrix candidates_near(const Matrix& x, std::int64_t count, bool may_be_tiny, Random& random) {
+  Matrix candidates = centroids_near(x, count, random);
+  if (!may_be_tiny)
+    for (std::int64_t c = 0; c < count; ++c)
+      candidates.row(c)[0] = std::copysign(std::max(std::abs(candidates.row(c)[0]), kTinyBelow), candidates.row(c)[0]);
+  std::copy_n(candidates.row(0), x.cols, candidates.row(4));
+  return candidates;
+}
+
 // Rows as often as their weights say, and which row of x each is.
 inline Matrix repeated(const Matrix& x, const std::vector<std::int64_t>& weights) {
   std::vector<float> values;

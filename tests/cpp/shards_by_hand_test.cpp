@@ -316,12 +316,7 @@ TEST(InitialisationByHandNoOracle, CandidatesStepByStep) {
           SCOPED_TRACE(::testing::Message()
                        << isa->name << ' ' << static_cast<int>(kind) << ' ' << redo << ' ' << step);
           const int exponent = 30 - std::ilogb(shard->largest_distance());
-          Matrix candidates = centroids_near(x, step == 7 ? 40 : 5, random);
-          if (step % 2)  // none is tiny
-            for (std::int64_t c = 0; c < candidates.rows; ++c)
-              candidates.row(c)[0] =
-                  std::copysign(std::max(std::abs(candidates.row(c)[0]), kTinyBelow), candidates.row(c)[0]);
-          std::copy_n(candidates.row(0), d, candidates.row(4));  // drawn twice
+          const Matrix candidates = candidates_near(x, step == 7 ? 40 : 5, step % 2 == 0, random);
           for (const int scale : {exponent, exponent - 5}) {
             const std::vector<Mass> masses = shard->masses_with(candidates.centroids(), scale);
             for (std::int64_t c = 0; c < candidates.rows; ++c) {
