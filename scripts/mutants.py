@@ -376,7 +376,7 @@ MUTANTS = [
     Mutant("hashes_alone", "return ", "return true || "),
     Mutant("hashes_of_all_shards", "reducer_.sum(", "std::make_pair("),
     Mutant("smallest_keys", "<= last", ">= last"),
-    Mutant("candidates_of_weight", " && rows.weight(i) > 0", ""),
+    Mutant("candidates_of_weight", " && weight(i) > 0", ""),
     Mutant("rows_of_weight", "w > 0", "w >= 0"),
     Mutant("sampled_weights", "from.weight(row)", "1"),
     Mutant("weights_sum", "std::ceil", "std::floor"),

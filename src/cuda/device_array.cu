@@ -5,6 +5,7 @@
 
 #include "cuda/device.hpp"
 #include "cuda/device_array.hpp"
+#include "cuda/keyed_rows.hpp"
 #include "cuda/rows.hpp"
 #include "source/element.hpp"
 
@@ -74,6 +75,17 @@ class DeviceArray final : public Source {
     return found != numbers_.end() && *found == number ? found - numbers_.begin() : -1;
   }
   const std::int64_t* weights() const override { return weights_; }
+
+  // By a kernel where it knows numbers and weights, unless there is too little memory for what it finds.
+  KeyedRows keyed_rows(const KeyRange& range, Workers& workers) const override {
+    if (!numbers_.empty() || weights_) return Source::keyed_rows(range, workers);
+    try {
+      const OnDevice on(device_->number());
+      return find_keyed_rows(*device_, range, x_.rows, workers);
+    } catch (const OutOfMemory&) {
+      return Source::keyed_rows(range, workers);
+    }
+  }
 
  private:
   std::shared_ptr<Device> device_;

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdint>
 
+#include "numeric/both.hpp"
+
 namespace fastkmeans {
 
 enum class Purpose : std::uint32_t {
@@ -20,7 +22,8 @@ enum class Purpose : std::uint32_t {
   acceptance = 8
 };
 
-inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
+FASTKMEANS_BOTH inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
+                                                           std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
     const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
@@ -44,17 +47,18 @@ inline Uint128 draw_below(Uint128 total, std::array<std::uint32_t, 4> u) {
   return Uint128{u1} * high + (middle >> 64) + carry;  // mutant: draw_carry
 }
 
-inline std::array<std::uint32_t, 4> random_words(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
+FASTKMEANS_BOTH inline std::array<std::uint32_t, 4> random_words(std::uint64_t seed,
+                                                                 const std::array<std::uint32_t, 4>& counter) {
   return philox(counter, {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
 }
 
-inline std::uint64_t random_bits(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
+FASTKMEANS_BOTH inline std::uint64_t random_bits(std::uint64_t seed, const std::array<std::uint32_t, 4>& counter) {
   const auto r = random_words(seed, counter);
   return r[0] | std::uint64_t{r[1]} << 32;
 }
 
 // The 64 bits that decide where row i stands in a random order.
-inline std::uint64_t row_key(std::uint64_t seed, std::uint64_t i, Purpose purpose, std::uint32_t redo) {
+FASTKMEANS_BOTH inline std::uint64_t row_key(std::uint64_t seed, std::uint64_t i, Purpose purpose, std::uint32_t redo) {
   return random_bits(seed, {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
                             static_cast<std::uint32_t>(purpose), redo});
 }

@@ -15,18 +15,8 @@ namespace fastkmeans {
 namespace {
 
 constexpr std::int64_t kRowsPerTask = 1 << 16;
-constexpr double kOperationsPerKey = 100;  // ten Philox rounds
 // Rows sorted at a time: Ctrl-C must act within half a second, and sorting a million takes a fifth of that.
 constexpr double kMostBand = 1 << 20;
-
-// A row of this shard, and its place in the random order.
-struct KeyedRow {
-  std::uint64_t key;
-  std::int64_t index;
-};
-
-// In the order of their source, as the tasks found them: not together, which would take the memory twice.
-using KeyedRows = std::vector<std::vector<KeyedRow>>;
 
 // (key, number) as one integer.
 using Order = Uint128;
@@ -41,22 +31,6 @@ std::uint64_t key_limit(double expected, std::int64_t n) {
 
 // With a limit for this many, fewer than m rows are a 6 sigma event.
 double surely(std::int64_t m) { return static_cast<double>(m) + 6 * std::sqrt(static_cast<double>(m)) + 64; }
-
-// This shard's rows of weight with low <= key <= high, in the order of the source.
-template <class Key>
-KeyedRows rows_between(std::uint64_t low, std::uint64_t high, const Source& rows, Workers& workers, const Key& key) {
-  KeyedRows parts(static_cast<std::size_t>((rows.rows() + kRowsPerTask - 1) / kRowsPerTask));
-  const auto look = [&](std::int64_t first, std::int64_t count, int) {
-    std::vector<KeyedRow> part;
-    for (std::int64_t i = first; i < first + count; ++i)
-      // mutant: candidates_of_weight
-      if (const std::uint64_t k = key(rows.number(i)); low <= k && k <= high && rows.weight(i) > 0)
-        part.push_back({k, i});
-    parts[static_cast<std::size_t>(first / kRowsPerTask)] = std::move(part);
-  };
-  workers.for_blocks(rows.rows(), kRowsPerTask, kOperationsPerKey * static_cast<double>(rows.rows()), look);
-  return parts;
-}
 
 std::int64_t size_of(const KeyedRows& rows) {
   std::int64_t size = 0;
@@ -164,22 +138,19 @@ std::int64_t rows_of_weight(const Source& rows, Workers& workers) {
 std::vector<std::int64_t> sample_rows(const Source& rows, std::int64_t m, std::uint64_t seed, Reducer& reducer,
                                       Workers& workers) {
   const std::int64_t n = sum_over_shards(rows.rows(), reducer);
-  const auto key = [seed](std::int64_t number) {
-    return row_key(seed, static_cast<std::uint64_t>(number), Purpose::sample, 0);
-  };
   KeyedRows candidates;
-  std::uint64_t high = 0;
+  KeyRange range = {seed, Purpose::sample, 0, 0, 0};
   for (double expected = surely(m); sum_over_shards(size_of(candidates), reducer) < m; expected *= 2) {
-    high = key_limit(expected, n);
-    candidates = rows_between(0, high, rows, workers, key);
+    range.high = key_limit(expected, n);
+    candidates = rows.keyed_rows(range, workers);
   }
-  const Order last = mth_smallest(candidates, m, high, rows, reducer, workers);
+  const Order last = mth_smallest(candidates, m, range.high, rows, reducer, workers);
   std::vector<std::int64_t> indices;
   indices.reserve(static_cast<std::size_t>(std::min(m, size_of(candidates))));
   for (const auto& part : candidates) {
     workers.checkpoint(0);
-    for (const auto& [its_key, index] : part)
-      if (order_of(its_key, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
+    for (const auto& [key, index] : part)
+      if (order_of(key, static_cast<std::uint64_t>(rows.number(index))) <= last)  // mutant: smallest_keys
         indices.push_back(index);
   }
   return indices;
@@ -202,10 +173,8 @@ std::optional<std::vector<DrawnRow>> RandomOrder::next() {
   expected_ += band_;
   band_ = std::min(2 * band_, most_);
   high_ = key_limit(expected_, n_);
-  const auto key = [this](std::int64_t number) {
-    return row_key(seed_, static_cast<std::uint64_t>(number), Purpose::initial_centroids, redo_);
-  };
-  return all_in_order(rows_between(low, high_, rows_, workers_, key), rows_, reducer_);
+  const KeyRange range = {seed_, Purpose::initial_centroids, redo_, low, high_};
+  return all_in_order(rows_.keyed_rows(range, workers_), rows_, reducer_);
 }
 
 }  // namespace fastkmeans

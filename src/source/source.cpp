@@ -14,6 +14,10 @@ namespace {
 // Rows read by a thread at a time: each may be far away, a cache miss or a page of a file.
 constexpr std::int64_t kRowsPerTask = 64;
 
+// The same where rows are known by their numbers alone.
+constexpr std::int64_t kKeysPerTask = 1 << 16;
+constexpr double kOperationsPerKey = 100;  // ten Philox rounds
+
 // Some rows of another source, copied in their dtype.
 class CopiedRows final : public Source {
  public:
@@ -61,6 +65,19 @@ class CopiedRows final : public Source {
 };
 
 }  // namespace
+
+KeyedRows Source::keyed_rows(const KeyRange& range, Workers& workers) const {
+  KeyedRows parts(static_cast<std::size_t>((rows() + kKeysPerTask - 1) / kKeysPerTask));
+  const auto look = [&](std::int64_t first, std::int64_t count, int) {
+    std::vector<KeyedRow> part;
+    for (std::int64_t i = first; i < first + count; ++i)
+      // mutant: candidates_of_weight
+      if (const std::uint64_t key = range.key(number(i)); range.holds(key) && weight(i) > 0) part.push_back({key, i});
+    parts[static_cast<std::size_t>(first / kKeysPerTask)] = std::move(part);
+  };
+  workers.for_blocks(rows(), kKeysPerTask, kOperationsPerKey * static_cast<double>(rows()), look);
+  return parts;
+}
 
 MatrixView HostArray::batch(std::int64_t first, std::int64_t count) const { return part_of(x_, first, count); }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fastkmeans/matrix_view.hpp"
+#include "source/keyed_rows.hpp"
 
 namespace fastkmeans {
 
@@ -40,6 +41,9 @@ class Source {
   // (rows()) how often each row counts, in host memory: from 0 on, 2^40 in all. Null: each once.
   virtual const std::int64_t* weights() const = 0;
   std::int64_t weight(std::int64_t i) const { return weights() ? weights()[i] : 1; }
+
+  // The rows of weight whose keys are in the range, ascending. Row by row, unless a source knows better.
+  virtual KeyedRows keyed_rows(const KeyRange& range, Workers& workers) const;
 };
 
 // An array in host memory, or a memory-mapped file. All is read where it lies.
