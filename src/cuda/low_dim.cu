@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <type_traits>
+
 #include "cuda/distances.hpp"
 #include "cuda/low_dim.hpp"
 #include "cuda/statistics.hpp"
@@ -9,9 +12,8 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kOfTile = 8;  // centroids that an instruction multiplies with
-constexpr int kSharedValues =
-    6 << 10;  // of centroids, in shared memory at a time: 24 KiB, four blocks a multiprocessor
+constexpr int kOfTile = 8;              // centroids that an instruction multiplies with
+constexpr int kSharedValues = 6 << 10;  // of centroids, in shared memory at a time: 24 KiB
 
 std::int64_t whole_tiles(std::int64_t k) { return (k + kOfTile - 1) / kOfTile * kOfTile; }
 
@@ -25,11 +27,12 @@ struct Shape {
   static constexpr int kStride = kDims <= 16 ? kDims : kDims + 16;
   static constexpr int kChunk = kSharedValues / kStride / kOfTile * kOfTile;  // centroids at a time
 
-  // Which element stands where in the operands is of no account, as long as rows and centroids agree: those of a lane
-  // lie side by side. quarter: of the lane; half: which of its two in the step.
-  static __device__ int element(int quarter, int step, int half) {
-    return kDims == 8 ? 2 * quarter + half : 16 * (step / 2) + 4 * quarter + 2 * (step % 2) + half;
-  }
+  // Which element stands where in the operands is of no account, as long as rows and centroids agree: a lane has
+  // kWidth side by side of each piece, two for a step.
+  static constexpr int kWidth = kDims == 8 ? 2 : 4;
+  static constexpr int kPieces = kDims / (4 * kWidth);
+  static __device__ int first_of(int piece, int quarter) { return kWidth * (4 * piece + quarter); }
+  using Vector = std::conditional_t<kWidth == 2, float2, float4>;
 };
 
 // sums = start + the products of 16 rows and 8 centroids, 8 elements of each.
@@ -60,31 +63,6 @@ __global__ void describe_centroids(const Centroids centroids, const float* centr
       c < centroids.k ? bound.start({.sq_norm = kept, .error = sqrt(lost) + kCentring * sqrt(squares)}) : -kInfinity;
 }
 
-template <int kHalf>
-__device__ void fold(float (&lane)[kLanes]) {
-#pragma unroll
-  for (int l = 0; l < kHalf; ++l) lane[l] = lane[l] + lane[l + kHalf];
-  if constexpr (kHalf > 1) fold<kHalf / 2>(lane);
-}
-
-// D (docs/algorithm.md section 1) by one thread, for at most 64 dimensions.
-__device__ float thread_distance(const float* x, const float* c, int d) {
-  float lane[kLanes];
-#pragma unroll
-  for (int l = 0; l < kLanes; ++l) {
-    const float t = l < d ? x[l] - c[l] : 0.0f;
-    lane[l] = fmaf(t, t, 0.0f);
-  }
-#pragma unroll
-  for (int l = 0; l < kLanes; ++l)
-    if (l + kLanes < d) {
-      const float t = x[l + kLanes] - c[l + kLanes];
-      lane[l] = fmaf(t, t, lane[l]);
-    }
-  fold<kLanes / 2>(lane);
-  return lane[0];
-}
-
 // A row's two best scores among some centroids.
 struct Two {
   float best, second;
@@ -94,12 +72,12 @@ struct Two {
     who = score > best ? c : who;
     best = fmaxf(best, score);
   }
-  // Those of a lane whose number differs in this bit: of other centroids.
+  // Those of a lane whose number differs in this bit: of other centroids. Both lanes agree on the best.
   __device__ void join(int bit) {
     const float other = __shfl_xor_sync(kAll, best, bit), other_second = __shfl_xor_sync(kAll, second, bit);
     const int other_who = __shfl_xor_sync(kAll, who, bit);
     second = fmaxf(fmaxf(second, other_second), fminf(best, other));
-    who = other > best ? other_who : who;
+    who = other > best || (other == best && other_who < who) ? other_who : who;
     best = fmaxf(best, other);
   }
 };
@@ -126,12 +104,12 @@ __device__ float own_sum(float (&values)[kSlots], int own) {
 // A warp for some rows, whose elements stay in its registers while all centroids pass by: four lanes share a row. Rows
 // whose two best scores are too near to tell are left to others, with the nearest so far.
 template <int kDims>
-__global__ __launch_bounds__(kThreads,
-                             kDims < 32 ? 4 : 3) void nearest_two(const Centroids centroids, const Batch batch,
-                                                                  const float* centre, const float* values,
-                                                                  const float* starts, const FilterBound::Rounded bound,
-                                                                  Integer* nearest, std::int32_t* left_over,
-                                                                  std::int32_t* left_over_count, Integer* refined) {
+__global__ __launch_bounds__(kThreads, 3) void nearest_two(const Centroids centroids, const Batch batch,
+                                                           const float* centre, const float* values,
+                                                           const float* starts, bool whole,
+                                                           const FilterBound::Rounded bound, Integer* nearest,
+                                                           std::int32_t* left_over, std::int32_t* left_over_count,
+                                                           Integer* refined) {
   using S = Shape<kDims>;
   constexpr int kSlots = 2 * S::kRowTiles;  // rows that a lane has a part of; one in four is its own in the end
   __shared__ __align__(16) float shared[S::kChunk * S::kStride];
@@ -142,21 +120,36 @@ __global__ __launch_bounds__(kThreads,
 
   std::uint32_t words[S::kRowTiles][S::kSteps][4];
   float sq_norms[kSlots] = {}, sq_errors[kSlots] = {};
+  const auto take_rows = [&](const auto& values_of) {
 #pragma unroll
-  for (int step = 0; step < S::kSteps; ++step)
+    for (int piece = 0; piece < S::kPieces; ++piece) {
+      const int j = S::first_of(piece, quarter);
+      float middle[S::kWidth];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int j = S::element(quarter, step, half);
-      const float middle = j < centroids.d ? centre[j] : 0.0f;
+      for (int e = 0; e < S::kWidth; ++e) middle[e] = j + e < centroids.d ? centre[j + e] : 0.0f;
 #pragma unroll
       for (int slot = 0; slot < kSlots; ++slot) {
-        const int i = min(first + 8 * slot + group, batch.count - 1);
-        const float a = j < centroids.d ? batch.rows.row(i)[j] - middle : 0.0f, v = tensor_core_value(a), lost = a - v;
-        sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
-        sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
-        words[slot / 2][step][slot % 2 + 2 * half] = __float_as_uint(v);
+        __align__(16) float row[S::kWidth];
+        values_of(batch.rows.row(min(first + 8 * slot + group, batch.count - 1)) + j, j, row);
+#pragma unroll
+        for (int e = 0; e < S::kWidth; ++e) {
+          const float a = row[e] - middle[e], v = tensor_core_value(a), lost = a - v;
+          sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
+          sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
+          words[slot / 2][S::kWidth / 2 * piece + e / 2][slot % 2 + 2 * (e % 2)] = __float_as_uint(v);
+        }
       }
     }
+  };
+  if (whole)
+    take_rows([](const float* from, int, float* to) {
+      *reinterpret_cast<typename S::Vector*>(to) = *reinterpret_cast<const typename S::Vector*>(from);
+    });
+  else
+    take_rows([&](const float* from, int j, float* to) {
+#pragma unroll
+      for (int e = 0; e < S::kWidth; ++e) to[e] = j + e < centroids.d ? from[e] : 0.0f;
+    });
 
   float sq_norm[kSlots / 4], sq_error[kSlots / 4];
 #pragma unroll
@@ -179,17 +172,11 @@ __global__ __launch_bounds__(kThreads,
     __syncthreads();
     for (int tile = 0; tile < count; tile += kOfTile) {
       const float* const column = shared + (tile + group) * S::kStride;
-      float b[S::kSteps][2];
-      if constexpr (kDims == 8) {
-        const float2 some = *reinterpret_cast<const float2*>(column + 2 * quarter);
-        b[0][0] = some.x, b[0][1] = some.y;
-      } else {
+      __align__(16) float b[S::kSteps][2];
 #pragma unroll
-        for (int step = 0; step < S::kSteps; step += 2) {
-          const float4 some = *reinterpret_cast<const float4*>(column + 8 * step + 4 * quarter);
-          b[step][0] = some.x, b[step][1] = some.y, b[step + 1][0] = some.z, b[step + 1][1] = some.w;
-        }
-      }
+      for (int piece = 0; piece < S::kPieces; ++piece)
+        *reinterpret_cast<typename S::Vector*>(b[S::kWidth / 2 * piece]) =
+            *reinterpret_cast<const typename S::Vector*>(column + S::first_of(piece, quarter));
       const float2 start = *reinterpret_cast<const float2*>(shared_starts + tile + 2 * quarter);
       const int c = begin + tile + 2 * quarter;
 #pragma unroll
@@ -210,6 +197,18 @@ __global__ __launch_bounds__(kThreads,
   for (int slot = 0; slot < kSlots; ++slot)
 #pragma unroll
     for (int bit = 1; bit <= 2; bit *= 2) two[slot].join(bit);
+  // D of the nearest, by the whole warp: eight rows at a time, whose sums come to the lanes that share the row.
+  float distances[kSlots];
+#pragma unroll
+  for (int slot = 0; slot < kSlots; ++slot) {
+    const float *x[8], *c[8];
+#pragma unroll
+    for (int u = 0; u < 8; ++u) {
+      x[u] = batch.rows.row(min(first + 8 * slot + u, batch.count - 1));
+      c[u] = centroids.row(of_group<8>(two[slot].who, u));
+    }
+    distances[slot] = warp_losses(x, c, centroids.d, Distance{});
+  }
   int pairs = 0;
 #pragma unroll
   for (int own = 0; own < kSlots / 4; ++own) {
@@ -218,7 +217,7 @@ __global__ __launch_bounds__(kThreads,
     if (i >= batch.count) continue;
     const bool bad = batch.states[i] & kBadRow;
     const int label = bad ? 0 : found.who;
-    const float distance = bad ? 0.0f : thread_distance(batch.rows.row(i), centroids.row(label), centroids.d);
+    const float distance = bad ? 0.0f : own_of(distances, own);
     nearest[i] = Distance::packed({distance, label});
     pairs += !bad;
     if (!bad && !(found.second < bound.threshold(distance, sq_norm[own], sq_error[own])))
@@ -257,9 +256,13 @@ class LowDim final : public Filter {
     Integer* const refined = &notes->refined;
     device_.clear(left_over_count_.data(), left_over_count_.bytes());
     const auto launch = [&](auto shape, auto kernel) {
-      constexpr int kRows = kThreads / kWarp * decltype(shape)::kRows;
+      using S = decltype(shape);
+      constexpr int kRows = kThreads / kWarp * S::kRows;
+      // Rows of which a lane reads its part at once.
+      const bool whole = centroids_.d == dims_ && batch.rows.ld % S::kWidth == 0 &&
+                         reinterpret_cast<std::uintptr_t>(batch.rows.x) % sizeof(typename S::Vector) == 0;
       kernel<<<blocks_for(batch.count, kRows), kThreads, 0, device_.stream()>>>(
-          centroids_, batch, centre_.data(), values_.data(), starts_.data(), FilterBound::Rounded(bound_, dims_),
+          centroids_, batch, centre_.data(), values_.data(), starts_.data(), whole, FilterBound::Rounded(bound_, dims_),
           nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
     };
     switch (dims_) {

@@ -11,7 +11,7 @@ namespace {
 using CudaLowDim = CudaFits;
 
 // All numbers of lanes of which a row has some, rows of weight 0, labels that change from iteration to iteration.
-TEST_F(CudaLowDim, RowsMove) {
+TEST_F(CudaLowDim, RowsMoveHeavy) {
   Random random(314);
   for (const std::int64_t d : {1, 2, 3, 5, 8, 9, 16, 17, 31, 32, 33, 64})
     for (const auto& [n, k] : {std::pair(1055, 15), std::pair(1055, 1), std::pair(31, 3)}) {
@@ -85,7 +85,25 @@ TEST_F(CudaLowDim, NearTheMiddle) {
   }
 }
 
-// Where clusters lie apart, few rows need more than one distance.
+// Centroids that are one and the same to tensor cores, in the columns of all lanes, and rows that tell them apart.
+TEST_F(CudaLowDim, CentroidsThatRoundToOne) {
+  Random random(320);
+  for (const std::int64_t d : {2, 8, 16, 32, 64}) {
+    SCOPED_TRACE(::testing::Message() << "d " << d);
+    const Matrix middle = random_rows(Kind::normal, 1, d, random);
+    Matrix x(600, d);
+    for (std::int64_t i = 0; i < x.rows; ++i)
+      for (std::int64_t j = 0; j < d; ++j)
+        x.row(i)[j] = middle.row(0)[j] + std::ldexp(static_cast<float>(draw(random, -8, 8)), i % 2 ? -22 : -16);
+    std::copy_n(random_rows(Kind::normal, 300, d, random).row(0), 300 * d, x.row(300));  // the centre is not there
+    Params params = params_of(24, 2, -1);
+    params.max_points_per_centroid.reset();
+    params.init = MatrixView(x.row(0), 24, d, DType::f32);
+    expect_oracle(x, params, "low_dim");
+  }
+}
+
+// Few rows need more than one distance, though some clusters have two centroids.
 TEST_F(CudaLowDim, TheFilterServes) {
   Random random(319);
   for (const std::int64_t d : {4, 8, 16, 32, 64}) {
@@ -97,7 +115,7 @@ TEST_F(CudaLowDim, TheFilterServes) {
     Params params = params_of(50, 4, -1);
     params.max_points_per_centroid.reset();
     for (const IterationStats& stats : expect_oracle(x, params, "low_dim").iterations)
-      EXPECT_LT(stats.filter.refined, 5 * x.rows / 4);
+      EXPECT_LT(stats.filter.refined, 2 * x.rows);
   }
 }
 
