@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter for rows of few dimensions (docs/filter.md section 6.6): rows stand in the registers of a warp, all centroids
-// pass by, and tensor cores make the scores.
+// The filter for rows of few dimensions (docs/filter.md section 6.6): rows stand in the registers of a warp, all
+// centroids pass by, and tensor cores make the scores.
 #pragma once
 
 #include <memory>
