@@ -429,6 +429,7 @@ MUTANTS = [
         "true",
     ),
     Mutant("verified_row", "metric_.transform(row, d)", "static_cast<void>(0)"),
+    Mutant("verified_beside", "verified(std::move(shard), rows, euclidean(), workers_)", "std::move(shard)"),
     Mutant("bad_rows_not_verified", "!is_valid(row, d)", "false"),
     # Threads.
     Mutant("our_fp_mode", "set(kOurs);", ""),

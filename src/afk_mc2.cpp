@@ -2,7 +2,6 @@
 #include "afk_mc2.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <numeric>
 #include <utility>

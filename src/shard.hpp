@@ -107,7 +107,7 @@ class Shard {
   // What told it the pairs whose D it need not know: "int8" or "none". No bit of a result depends on it.
   virtual std::string_view filter_of_masses() const { return "none"; }
   // A shard of other rows, by distances, on the same device, if that is a device of its own and has memory for it.
-  // Until the next run nothing may be asked of this one.
+  // Until the next run nothing may be asked of this one, but another when the one before is gone.
   virtual std::unique_ptr<Shard> beside(const Source&) { return nullptr; }
 };
 

@@ -61,7 +61,11 @@ class Verified final : public Shard {
     return shard_->masses_with(candidates, exponent);
   }
   std::string_view filter_of_masses() const override { return shard_->filter_of_masses(); }
-  std::unique_ptr<Shard> beside(const Source& rows) override { return shard_->beside(rows); }
+  std::unique_ptr<Shard> beside(const Source& rows) override {
+    auto shard = shard_->beside(rows);
+    // mutant: verified_beside
+    return shard ? verified(std::move(shard), rows, euclidean(), workers_) : nullptr;
+  }
 
  private:
   void check(const FilterStats& filter) {

@@ -9,7 +9,11 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTogether = 4;    // centroids whose elements are on their way at once
 constexpr int kPart = 1 << 10;  // centroids that a warp takes: few rows must not leave the device idle
-constexpr int kLooks = 16;      // a warp asks whether to stop once in so many turns
+// A warp asks whether to stop in every turn of so many terms of D, which take all warps together some milliseconds, or
+// once in so many turns.
+constexpr std::int64_t kManyTerms = 1 << 19;
+constexpr int kLooks = 16;
+__device__ bool looks(int turn, std::int64_t terms) { return terms > kManyTerms || turn % kLooks == 0; }
 
 // The best of the centroids [begin, end), by a warp.
 template <class Minimised>
@@ -38,7 +42,7 @@ __global__ void search_kernel(const Centroids centroids, const Batch batch, cons
   int turn = 0;
   for (std::int64_t item = warp_id(); item < static_cast<std::int64_t>(count) * parts; item += warp_count()) {
     const int part = static_cast<int>(item / count), place = static_cast<int>(item - std::int64_t{part} * count);
-    if (++turn % kLooks == 0 && *stop) return;
+    if (looks(++turn, std::int64_t{kPart} * centroids.d) && *stop) return;
     const int i = chosen.rows ? chosen.rows[place] : place;
     const std::uint8_t state = batch.states[i];
     if (state & kBadRow) continue;
@@ -76,7 +80,7 @@ __global__ void lower_kernel(const Centroids added, RowsView rows, std::int64_t 
   int turn = 0;
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     const Distance loss = Distance::of_row(states[i], added.tiny);
-    if (++turn % kLooks == 0 && *stop) return;
+    if (looks(++turn, std::int64_t{added.k} * added.d) && *stop) return;
     const float distance = loss.stored(search(rows.row(i), added, 0, added.k, loss).distance);
     if (lane_id() == 0 && (first || true_distance(distance) < true_distance(distances[i]))) distances[i] = distance;
   }

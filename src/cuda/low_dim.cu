@@ -15,7 +15,7 @@ constexpr int kThreads = 128;
 constexpr int kOfTile = 8;              // centroids that an instruction multiplies with
 constexpr int kSharedValues = 6 << 10;  // of centroids, in shared memory at a time: 24 KiB
 
-std::int64_t whole_tiles(std::int64_t k) { return (k + kOfTile - 1) / kOfTile * kOfTile; }
+FASTKMEANS_BOTH std::int64_t whole_tiles(std::int64_t k) { return (k + kOfTile - 1) / kOfTile * kOfTile; }
 
 // Rows and centroids as the tensor cores see them: kDims elements, padded with zeros.
 template <int kDims>
@@ -48,7 +48,7 @@ __device__ void multiply(float (&sums)[4], const std::uint32_t (&a)[4], const fl
 __global__ void describe_centroids(const Centroids centroids, const float* centre, FilterBound bound, int dims,
                                    float* values, float* starts) {
   const int c = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (c >= (centroids.k + kOfTile - 1) / kOfTile * kOfTile) return;
+  if (c >= whole_tiles(centroids.k)) return;
   double squares = 0, kept = 0, lost = 0;
   for (int j = 0; j < dims; ++j) {
     const float b = c < centroids.k && j < centroids.d ? centroids.row(c)[j] - centre[j] : 0.0f,
@@ -161,7 +161,7 @@ __global__ __launch_bounds__(kThreads, 3) void nearest_two(const Centroids centr
   Two two[kSlots];
 #pragma unroll
   for (Two& of_slot : two) of_slot = {-kInfinity, -kInfinity, 0};
-  const int k = (centroids.k + kOfTile - 1) / kOfTile * kOfTile;
+  const int k = static_cast<int>(whole_tiles(centroids.k));
   for (int begin = 0; begin < k; begin += S::kChunk) {
     const int count = min(S::kChunk, k - begin);
     __syncthreads();

@@ -10,8 +10,8 @@ namespace {
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;  // int8, 100 T a second
 constexpr double kMostTerms = 2e11;     // of D and of few dimensions, 2 T a second
-// Many kernels for a batch find nothing to do: few batches. Of few dimensions little is kept for a row, and the search
-// for rows that are left over takes 30 us for however few (H200, k = 256).
+// Many kernels for a batch find nothing to do: few batches. Of few dimensions little is kept for a row that is read
+// where it is, and the search for rows that are left over takes 30 us for however few (H200, k = 256).
 constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 22;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
@@ -186,8 +186,9 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   const double products =
       static_cast<double>(problem.k) * static_cast<double>(tuning.kind == Kind::int8 ? size : problem.d);
   const double most = (tuning.kind == Kind::int8 ? kMostProducts : kMostTerms) / products;
-  const std::int64_t rows = std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch,
-                                       tuning.kind == Kind::low_dim ? kMostLowDimBatch : kMostBatch);
+  const std::int64_t rows =
+      std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch,
+                 tuning.kind == Kind::low_dim && !problem.converts ? kMostLowDimBatch : kMostBatch);
   set_batch(tuning, std::min(rows, round_up(std::max<std::int64_t>(problem.n, 1), kTile)));
   tuning.most_batch = tuning.batch;
   tuning.resident = problem.row_bytes > 0;

@@ -16,7 +16,7 @@ inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most t
 inline constexpr int kMostStages = 8;                // of the scan on Hopper: steps in shared memory or on their way
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/filter.md section 6.3)
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
-inline constexpr std::int64_t kMostLowDim = 64;        // a row and its sums must stay in registers
+inline constexpr std::int64_t kMostLowDim = 64;        // rows of a warp must stay in registers
 // Candidates of a row that there is room for: token embeddings leave 1 to 20 (docs/performance.md), with long tails.
 // Rows with more are scanned once more against what they found by then.
 inline constexpr int kListed = 64;

@@ -80,9 +80,9 @@ class FilterBound {
   static FilterBound of_sketches(std::int64_t d, double split) { return {d, 4, 0x1p-120, split}; }
 
   // Rows and centroids less mu, as tensor_core_value() rounds them, `size` elements with the zeros behind them. An
-  // instruction adds 8 products, which are exact, to a sum: each of the 9 loses less than 2^-22 of the largest, and so
-  // does the result (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science
-  // 2021), 40 u of all together. Sums may be denormal, products are not.
+  // instruction adds 8 products, which are exact, to a sum: each of the 9, and then the result, loses less than 2^-23
+  // of the largest (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science
+  // 2021), 24 u of all together; 40 are allowed. Sums may be denormal, products are not (docs/filter.md section 6.6).
   static FilterBound of_tensor_cores(std::int64_t d, std::int64_t size) {
     // mutant: tensor_core_roundings
     return {d, 5 * static_cast<double>(size), static_cast<double>(size) * 0x1p-120, 0x1p-12};

@@ -8,7 +8,16 @@
 namespace fastkmeans::testing {
 namespace {
 
-using CudaLowDim = CudaFits;
+class CudaLowDim : public CudaFits {
+ protected:
+  // From the first k rows, of all rows.
+  static void expect_oracle_from_first_rows(const Matrix& x, std::int64_t k, int niter) {
+    Params params = params_of(k, niter, -1);
+    params.max_points_per_centroid.reset();
+    params.init = MatrixView(x.row(0), k, x.cols, DType::f32);
+    expect_oracle(x, params, "low_dim");
+  }
+};
 
 // All numbers of lanes of which a row has some, rows of weight 0, labels that change from iteration to iteration.
 TEST_F(CudaLowDim, RowsMoveHeavy) {
@@ -78,10 +87,7 @@ TEST_F(CudaLowDim, NearTheMiddle) {
       x.row(i)[0] = i < 2 ? static_cast<float>(2 * i - 1)
                           : std::ldexp(static_cast<float>(draw(random, -3, 3)), -static_cast<int>(draw(random, 4, 24)));
     std::copy_n(x.row(0) + 1, d - 1, x.row(1) + 1);
-    Params params = params_of(2, 1, -1);
-    params.max_points_per_centroid.reset();
-    params.init = MatrixView(x.row(0), 2, d, DType::f32);
-    expect_oracle(x, params, "low_dim");
+    expect_oracle_from_first_rows(x, 2, 1);
   }
 }
 
@@ -96,10 +102,7 @@ TEST_F(CudaLowDim, CentroidsThatRoundToOne) {
       for (std::int64_t j = 0; j < d; ++j)
         x.row(i)[j] = middle.row(0)[j] + std::ldexp(static_cast<float>(draw(random, -8, 8)), i % 2 ? -22 : -16);
     std::copy_n(random_rows(Kind::normal, 300, d, random).row(0), 300 * d, x.row(300));  // the centre is not there
-    Params params = params_of(24, 2, -1);
-    params.max_points_per_centroid.reset();
-    params.init = MatrixView(x.row(0), 24, d, DType::f32);
-    expect_oracle(x, params, "low_dim");
+    expect_oracle_from_first_rows(x, 24, 2);
   }
 }
 

@@ -16,8 +16,15 @@ class Told final : public HostShard {
  public:
   Told(const Source& rows, const Metric& metric, Workers& workers, std::vector<std::int32_t> labels,
        std::vector<float> distances)
-      : HostShard(rows, metric, workers), told_labels_(std::move(labels)), told_distances_(std::move(distances)) {}
+      : HostShard(rows, metric, workers),
+        workers_(workers),
+        told_labels_(std::move(labels)),
+        told_distances_(std::move(distances)) {}
   Statistics statistics() override { return {}; }
+  // One that gives the same.
+  std::unique_ptr<Shard> beside(const Source& rows) override {
+    return std::make_unique<Told>(rows, euclidean(), workers_, told_labels_, told_distances_);
+  }
 
  protected:
   void forget() override {}
@@ -36,6 +43,7 @@ class Told final : public HostShard {
   std::vector<Mass> masses_of(CentroidsView, int, const float*) override { return {}; }
 
  private:
+  Workers& workers_;
   std::vector<std::int32_t> told_labels_;
   std::vector<float> told_distances_;
 };
@@ -62,6 +70,20 @@ TEST(VerifyNoOracle, NamesWhatIsWrong) {
                     verify(rows, euclidean(), centroids, {0, 0, 1}, {1, 4, less});
                   }),
                   {"row 102", "label 1 (D = 24.99", "label 1 (D = 25)"});
+}
+
+TEST(VerifyNoOracle, AShardBesideIsVerifiedToo) {
+  const Matrix x(3, 1, {1, 2, 30}), centroids(2, 1, {0, 25});
+  const HostArray rows(x.view());
+  Workers workers(2, {});
+  const auto assign_beside = [&](std::vector<std::int32_t> labels, std::vector<float> distances) {
+    auto told = std::make_unique<Told>(rows, euclidean(), workers, std::move(labels), std::move(distances));
+    const auto beside = verified(std::move(told), rows, euclidean(), workers)->beside(rows);
+    beside->start_run({centroids.values});
+    beside->assign(false);
+  };
+  EXPECT_NO_THROW(assign_beside({0, 0, 1}, {1, 4, 25}));
+  EXPECT_THROW(assign_beside({0, 0, 0}, {1, 4, 25}), std::runtime_error);
 }
 
 TEST(VerifyNoOracle, OnlyIfTheEnvironmentAsks) {
