@@ -31,7 +31,7 @@ void copy_to_host(std::span<const MatrixView> matrices, const Execution& executi
 
 // A shard of these rows. execution.device: as device_for() says, "" being "cpu"; its instruction set "":
 // FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its
-// assignments is checked. The arguments must outlive it.
+// assignments is checked. The arguments but the execution must outlive it.
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,
                                   Workers& workers);
 

@@ -65,7 +65,7 @@ class Assigner {
   const MatrixView x_;      // the context's
   const Kernels& kernels_;  // likewise
   Workers& workers_;        // likewise
-  const Execution& execution_;
+  const Execution execution_;
   const Costs* costs_;  // the kernels', or calibrated
   std::optional<Choice> forced_;
   const bool products_;  // labels are by inner products

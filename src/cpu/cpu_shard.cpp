@@ -22,9 +22,8 @@ class CpuShard final : public HostShard {
       : HostShard(rows, metric, workers),
         isa_(isa),
         kernels_(*isa.kernels),
-        execution_(execution),
         context_{x_, metric, kernels_, workers},
-        assigner_(context_, execution_),
+        assigner_(context_, execution),
         lowering_(context_, rows) {}
 
   Statistics statistics() override { return statistics_of(context_, rows_); }
@@ -84,7 +83,6 @@ class CpuShard final : public HostShard {
  private:
   const Isa& isa_;
   const Kernels& kernels_;
-  const Execution execution_;  // its own: what a shard beside another is made with lives no longer than the call
   Context context_;
   Assigner assigner_;
   Lowering lowering_;
