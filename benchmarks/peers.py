@@ -57,6 +57,13 @@ class Peer:
 
 
 BOTH = ("host", "device")
+
+
+def forced(isa: str) -> Peer:
+    """Ours by one instruction set, of a CPU that may have a better one."""
+    return Peer(f"ours-{isa.removeprefix('avx512_')}", "fastkmeans", "adapters.Ours", None, options={"isa": isa})
+
+
 # Ours within so many GB of device memory, of the whole process: beside what fits take there are CUDA's own 0.5 GB.
 CUDAS_OWN = 600_000_000
 
@@ -71,7 +78,8 @@ PEERS = {
     peer.name: peer
     for peer in [
         Peer("ours", "fastkmeans", "adapters.Ours", None, ("cpu", "cuda"), modes=BOTH),
-        Peer("ours-avx2", "fastkmeans", "adapters.Ours", None, options={"isa": "avx2"}),
+        forced("avx2"),
+        forced("avx512_vnni"),
         within(11),
         within(6),
         Peer(
@@ -108,11 +116,12 @@ PEERS = {
 
 
 def choose(names: list[str], device: str) -> list[Peer]:
-    """The peers of these names; of none: all on this device that have no limit. UsageError lists the known."""
+    """The peers of these names; of none: all on this device, ours without a limit. UsageError lists the known."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         raise UsageError(f"unknown peer {', '.join(unknown)}; known: {', '.join(PEERS)}")
-    free = [peer for peer in PEERS.values() if device in peer.devices and peer.device_limit is None]
+    limited = {peer.name for peer in PEERS.values() if peer.device_limit is not None or "isa" in peer.options}
+    free = [peer for peer in PEERS.values() if device in peer.devices and peer.name not in limited]
     return [PEERS[name] for name in names] or free
 
 

@@ -93,7 +93,10 @@ def tokens(options: Options) -> list[Case]:
     else:  # the size of an index of ten thousand documents
         n, wide, narrow = 2_621_440, [4096, 26_112], [4096, 26_112]
     cases = [_tokens(f"tok384-{k}", n, 384, k, options) for k in wide]
-    return cases + [_tokens(f"tok128-{k}", n, 128, k, options) for k in narrow]
+    cases += [_tokens(f"tok128-{k}", n, 128, k, options) for k in narrow]
+    if options.device == "cpu":  # for machines of many cores
+        cases.append(_tokens("tok128-10485", 1_048_576, 128, 10_485, options))
+    return cases
 
 
 def high_dim(options: Options) -> list[Case]:
