@@ -216,7 +216,8 @@ def headline(found: Sequence[Result]) -> Any:
     panels = []
     for case, device, words in HEADLINE:
         for result in found:
-            rows = [r for r in result["rows"] if r["case"] == case and r["seconds"] and not r["peer"].startswith("ours-")]
+            rows = [r for r in result["rows"] if r["case"] == case and r["seconds"]]
+            rows = [r for r in rows if not r["peer"].startswith("ours-")]
             if rows and result["device"] == device and not result["changed"]:
                 where = result["machine"]["gpu"] or f"{result['settings']['threads']} cores, {result['machine']['cpu']}"
                 panels.append((f"{where}\n{words}", rows))

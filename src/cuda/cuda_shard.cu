@@ -11,6 +11,7 @@
 #include "cuda/distances.hpp"
 #include "cuda/empty_clusters.hpp"
 #include "cuda/filter.hpp"
+#include "cuda/lists_plan.hpp"
 #include "cuda/low_dim.hpp"
 #include "cuda/lower.hpp"
 #include "cuda/metric.hpp"
@@ -334,7 +335,7 @@ class CudaShard final : public Shard {
     DeviceBuffer<float> centre = central_row(device_, *store_, n_, d_);
     if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
     return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss(), search_.basis(),
-                       narrow_.width());
+                       narrow_.width(), ListsPlan(problem(), limits(), !forced_.empty()));
   }
 
   // The assignment that was asked for, and with it the accumulation.

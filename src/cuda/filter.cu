@@ -89,7 +89,7 @@ template <class Minimised>
 class Int8Filter final : public Filter {
  public:
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
-             DeviceBuffer<float> centre, const Basis& basis, const NarrowWidth* narrow)
+             DeviceBuffer<float> centre, const Basis& basis, const NarrowWidth* narrow, const ListsPlan& plan)
       : device_(device),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
@@ -117,7 +117,7 @@ class Int8Filter final : public Filter {
       narrow_.emplace(device, basis, *narrow, sketcher_.centre(), k, projected(tuning));
       full_tiles_.emplace(device, k, sketcher_.size());
     }
-    if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_);
+    if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_, plan);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
@@ -127,7 +127,7 @@ class Int8Filter final : public Filter {
       });
   }
 
-  std::string_view name() const override { return narrow_ ? kNarrow : tuning_.keep_neighbours ? kInt8Lists : "int8"; }
+  std::string_view name() const override { return narrow_ ? kNarrow : lists() ? kInt8Lists : "int8"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
@@ -160,7 +160,7 @@ class Int8Filter final : public Filter {
                      .tiles = tiles_.view().count};
     const Found found = {nearest_.data(), rows.errors, batch.own_losses, reach_.data(), reach_.data() + tuning_.batch};
     device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
-    if (neighbours_ && neighbours_->carried()) {
+    if (lists() && lists()->carried()) {
       revisit_rows(task, rows, batch, found, notes);
     } else {
       if (!batch.previous) {
@@ -170,6 +170,7 @@ class Int8Filter final : public Filter {
       upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
           batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
+      if (lists() && batch.previous) lists()->look_farther(batch, found);
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
@@ -189,7 +190,7 @@ class Int8Filter final : public Filter {
       scan_again(task, rows, batch, found, last, notes);
     search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
     unpack_nearest<Minimised>(device_, nearest_.data(), batch);
-    if (neighbours_) neighbours_->measure(batch, nearest_.data(), notes);
+    if (lists()) lists()->measure(batch, nearest_.data(), notes);
   }
 
   void moved(const std::vector<float>& shifts, const float* on_device, const Notes& notes) override {
@@ -204,6 +205,10 @@ class Int8Filter final : public Filter {
   using Second = Collect<ThreadPlace, 2>;
   template <class Place>
   using OnHopper = Collect<Place, 1>;
+
+  // Those that this assignment makes or goes by, if it does.
+  NeighbourLists* lists() { return neighbours_ && neighbours_->kept() ? &*neighbours_ : nullptr; }
+  const NeighbourLists* lists() const { return neighbours_ && neighbours_->kept() ? &*neighbours_ : nullptr; }
 
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
@@ -280,7 +285,7 @@ class Int8Filter final : public Filter {
       });
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
-    if (neighbours_)
+    if (this->lists())
       take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, notes);
     else
       take(task, batch, lists, {}, found, out, notes);
@@ -362,10 +367,10 @@ bool has_wgmma() {
 
 std::unique_ptr<Filter> int8_filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d,
                                     const Tuning& tuning, DeviceBuffer<float> centre, Loss loss, const Basis& basis,
-                                    const NarrowWidth* narrow) {
+                                    const NarrowWidth* narrow, const ListsPlan& lists) {
   if (loss == Loss::distance)
-    return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre), basis, narrow);
-  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre), basis, narrow);
+    return std::make_unique<Int8Filter<Distance>>(device, n, k, d, tuning, std::move(centre), basis, narrow, lists);
+  return std::make_unique<Int8Filter<NegatedProduct>>(device, n, k, d, tuning, std::move(centre), basis, narrow, lists);
 }
 
 }  // namespace fastkmeans::cuda

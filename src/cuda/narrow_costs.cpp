@@ -20,11 +20,6 @@ constexpr double kWorthASurvey = 2e8;
 // Narrow sketches must promise this much before they are used: below, what the model leaves out decides.
 constexpr double kWorthwhile = 0.9;
 
-// Nanoseconds of a row's scores of so many elements.
-double scan_cost(std::int64_t size, const Problem& problem, const DeviceLimits& limits) {
-  const double element = wgmma_takes(size, limits) ? kWgmmaElement : kMmaElement;
-  return static_cast<double>(problem.k) * std::max(kScore, element * static_cast<double>(size));
-}
 double full_cost(const Problem& problem, const DeviceLimits& limits) {
   return scan_cost(sketch_size(problem.d), problem, limits);
 }
@@ -42,6 +37,11 @@ double narrow_cost(const NarrowWidth& width, const Problem& problem, const Devic
 }
 
 }  // namespace
+
+double scan_cost(std::int64_t size, const Problem& problem, const DeviceLimits& limits) {
+  const double element = wgmma_takes(size, limits) ? kWgmmaElement : kMmaElement;
+  return static_cast<double>(problem.k) * std::max(kScore, element * static_cast<double>(size));
+}
 
 bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced) {
   // mutant: products_without_narrow

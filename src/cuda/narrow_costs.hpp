@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What narrow sketches (narrow.hpp) cost on a CUDA device, and whether they pay: pure functions.
+// What scans and narrow sketches (narrow.hpp) cost on a CUDA device, and whether these pay: pure functions.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,8 @@ struct NarrowWidth {
   double run_over = 0;   // the share of rows that they leave more than there is room for
 };
 
+// Nanoseconds of the scores of a row whose sketch has so many elements.
+double scan_cost(std::int64_t size, const Problem& problem, const DeviceLimits& limits);
 // Whether narrow sketches could save so much that to look for them in vain costs only a small part of what is spent
 // anyway; or they are forced.
 bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced);

@@ -15,6 +15,7 @@
 #include "cuda/batch.hpp"
 #include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
+#include "cuda/lists_plan.hpp"
 #include "cuda/movers.hpp"
 #include "cuda/scan.cuh"
 #include "cuda/statistics.hpp"
@@ -189,6 +190,12 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
   if (lane == 0) atomicAdd(refined, pairs);
 }
 
+// Where the nearest centroid is known, and no list: a scan looks as far as the last one that made lists should have.
+__global__ void look_farther(int count, const float* wanted, float* reach) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count && reach[i] > 0) reach[i] = __fmul_ru(reach[i], wanted[i]);  // else a bad row, of which nothing is known
+}
+
 // Rows of the batch by whether they are settled, (2, count) and how many of each; nearly ascending. Pairs that need no
 // score are counted: k of a row, but for the movers.
 __global__ void split_rows(const std::uint8_t* settled, int count, int most, Integer k, Integer movers,
@@ -329,8 +336,11 @@ __global__ void measure_slack(const Batch batch, const Neighbours kept, const In
 class NeighbourLists {
  public:
   // batch: the most rows of one.
-  NeighbourLists(Device& device, std::int64_t n, std::int64_t k, std::int64_t batch, const FilterBound& bound)
+  NeighbourLists(Device& device, std::int64_t n, std::int64_t k, std::int64_t batch, const FilterBound& bound,
+                 const ListsPlan& plan)
       : device_(device),
+        n_(n),
+        plan_(plan),
         bound_(bound),
         batch_(batch),
         ids_(device, n * kNeighbours),
@@ -345,6 +355,10 @@ class NeighbourLists {
 
   // Begins an assignment. Whether the lists of the one before may decide; then there are movers, too.
   bool begin(const Centroids& centroids) {
+    if (!plan_.begin()) {
+      forget();
+      return false;
+    }
     carried_ = has_lists_ && movers_;
     if (carried_) {
       drift_ = round_up((static_cast<double>(drift_) + movers_->drift) * (1 + kFp64Slack));
@@ -359,6 +373,7 @@ class NeighbourLists {
     return carried_;
   }
   bool carried() const { return carried_; }
+  bool kept() const { return has_lists_; }  // by this assignment; else they rest
   const Movers& movers() const { return *movers_; }
   const float* shifts() const { return shifts_; }  // (k) device memory: how far the centroids moved, D as stored
   float drift() const { return drift_; }
@@ -383,6 +398,14 @@ class NeighbourLists {
   ChosenRows open() const { return {split_.data(), split_counts_.data()}; }
   ChosenRows settled() const { return {split_.data() + batch_, split_counts_.data() + 1}; }
 
+  // Lists are made where labels are known: as revisit() would, if there were lists.
+  void look_farther(const Batch& batch, const Found& found) {
+    if (!has_wanted_) return;
+    cuda::look_farther<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(
+        batch.count, of(batch).wanted, found.reach);
+    launched("look_farther");
+  }
+
   // After the assignment of the batch: what the choice of movers is to know.
   void measure(const Batch& batch, const Integer* nearest, Notes* notes) {
     measure_slack<<<blocks_for(batch.count, kThreads * kSampled), kThreads, 0, device_.stream()>>>(
@@ -395,6 +418,8 @@ class NeighbourLists {
     if (!has_lists_) return;
     if (movers_ && !carried_) return forget();  // twice without an assignment between
     movers_ = choose_movers(shifts, notes.slack, bound_);
+    has_wanted_ = true;
+    plan_.moved(movers_->work, static_cast<double>(notes.refined) / static_cast<double>(n_), carried_);
     carried_ = false;
     shifts_ = on_device;
   }
@@ -405,6 +430,8 @@ class NeighbourLists {
 
  private:
   Device& device_;
+  std::int64_t n_;
+  ListsPlan plan_;
   FilterBound bound_;
   std::int64_t batch_;
   DeviceBuffer<std::int32_t> ids_;  // as Neighbours has them, of all rows
@@ -414,6 +441,7 @@ class NeighbourLists {
   DeviceBuffer<float> lengths_;                      // (k) as Moves has them
   DeviceBuffer<std::uint8_t> settled_;               // (batch) as revisit_rows() says
   DeviceBuffer<std::int32_t> split_, split_counts_;  // open and settled rows of the batch
+  bool has_wanted_ = false;                          // of all rows
   bool has_lists_ = false;                           // of the last assignment
   bool carried_ = false;                             // this assignment has those of the one before
   std::optional<Movers> movers_;                     // since then

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cuda/error.hpp"
+#include "cuda/lists_plan.hpp"
 #include "cuda/movers.hpp"
 #include "cuda/narrow_plan.hpp"
 #include "cuda/tuning.hpp"
@@ -81,6 +82,53 @@ TEST(CudaTuningNoOracle, ListsOfNeighboursWhereTheyPay) {
     EXPECT_FALSE(cuda::tune(*problem, kH100, "int8", "").keep_neighbours);
     EXPECT_TRUE(cuda::tune(*problem, kH100, "int8_lists", "").keep_neighbours);
   }
+}
+
+// In which assignments lists are kept.
+class CudaListsPlanNoOracle : public ::testing::Test {
+ protected:
+  static constexpr double kFew = 1, kMany = 30;  // distances a row, of which a scan takes the time of 10
+
+  static cuda::ListsPlan plan(bool forced = false) {
+    return cuda::ListsPlan(problem(1 << 21, 128, 1 << 14), kH100, forced);
+  }
+  // Assignments without lists, until one has them again.
+  static int rests(cuda::ListsPlan& plan) {
+    int count = 0;
+    while (!plan.begin() && count < 100) ++count;
+    return count;
+  }
+};
+
+TEST_F(CudaListsPlanNoOracle, RestWhileTheyAreMadeInVain) {
+  cuda::ListsPlan lists = plan();
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(rests(lists), 0);
+    lists.moved(0.7, kFew, true);
+  }
+  int expected = 1;
+  for (int round = 0; round < 4; ++round) {
+    lists.moved(0.9, 0, false);
+    EXPECT_EQ(rests(lists), expected *= 2);
+  }
+}
+
+TEST_F(CudaListsPlanNoOracle, RestWhereTheyRefineMoreThanTheySave) {
+  cuda::ListsPlan lists = plan();
+  ASSERT_TRUE(lists.begin());
+  lists.moved(0.7, kMany, false);
+  EXPECT_EQ(rests(lists), 0) << "the first assignment of a fit refines many";
+  lists.moved(0.7, kMany, true);
+  EXPECT_EQ(rests(lists), 2);
+  lists.moved(0, 4, true);
+  EXPECT_EQ(rests(lists), 0);
+}
+
+TEST_F(CudaListsPlanNoOracle, ForcedOnesNever) {
+  cuda::ListsPlan lists = plan(true);
+  ASSERT_TRUE(lists.begin());
+  lists.moved(1, kMany, true);
+  EXPECT_EQ(rests(lists), 0);
 }
 
 // Looked for where rows are long and an assignment is; taken where few centroids would be left.
@@ -247,8 +295,8 @@ TEST(CudaTuningNoOracle, MoversMakeTheLeastWork) {
       return static_cast<double>(open) / static_cast<double>(std::max<std::size_t>(slack.size(), 1)) +
              static_cast<double>(many) / static_cast<double>(shifts.size());
     };
-    for (const float limit : shifts)
-      EXPECT_LE(cost(movers.limit, movers.drift), cost(limit, 1.3 * bound.radius(limit)) + 1e-12) << limit;
+    EXPECT_LE(cost(movers.limit, movers.drift), movers.work + 1e-12);
+    for (const float limit : shifts) EXPECT_LE(movers.work, cost(limit, 1.3 * bound.radius(limit)) + 1e-12) << limit;
   }
 }
 

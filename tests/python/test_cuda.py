@@ -187,7 +187,7 @@ def test_rows_without_structure_have_no_narrow_sketches() -> None:
     x = np.random.default_rng(6).standard_normal((n, d), np.float32)
     with datasets.forced("", ""):
         km = FastKMeans(d, k, device="cuda", niter=2, tol=-1, max_points_per_centroid=None).fit(x)
-    assert {stats.filter for stats in km.iteration_stats} == {"int8_lists"}
+    assert {stats.filter for stats in km.iteration_stats} <= {"int8", "int8_lists"}
 
 
 def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +197,27 @@ def test_lists_of_neighbours_save_scores(monkeypatch: pytest.MonkeyPatch) -> Non
     x = datasets.make("blobs", "f4", n, 65, 3)
     km = FastKMeans(65, k, device="cuda", niter=6, tol=-1, max_points_per_centroid=None).fit(x)
     stats = km.iteration_stats
-    assert {s.filter for s in stats} == {"int8_lists"}
+    assert {stats[0].filter, stats[-1].filter} == {"int8_lists"}
     assert stats[0].scored == n * k
     assert stats[-1].scored < n * k / 2
     monkeypatch.setenv("FASTKMEANS_FILTER", "int8")
     other = FastKMeans(65, k, device="cuda", niter=6, tol=-1, max_points_per_centroid=None).fit(x)
     assert np.array_equal(km.centroids, other.centroids)
     assert all(s.scored == n * k for s in other.iteration_stats)
+
+
+def test_lists_of_neighbours_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all rows would be scanned whole there are none; then they are tried again, to the same bits."""
+    n, k, d = 400_000, 16_384, 128
+    x = np.random.default_rng(7).standard_normal((n, d), np.float32)
+    fits = {}
+    for name in ("", "int8"):
+        monkeypatch.setenv("FASTKMEANS_FILTER", name)
+        fits[name] = FastKMeans(d, k, device="cuda", niter=5, tol=-1, max_points_per_centroid=None).fit(x)
+    assert [s.filter for s in fits[""].iteration_stats] == ["int8_lists", "int8", "int8", "int8_lists", "int8"]
+    assert {s.filter for s in fits["int8"].iteration_stats} == {"int8"}
+    assert np.array_equal(fits[""].centroids, fits["int8"].centroids)
+    assert np.array_equal(fits[""].labels_, fits["int8"].labels_)
 
 
 @pytest.mark.parametrize("kernel", _core.cuda_kernels())
