@@ -117,8 +117,9 @@ class AllPairs final : public Filter {
   Centroids centroids_ = {};
 };
 
-unsigned blocks_of_warps(Device& device, std::int64_t rows) {
-  return std::max(1u, std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(16 * device.processors())));
+unsigned blocks_of_warps(Device& device, std::int64_t rows, int of_processor = 16) {
+  return std::max(
+      1u, std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(of_processor * device.processors())));
 }
 
 }  // namespace
@@ -132,8 +133,10 @@ template <class Minimised>
 void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
                    Integer* nearest, Integer* refined) {
   const std::int64_t parts = (centroids.k + kPart - 1) / kPart;
-  search_kernel<Minimised><<<blocks_of_warps(device, batch.count * parts), kThreads, 0, device.stream()>>>(
-      centroids, batch, chosen, device.stop(), nearest, refined);
+  // Of chosen rows there often are none, and blocks for nothing take their time too.
+  const unsigned blocks = blocks_of_warps(device, batch.count * parts, chosen.rows ? 4 : 16);
+  search_kernel<Minimised>
+      <<<blocks, kThreads, 0, device.stream()>>>(centroids, batch, chosen, device.stop(), nearest, refined);
   launched("search");
 }
 

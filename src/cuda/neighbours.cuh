@@ -101,8 +101,8 @@ inline constexpr int kThreads = 256;
 inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
   return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
 }
-// With a warp for each row, where there are few. Of some rows, nobody knows how many, no more than keep the device busy,
-// since blocks without a row take their time too: a multiple of the two or three that a multiprocessor holds.
+// With a warp for each row, where there are few. Of some rows, nobody knows how many, no more than keep the device
+// busy, since blocks without a row take their time too: a multiple of the two or three that a multiprocessor holds.
 inline constexpr int kBlocksOfSome = 12;
 inline unsigned blocks_of_warps(const Device& device, const ScanTask& task) {
   return std::min(blocks_for(task.most, kThreads / kWarp),

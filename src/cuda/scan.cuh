@@ -153,8 +153,8 @@ struct Fragments {
   }
 };
 
-// 128 rows from first_row on. kResident: the rows' sketches stay in shared memory. kDigits 2: the products are B <q, q'> +
-// <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
+// 128 rows from first_row on. kResident: the rows' sketches stay in shared memory. kDigits 2: the products are B <q,
+// q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
 // Epilogue: bring(thread, turn, slot, tile, tile_step) is called by Place::kBringing threads when a tile's sketches set
 // out to shared memory, with turn = 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to

@@ -425,7 +425,7 @@ void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t
 void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
     allow_shared_memory(device_, kernel, bytes);
-    kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+    kernel<<<std::min(blocks, static_cast<unsigned>(32 * device_.processors())), kBlock, bytes, device_.stream()>>>(
         rows, again, static_cast<int>(d_), centre_.data(), view(), rounding_, out);
     launched("sketch_again");
   };

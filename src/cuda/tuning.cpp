@@ -16,8 +16,8 @@ constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 22;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
-// Few rows are left, nobody knows how many: blocks share the centroids. All that may be left at once, if a small share of
-// the memory has room for what is kept of them: five launches for nothing take 12 us (H200).
+// Few rows are left, nobody knows how many: blocks share the centroids. All that may be left at once, if a small share
+// of the memory has room for what is kept of them: five launches for nothing take 12 us (H200).
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
 constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 32;
@@ -116,6 +116,7 @@ void choose_second(Tuning& tuning, const Problem& problem, const DeviceLimits& l
   if (tuning.lists_hold_all) return;
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfSecondPart, 1, kSecondParts));
+  // mutant: rows_left_over
   const std::int64_t rows = limits.memory / kShareOfSecond / second_row_bytes(tuning, problem);
   tuning.most_second = std::max(kLeastSecondBatch, rows / kTile * kTile);
 }
