@@ -10,7 +10,8 @@ namespace {
 constexpr int kThreads = 256;
 
 // Distances fall into the same one or two bins nearly always: a thread adds up those of one bin in registers, and a
-// warp what its threads have. Atomics of 64 bits in shared memory wait for each other: 256 of them took 13 us (H200).
+// warp what its threads have. Atomics of 64 bits in shared memory wait for each other: with one for each thread, 10,000
+// rows took 15 us (H200).
 class Bins {
  public:
   __device__ explicit Bins(Integer* bins) : bins_(bins) {}

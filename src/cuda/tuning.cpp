@@ -17,10 +17,10 @@ constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
 // Few rows are left, nobody knows how many: blocks share the centroids. All that may be left at once, if a small share
-// of the memory has room for what is kept of them: five launches for nothing take 12 us (H200).
+// of the memory has room for what is kept of them: each turn is five launches, nearly always for nothing.
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
-constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 32;
+constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64;
 // With fewer centroids a scan costs little more than to look at lists of neighbours. Fits of 10 iterations with lists
 // take this share of the time without (H200, d = 128, 100 points a centroid): blobs 0.66 at k = 32,768, 0.78 at 16,384,
 // 0.82 at 8,192; tokens 1.07 at 26,112, 1.49 at 4,096. Of more iterations the later ones save more.

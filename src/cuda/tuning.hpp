@@ -19,7 +19,7 @@ inline constexpr int kNeighbours = 16;                 // centroids in the list 
 inline constexpr std::int64_t kMostLowDim = 64;        // rows of a warp must stay in registers
 // Candidates of a row that there is room for: token embeddings leave 1 to 20 (docs/performance.md), with long tails.
 // Rows with more are scanned once more against what they found by then. A single tile of centroids has room for all of
-// them: no list runs over, and ten launches for nothing are saved, 30 us an iteration (H200).
+// them: no list runs over, and nine launches for nothing are saved.
 inline constexpr int kListed = 64;
 
 struct DeviceLimits {
