@@ -258,6 +258,9 @@ MUTANTS = [
     # What the tuning of a CUDA device chooses.
     Mutant("hopper_stages", "kLeastOfFewRows", "kLeastStages"),
     Mutant("blocks_that_idle", "rows_of_block(tuning)", "kTile"),
+    Mutant("lists_hold_all", "<= kTile", "<= kTile + 1"),
+    Mutant("lists_hold_all", " && !tuning.keep_neighbours", ""),
+    Mutant("rows_left_over", " / kShareOfSecond", ""),
     Mutant("survey_counts_uses", " * uses(problem)", ""),
     Mutant("one_use", "problem.iterates ? kUses : 1", "kUses"),
     Mutant("running_over_costs", "width.run_over * (2 * scan + 3 * full)", "0"),

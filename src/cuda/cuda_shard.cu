@@ -93,12 +93,12 @@ class CudaShard final : public Shard {
     if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
       k_ = size / d_;
       free_filters();
+      summaries_.emplace(device_, k_);
     }
     centroids_.resize(device_, size);
     next_.resize(device_, size);
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
-    summaries_.emplace(device_, k_);
     device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
     fetch_rows(start.rows.data(), drawn, centroids_.data() + given);
     tiny_ = are_tiny(device_, centroids_.data(), size);
@@ -139,11 +139,10 @@ class CudaShard final : public Shard {
     const bool alone = reducer.size() == 1;
     updated_ = {};
     if (alone) {
-      // In the hope that no cluster is empty; else nothing happens, and it is done again below.
-      summaries_->count_empty(sums_->view().counts(), k_);
+      // In the hope that no cluster is empty; else it is done again below.
       move_centroids(sums_->view(), rule);
       fetch(&shifts_);
-      updated_.empty = summary_.empty;
+      updated_.empty = static_cast<std::int64_t>(summary_.empty);
     }
     if (!alone || summary_.empty > 0) {
       const std::vector<std::uint64_t> members = members_of_all(reducer);
@@ -384,7 +383,7 @@ class CudaShard final : public Shard {
                      scale_->view(), sums_->view());
   }
 
-  // next_ becomes the centroids of these sums, unless a cluster is known to be empty; and how far they moved.
+  // next_ becomes the centroids of these sums; and how far they moved.
   void move_centroids(const SumsView& sums, const CentroidRule& rule) {
     new_centroids(device_, metric_, rule, sums, scale_->view(), centroids_.data(), next_.data(),
                   &summaries_->summary()->empty);
@@ -392,8 +391,7 @@ class CudaShard final : public Shard {
   }
 
   void measure_move() {
-    largest_magnitude(device_, next_.data(), next_.size(), &summaries_->summary()->largest_centroid);
-    center_shifts(device_, next_.data(), view(), summaries_->shifts());
+    cuda::measure_move(device_, next_.data(), view(), summaries_->shifts(), &summaries_->summary()->largest_centroid);
   }
 
   // (k) rows of weight in each cluster, over all shards; updated_ is told how many have none.

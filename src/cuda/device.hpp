@@ -201,6 +201,12 @@ void allow_shared_memory(const Device& device, Kernel* kernel) {
                              device.shared_memory() - static_cast<int>(own.sharedSizeBytes)),
         "cudaFuncSetAttribute");
 }
+// The same for a kernel without any of its own, launched again and again with so many bytes. All may have a little
+// without asking, which takes the host 4 us.
+template <class Kernel>
+void allow_shared_memory(const Device& device, Kernel* kernel, std::int64_t bytes) {
+  if (bytes > 48 << 10) allow_shared_memory(device, kernel);
+}
 
 // `count` values of the host, which may be reused at once.
 template <class T>

@@ -65,14 +65,18 @@ __global__ void unpack_kernel(const Integer* nearest, const Batch batch, bool ti
   batch.distances[i] = bad ? 0.0f : Minimised::of_row(state, tiny).stored(best.distance);
 }
 
-__global__ void shifts(const float* a, const Centroids b, float* out) {
-  const std::int64_t c = warp_id();
-  if (c >= b.k) return;
-  Distance loss;
-  const float* const from = a + c * b.d;
-  if (b.tiny && largest_bits(from, b.d) < magnitude_bits(kTinyBelow)) loss.factor = kTinyScale;
-  const float distance = warp_loss(from, b.row(c), b.d, loss);
-  if (lane_id() == 0) out[c] = loss.stored(distance);
+__global__ void measure_move_kernel(const float* to, const Centroids from, float* shifts, std::uint32_t* largest) {
+  std::uint32_t most = 0;
+  for (std::int64_t c = warp_id(); c < from.k; c += warp_count()) {
+    const float* const now = to + c * from.d;
+    const std::uint32_t bits = largest_bits(now, from.d);
+    most = max(most, bits);
+    Distance loss;
+    if (from.tiny && bits < magnitude_bits(kTinyBelow)) loss.factor = kTinyScale;
+    const float distance = warp_loss(now, from.row(c), from.d, loss);
+    if (lane_id() == 0) shifts[c] = loss.stored(distance);
+  }
+  if (lane_id() == 0) atomicMax(largest, most);
 }
 
 __global__ void lower_kernel(const Centroids added, RowsView rows, std::int64_t count, const std::uint8_t* states,
@@ -113,8 +117,9 @@ class AllPairs final : public Filter {
   Centroids centroids_ = {};
 };
 
-unsigned blocks_of_warps(Device& device, std::int64_t rows) {
-  return std::max(1u, std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(16 * device.processors())));
+unsigned blocks_of_warps(Device& device, std::int64_t rows, int of_processor = 16) {
+  return std::max(
+      1u, std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(of_processor * device.processors())));
 }
 
 }  // namespace
@@ -128,8 +133,10 @@ template <class Minimised>
 void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
                    Integer* nearest, Integer* refined) {
   const std::int64_t parts = (centroids.k + kPart - 1) / kPart;
-  search_kernel<Minimised><<<blocks_of_warps(device, batch.count * parts), kThreads, 0, device.stream()>>>(
-      centroids, batch, chosen, device.stop(), nearest, refined);
+  // Of chosen rows there often are none, and blocks for nothing take their time too.
+  const unsigned blocks = blocks_of_warps(device, batch.count * parts, chosen.rows ? 4 : 16);
+  search_kernel<Minimised>
+      <<<blocks, kThreads, 0, device.stream()>>>(centroids, batch, chosen, device.stop(), nearest, refined);
   launched("search");
 }
 
@@ -150,9 +157,9 @@ std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss) 
   return std::make_unique<AllPairs<NegatedProduct>>(device, most);
 }
 
-void center_shifts(Device& device, const float* a, const Centroids& b, float* out) {
-  shifts<<<blocks_for(b.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(a, b, out);
-  launched("shifts");
+void measure_move(Device& device, const float* to, const Centroids& from, float* shifts, std::uint32_t* largest) {
+  measure_move_kernel<<<blocks_of_warps(device, from.k), kThreads, 0, device.stream()>>>(to, from, shifts, largest);
+  launched("measure_move");
 }
 
 void lower_distances(Device& device, const Centroids& added, RowsView rows, std::int64_t count,
@@ -165,16 +172,12 @@ void lower_distances(Device& device, const Centroids& added, RowsView rows, std:
 bool are_tiny(Device& device, const float* values, std::int64_t count) {
   DeviceBuffer<std::uint32_t> largest(device, 1);
   device.clear(largest.data(), largest.bytes());
-  largest_magnitude(device, values, count, largest.data());
+  largest_kernel<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device.processors())), kThreads, 0,
+                   device.stream()>>>(values, count, largest.data());
+  launched("largest_magnitude");
   std::uint32_t bits = 0;
   device.download(&bits, largest.data(), sizeof bits);
   return bits < magnitude_bits(kTinyBelow);
-}
-
-void largest_magnitude(Device& device, const float* values, std::int64_t count, std::uint32_t* out) {
-  largest_kernel<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device.processors())), kThreads, 0,
-                   device.stream()>>>(values, count, out);
-  launched("largest_magnitude");
 }
 
 }  // namespace fastkmeans::cuda

@@ -28,8 +28,9 @@ void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, 
 // All pairs: the filter "none". most: rows of a batch.
 std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss);
 
-// out[c] = D(a_c, b_c) as stored, scaled by the rule of assignments with b as the centroids, which are tiny or not.
-void center_shifts(Device& device, const float* a, const Centroids& b, float* out);
+// How far centroids moved: shifts[c] = D(to_c, from_c) as stored, scaled by the rule of assignments with `from` as the
+// centroids, which are tiny or not. *largest: the largest magnitude in `to`, as bits; it is 0 before.
+void measure_move(Device& device, const float* to, const Centroids& from, float* shifts, std::uint32_t* largest);
 
 // distances[i] = the least D to these, as stored; unless `first`, no more than it was.
 void lower_distances(Device& device, const Centroids& added, RowsView rows, std::int64_t count,
@@ -37,7 +38,5 @@ void lower_distances(Device& device, const Centroids& added, RowsView rows, std:
 
 // Whether all of `count` values are below kTinyBelow; waits.
 bool are_tiny(Device& device, const float* values, std::int64_t count);
-// *out: the largest magnitude of `count` values, as bits; it is 0 before.
-void largest_magnitude(Device& device, const float* values, std::int64_t count, std::uint32_t* out);
 
 }  // namespace fastkmeans::cuda

@@ -52,6 +52,7 @@ class Collect {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
     const int at = static_cast<int>(threadIdx.x);
+    if (at == 0) shared().first_row = first_row;
     if (at >= Place::kRows) return;
     // A place beyond the last row has no list to write to: as if it had run over.
     Row row = {kInfinity, kFarAway, 0.0f, output.lists.listed + 1};
@@ -121,7 +122,7 @@ class Collect {
     const int at = static_cast<int>(threadIdx.x);
     if (at >= Place::kRows || first_row + at >= rows) return;
     const Row row = shared().rows[at];
-    output_.lists.counts[list_of(at)] = row.candidates;
+    output_.lists.counts[list_of(first_row + at)] = row.candidates;
     // The least of all parts; not negative, so bits are ordered as it is.
     if (row.candidates >= kMany)
       atomicMin(reinterpret_cast<int*>(output_.reach.all + row_at(task_, first_row + at)), __float_as_int(row.reach));
@@ -139,6 +140,7 @@ class Collect {
     int least[Place::kSlots][Place::kRows];  // products, of the rows with the tile at a slot
     OwnSize sizes[Place::kSlots][kTile];
     float inverse_scale[Place::kSlots];
+    int first_row;  // there is no register to spare for it
   };
   static __device__ Shared& shared() {
     static_assert(sizeof(Shared) <= Place::kStaticShared);
@@ -146,9 +148,9 @@ class Collect {
     return all;
   }
 
-  // Worked out anew each time: there is no register to spare for it.
-  __device__ std::int64_t list_of(int row) const {
-    return std::int64_t{blockIdx.y} * output_.lists.list_rows + std::int64_t{blockIdx.x} * Place::kRows + row;
+  // place: of a row in the launch.
+  __device__ std::int64_t list_of(int place) const {
+    return std::int64_t{blockIdx.y} * output_.lists.list_rows + place;
   }
   __device__ TileInfo info_of(int tile) const { return centroids_.tiles[min(tile, centroids_.count - 1)]; }
 
@@ -180,7 +182,8 @@ class Collect {
                   __float_as_int(fmaxf(least_reach, least_reach + 0.5f * (row.reach - least_reach))));
       }
       if (to < output_.lists.listed)
-        output_.lists.lists[list_of(place_.row(r, h)) * output_.lists.listed + to] = tile * kTile + column;
+        output_.lists.lists[list_of(shared().first_row + place_.row(r, h)) * output_.lists.listed + to] =
+            tile * kTile + column;
     }
   }
 

@@ -62,28 +62,6 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   }
 }
 
-// A scan need look no farther than the nearest centroid so far.
-template <class Minimised>
-__global__ void narrow_reach(const ScanTask task, const Found found, const FilterBound bound) {
-  const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (place >= rows_of(task)) return;
-  const int i = row_at(task, place);
-  found.set_reach<Minimised>(i, Minimised::unpacked(found.nearest[i]).distance, found.errors[i], bound);
-}
-
-// Rows whose lists ran over.
-struct LeftOver {
-  std::int32_t *rows, *count;  // of the batch
-};
-__global__ void find_left_over(const ScanTask task, const Lists lists, const LeftOver out) {
-  const int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (place >= rows_of(task)) return;
-  bool ran_over = false;
-  for (int part = 0; part < lists.parts; ++part)
-    ran_over |= lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + place] > lists.listed;
-  if (ran_over) out.rows[atomicAdd(out.count, 1)] = row_at(task, place);
-}
-
 // Minimised: Distance or NegatedProduct (loss.cuh).
 template <class Minimised>
 class Int8Filter final : public Filter {
@@ -115,7 +93,7 @@ class Int8Filter final : public Filter {
         left_over_counts_(device, 3) {
     if (tuning.narrow > 0) {
       narrow_.emplace(device, basis, *narrow, sketcher_.centre(), k, projected(tuning));
-      full_tiles_.emplace(device, k, sketcher_.size());
+      if (lists_run_over()) full_tiles_.emplace(device, k, sketcher_.size());
     }
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_, plan);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
@@ -134,7 +112,7 @@ class Int8Filter final : public Filter {
     bound_ = lift_.raise(centroids, FilterBound::of_sketches(centroids.d, 1));
     if (narrow_) {
       narrow_->prepare(tiles_, centroids);
-      full_tiles_->prepare(sketcher_, centroids.values, lift_.heights());
+      if (full_tiles_) full_tiles_->prepare(sketcher_, centroids.values, lift_.heights());
     } else if (neighbours_ && neighbours_->begin(centroids)) {
       tiles_.prepare(sketcher_, centroids.values, lift_.heights(), neighbours_->shifts(), neighbours_->movers().limit,
                      neighbours_->movers().count);
@@ -159,7 +137,7 @@ class Int8Filter final : public Filter {
                      .tile_step = 1,
                      .tiles = tiles_.view().count};
     const Found found = {nearest_.data(), rows.errors, batch.own_losses, reach_.data(), reach_.data() + tuning_.batch};
-    device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
+    if (lists_run_over()) device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
     if (lists() && lists()->carried()) {
       revisit_rows(task, rows, batch, found, notes);
     } else {
@@ -173,22 +151,7 @@ class Int8Filter final : public Filter {
       if (lists() && batch.previous) lists()->look_farther(batch, found);
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
-    // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
-    // both digits of all dimensions, against the best score of all centroids. How many there are the host never learns:
-    // launches that find none end at once.
-    const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
-    task.chosen = first.rows;
-    task.count = first.count;
-    narrow_reach<Minimised><<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, found, bound_);
-    launched("narrow_reach");
-    scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, notes);
-    task.chosen = second.rows;
-    task.count = second.count;
-    task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
-    device_.clear(seeds_.data(), seeds_.bytes());
-    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
-      scan_again(task, rows, batch, found, last, notes);
-    search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
+    if (lists_run_over()) scan_left_over(task, rows, batch, found, notes);
     unpack_nearest<Minimised>(device_, nearest_.data(), batch);
     if (lists()) lists()->measure(batch, nearest_.data(), notes);
   }
@@ -239,6 +202,24 @@ class Int8Filter final : public Filter {
     scan_first(task, rows, batch, 1, true, true, found, left_over(0), notes);
   }
 
+  bool lists_run_over() const { return tuning_.second_batch > 0; }
+
+  // Rows whose lists ran over: again, now that a much nearer centroid is known; and where they run over again, with
+  // both digits of all dimensions, against the best score of all centroids. How many there are the host never learns:
+  // launches that find none end at once.
+  void scan_left_over(ScanTask task, const RowSketches& rows, const Batch& batch, const Found& found, Notes* notes) {
+    const LeftOver first = left_over(0), second = left_over(1), last = left_over(2);
+    task.chosen = first.rows;
+    task.count = first.count;
+    scan_first(task, rows, batch, list_parts(tuning_), false, false, found, second, notes);
+    task.chosen = second.rows;
+    task.count = second.count;
+    task.most = static_cast<int>(std::min<std::int64_t>(tuning_.second_batch, batch.count));
+    for (task.skipped = 0; task.skipped < batch.count; task.skipped += task.most)
+      scan_again(task, rows, batch, found, last, notes);
+    search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
+  }
+
   // Calls with the kind of blocks that was chosen.
   template <class Call>
   void on_hopper(const Call& call) const {
@@ -251,14 +232,21 @@ class Int8Filter final : public Filter {
 
   template <class Epilogue>
   void launch_scan(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
-    launch<kTile, kScanThreads>(tuning_.rows_in_shared ? scan<Epilogue, true, 1> : scan<Epilogue, false, 1>, task,
-                                output, parts, scan_shared_bytes(task.size, task.together, tuning_.rows_in_shared));
+    launch_scan(tuning_.rows_in_shared ? scan<Epilogue, true, 1> : scan<Epilogue, false, 1>, task, output, parts,
+                scan_shared_bytes(task.size, task.together, tuning_.rows_in_shared));
   }
-  template <int kRows, int kThreads, class Output>  // of a block
-  void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts,
+  // Of some rows, nobody knows how many, by no more blocks than keep the device busy.
+  template <class Output>
+  void launch_scan(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts,
+                   std::int64_t shared_bytes) {
+    const unsigned blocks = blocks_for(task.most, kTile), few = blocks_for(kBlocksOfSome * device_.processors(), parts);
+    launch<kScanThreads>(kernel, task, output, task.chosen ? std::min(blocks, few) : blocks, parts, shared_bytes);
+  }
+  template <int kThreads, class Output>  // of a block
+  void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, unsigned blocks, int parts,
               std::int64_t shared_bytes) {
-    kernel<<<dim3(blocks_for(task.most, kRows), static_cast<unsigned>(parts)), kThreads,
-             static_cast<std::size_t>(shared_bytes), device_.stream()>>>(task, output);
+    kernel<<<dim3(blocks, static_cast<unsigned>(parts)), kThreads, static_cast<std::size_t>(shared_bytes),
+             device_.stream()>>>(task, output);
     launched("scan");
   }
 
@@ -271,7 +259,9 @@ class Int8Filter final : public Filter {
   }
 
   // After the first scan, the second, and that with both digits.
-  LeftOver left_over(int scan) { return {left_over_.data() + scan * tuning_.batch, left_over_counts_.data() + scan}; }
+  LeftOver left_over(int scan) const {
+    return {left_over_.data() + scan * tuning_.batch, left_over_counts_.data() + scan, seeds_.data()};
+  }
 
   // By the first digit; carried, settled: of the rows' lists of neighbours (refine()).
   void scan_first(const ScanTask& task, const RowSketches& rows, const Batch& batch, int parts, bool carried,
@@ -280,8 +270,9 @@ class Int8Filter final : public Filter {
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma_rows > 0)
       on_hopper([&]<class Place>(std::type_identity<Place>) {
-        launch<Place::kRows, Place::kThreads>(scan_wgmma<Place, OnHopper<Place>>, task, {rows, found.reaches(), lists},
-                                              lists.parts, wgmma_shared_bytes(task.size, Place::kRows, task.stages));
+        launch<Place::kThreads>(scan_wgmma<Place, OnHopper<Place>>, task, {rows, found.reaches(), lists},
+                                blocks_for(task.most, Place::kRows), lists.parts,
+                                wgmma_shared_bytes(task.size, Place::kRows, task.stages));
       });
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
@@ -297,7 +288,7 @@ class Int8Filter final : public Filter {
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
     sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
-    improve_by_seeds<Minimised><<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
+    improve_by_seeds<Minimised><<<blocks_of_warps(device_, task), kThreads, 0, device_.stream()>>>(
         task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
     launched("improve_by_seeds");
     task.rows = finer.q;
@@ -306,8 +297,8 @@ class Int8Filter final : public Filter {
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          kSecondListed};
-    launch<kTile, kScanThreads>(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists},
-                                lists.parts, scan_shared_bytes(task.size, task.together, false));
+    launch_scan(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists}, lists.parts,
+                scan_shared_bytes(task.size, task.together, false));
     take(task, batch, lists, {}, found, out, notes);
   }
 
@@ -318,18 +309,16 @@ class Int8Filter final : public Filter {
     bool carried = false, settled = false;
   };
 
-  // D or L to what a scan has left; and which of the rows have more than their lists hold.
+  // D or L to what a scan has left; out: the rows that have more than their lists hold.
   void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
             const LeftOver& out, Notes* notes) {
     auto kernel = refine<Minimised, false>;
     if constexpr (Minimised::kHasNeighbours)
       if (known.kept.ids) kernel = refine<Minimised, true>;
-    kernel<<<blocks_of_rows(device_, task.most), kThreads, 0, device_.stream()>>>(
-        task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_,
+    kernel<<<blocks_of_warps(device_, task), kThreads, 0, device_.stream()>>>(
+        task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_, out,
         &notes->refined);
     launched("refine");
-    find_left_over<<<blocks_for(task.most, kThreads), kThreads, 0, device_.stream()>>>(task, lists, out);
-    launched("find_left_over");
   }
 
   Device& device_;

@@ -51,11 +51,11 @@ struct Spherical {
 
 template <class Kind>
 __global__ void update(const CentroidRule rule, const SumsView sums, const ScaleView scale, const float* before,
-                       float* out, const std::int64_t* unless) {
-  if (*unless != 0) return;
+                       float* out, Integer* empty) {
   for (std::int64_t c = warp_id(); c < sums.k; c += warp_count()) {
     const float* old = before + c * sums.d;
     float* to = out + c * sums.d;
+    if (lane_id() == 0 && sums.counts()[c] == 0) atomicAdd(empty, Integer{1});
     if (sums.weights[c] != 0 && c >= rule.frozen) {
       Kind::update(sums, scale, c, old, to);
       // Each lane its own.
@@ -76,10 +76,9 @@ void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t c
 }
 
 void new_centroids(Device& device, const Metric& metric, const CentroidRule& rule, const SumsView& sums,
-                   const ScaleView& scale, const float* before, float* out, const std::int64_t* unless) {
+                   const ScaleView& scale, const float* before, float* out, Integer* empty) {
   const auto kernel = metric.keeps_rows() ? update<Euclidean> : update<Spherical>;
-  kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(rule, sums, scale, before, out,
-                                                                                 unless);
+  kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(rule, sums, scale, before, out, empty);
   launched("update");
 }
 

@@ -15,8 +15,8 @@ namespace fastkmeans::cuda {
 void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t count, std::int64_t d);
 
 // out: (k, d) the centroids of these sums; clusters without weight stay where they were before, as those that the
-// rule says. Nothing happens if *unless is not zero.
+// rule says. *empty grows by the clusters that have no rows of weight.
 void new_centroids(Device& device, const Metric& metric, const CentroidRule& rule, const SumsView& sums,
-                   const ScaleView& scale, const float* before, float* out, const std::int64_t* unless);
+                   const ScaleView& scale, const float* before, float* out, Integer* empty);
 
 }  // namespace fastkmeans::cuda

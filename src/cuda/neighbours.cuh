@@ -60,6 +60,12 @@ struct Found {
   }
 };
 
+// Rows whose lists ran over, to be scanned again: their reach is that of the nearest centroid by then.
+struct LeftOver {
+  std::int32_t *rows, *count;  // of the batch
+  Integer* seeds;              // those of the rows are unset
+};
+
 // A list in a warp, a centroid a lane: its least distance and its number, ascending; kNone where there is none.
 struct WarpList {
   static constexpr Integer kNone = ~Integer{0};
@@ -95,6 +101,13 @@ inline constexpr int kRowsAtOnce = 8;
 inline constexpr int kThreads = 256;
 inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
   return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
+}
+// With a warp for each row, where there are few. Of some rows, nobody knows how many, no more than keep the device
+// busy, since blocks without a row take their time too: a multiple of the two or three that a multiprocessor holds.
+inline constexpr int kBlocksOfSome = 12;
+inline unsigned blocks_of_warps(const Device& device, const ScanTask& task) {
+  return std::min(blocks_for(task.most, kThreads / kWarp),
+                  static_cast<unsigned>((task.chosen ? kBlocksOfSome : 32) * device.processors()));
 }
 
 // D or L of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
@@ -200,48 +213,50 @@ __global__ void look_farther(int count, const float* wanted, float* reach) {
 // score are counted: k of a row, but for the movers.
 __global__ void split_rows(const std::uint8_t* settled, int count, int most, Integer k, Integer movers,
                            std::int32_t* rows, std::int32_t* counts, Notes* notes) {
-  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), lane = lane_id();
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int kind = i < count ? settled[i] : 2;
 #pragma unroll
   for (int which = 0; which < 2; ++which) {
-    const unsigned those = __ballot_sync(kAll, kind == which);
-    if (those == 0) continue;
-    const int number = __popc(those);
-    int first = 0;
-    if (lane == 0) {
-      first = atomicAdd(counts + which, number);
-      if (which == 1) atomicAdd(&notes->skipped, static_cast<Integer>(number) * (k - movers));
-    }
-    first = __shfl_sync(kAll, first, 0);
-    if (kind == which) rows[which * most + first + __popc(those & ((1u << lane) - 1))] = i;
+    const int to = places_in_list(counts + which, kind == which);
+    if (kind == which) rows[which * most + to] = i;
   }
+  const int number = __popc(__ballot_sync(kAll, kind == 1));
+  if (lane_id() == 0 && number > 0) atomicAdd(&notes->skipped, static_cast<Integer>(number) * (k - movers));
 }
 
 // D or L to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists
-// from the assignment before, settled: which decide unless candidates come nearer.
+// from the assignment before, settled: which decide unless candidates come nearer. Rows that have more candidates than
+// their lists hold are left over.
 template <class Minimised, bool kKeep>
 __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
                                                  const Lists lists, const Found found, const Neighbours kept,
                                                  bool carried, bool settled, float drift, const FilterBound bound,
-                                                 Integer* refined) {
+                                                 const LeftOver left_over, Integer* refined) {
   constexpr int kTogether = 4;  // candidates whose elements are on their way at once
   const int rows = rows_of(task), lane = lane_id();
+  // Few rows are shared out among all warps.
+  const auto at_once = static_cast<int>(min((rows + warp_count() - 1) / warp_count(), std::int64_t{kRowsAtOnce}));
   Integer pairs = 0;
-  for (std::int64_t first = kRowsAtOnce * warp_id(); first < rows; first += kRowsAtOnce * warp_count()) {
+  for (std::int64_t first = at_once * warp_id(); first < rows; first += at_once * warp_count()) {
     // The lanes of a group share the parts of its row.
     const std::int64_t mine = first + lane_group<kRowsAtOnce>();
     int total = 0;
     bool over = false;
-    if (mine < rows)
+    if (lane_group<kRowsAtOnce>() < at_once && mine < rows)
       for (int part = lane % (kWarp / kRowsAtOnce); part < lists.parts; part += kWarp / kRowsAtOnce) {
         const int count = lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + mine];
         total |= count;
         over |= count > lists.listed;
       }
+    constexpr unsigned kGroup = (1u << kWarp / kRowsAtOnce) - 1;
     unsigned open = __ballot_sync(kAll, total > 0), ran_over = __ballot_sync(kAll, over);
-    for (int u = 0; u < kRowsAtOnce && first + u < rows;
+    if (ran_over) {
+      const bool appends = leads_group<kRowsAtOnce>() && (ran_over >> lane & kGroup);
+      const int to = places_in_list(left_over.count, appends);
+      if (appends) left_over.rows[to] = row_at(task, static_cast<int>(mine));
+    }
+    for (int u = 0; u < at_once && first + u < rows;
          ++u, open >>= kWarp / kRowsAtOnce, ran_over >>= kWarp / kRowsAtOnce) {
-      constexpr unsigned kGroup = (1u << kWarp / kRowsAtOnce) - 1;
       if (!(open & kGroup) && (settled || !kKeep)) continue;
       const std::int64_t place = first + u;
       const int i = row_at(task, static_cast<int>(place));
@@ -298,16 +313,21 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
           kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
           kept.least[std::int64_t{i} * kNeighbours + lane] = Distance::unpacked(list.mine).distance;
         }
-        if (lane != 0) continue;
-        float beyond = __fsub_rd(found.reach[i], found.errors[i]);
-        // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
-        if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
-        if (dropped != WarpList::kNone) beyond = fminf(beyond, Distance::unpacked(dropped).distance);
-        const float own = round_up(bound.radius(best.distance));
-        const float far = farthest != WarpList::kNone ? Distance::unpacked(farthest).distance : kGrowth * beyond;
-        kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
-        kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
-        kept.bounds[i] = __fadd_rd(beyond, drift);
+        if (lane == 0) {
+          float beyond = __fsub_rd(found.reach[i], found.errors[i]);
+          // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
+          if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
+          if (dropped != WarpList::kNone) beyond = fminf(beyond, Distance::unpacked(dropped).distance);
+          const float own = round_up(bound.radius(best.distance));
+          const float far = farthest != WarpList::kNone ? Distance::unpacked(farthest).distance : kGrowth * beyond;
+          kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
+          kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
+          kept.bounds[i] = __fadd_rd(beyond, drift);
+        }
+      }
+      if (lane == 0 && (ran_over & kGroup)) {
+        found.set_reach<Minimised>(i, best.distance, found.errors[i], bound);
+        left_over.seeds[i] = 0;
       }
     }
   }

@@ -153,18 +153,17 @@ struct Fragments {
   }
 };
 
-// Grid: (tiles of rows, parts of the centroids). kResident: the rows' sketches stay in shared memory. kDigits 2: the
-// products are B <q, q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
+// 128 rows from first_row on. kResident: the rows' sketches stay in shared memory. kDigits 2: the products are B <q,
+// q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
 // Epilogue: bring(thread, turn, slot, tile, tile_step) is called by Place::kBringing threads when a tile's sketches set
 // out to shared memory, with turn = 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to
 // shared memory, at one of Place::kSlots, is there when look(slot, tile, products) is called. The next tile will be
-// tile + tile_step. finish() ends the block.
+// tile + tile_step. finish() ends these rows.
 template <class Epilogue, bool kResident, int kDigits>
-__global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
+__device__ __forceinline__ void scan_rows(const ScanTask& task, const typename Epilogue::Output& output, int first_row,
+                                          int rows) {
   extern __shared__ __align__(128) std::int8_t shared[];
-  const int first_row = static_cast<int>(blockIdx.x) * kTile, rows = rows_of(task);
-  if (first_row >= rows) return;
   const BlockTiles tiles(task);
   const int digit_steps = task.size / kGranule, steps = kDigits == 1 ? digit_steps : 3 * digit_steps;
   const int total = tiles.count * steps;
@@ -262,6 +261,17 @@ __global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, con
   wait_for_copies<0>();
   __syncthreads();
   epilogue.finish(first_row, rows);
+}
+
+// Grid: (tiles of rows, parts of the centroids); fewer blocks take one tile of rows after the other.
+template <class Epilogue, bool kResident, int kDigits>
+__global__ __launch_bounds__(kScanThreads, 2) void scan(const ScanTask task, const typename Epilogue::Output output) {
+  const int rows = rows_of(task);
+  for (int first_row = static_cast<int>(blockIdx.x) * kTile; first_row < rows;
+       first_row += static_cast<int>(gridDim.x) * kTile) {
+    scan_rows<Epilogue, kResident, kDigits>(task, output, first_row, rows);
+    __syncthreads();  // shared memory is free for the next
+  }
 }
 
 }  // namespace fastkmeans::cuda

@@ -255,12 +255,14 @@ struct Chosen {
 };
 
 // By their lengths, nearly: one block sorts the chosen centroids into kSortBuckets. The order decides how tight the
-// bounds of a tile are, and nothing else.
+// bounds of a tile are, and nothing else. Then, for each tile, one scale: that of the largest magnitude among its
+// centroids.
 constexpr int kSorters = 1024, kSortBuckets = 4096;
-__global__ void order_by_length(const float* sq_lengths, int k, const Chosen chosen, int number, int places,
-                                std::int32_t* order) {
+static_assert(kSorters == kWarp * kWarp, "one warp adds up what all warps have");
+__global__ void order_by_length(const float* sq_lengths, const float* largest, int k, const Chosen chosen, int number,
+                                int places, std::int32_t* order, TileInfo* tiles, TileInfo* finer) {
   __shared__ std::uint32_t least, most;
-  __shared__ int starts[kSortBuckets];
+  __shared__ int starts[kSortBuckets], of_warps[kWarp];
   const int t = static_cast<int>(threadIdx.x);
   if (t == 0) {
     least = 0xffffffffu;
@@ -284,38 +286,36 @@ __global__ void order_by_length(const float* sq_lengths, int k, const Chosen cho
   for (int c = t; c < k; c += kSorters)
     if (chosen.has(c)) atomicAdd(&starts[bucket(c)], 1);
   __syncthreads();
-  if (t < kWarp) {  // sums of what comes before, a stretch for each lane
-    constexpr int kStretch = kSortBuckets / kWarp;
-    int own = 0;
-    for (int b = 0; b < kStretch; ++b) own += starts[t * kStretch + b];
-    int before = own;
-    for (int step = 1; step < kWarp; step *= 2) {
-      const int other = __shfl_up_sync(kAll, before, step);
-      if (t >= step) before += other;
-    }
-    before -= own;
-    for (int b = 0; b < kStretch; ++b) {
-      const int count = starts[t * kStretch + b];
-      starts[t * kStretch + b] = before;
-      before += count;
-    }
+  // Sums of what comes before, a stretch for each thread.
+  constexpr int kStretch = kSortBuckets / kSorters;
+  int* const mine = starts + t * kStretch;
+  int own = 0;
+  for (int b = 0; b < kStretch; ++b) own += mine[b];
+  int before = add_lanes_before(own);
+  if (lane_id() == kWarp - 1) of_warps[t / kWarp] = before;
+  __syncthreads();
+  if (t < kWarp) of_warps[t] = add_lanes_before(of_warps[t]);
+  __syncthreads();
+  before += (t < kWarp ? 0 : of_warps[t / kWarp - 1]) - own;
+  for (int b = 0; b < kStretch; ++b) {
+    const int count = mine[b];
+    mine[b] = before;
+    before += count;
   }
   __syncthreads();
   for (int c = t; c < k; c += kSorters)
     if (chosen.has(c)) order[atomicAdd(&starts[bucket(c)], 1)] = c;
   for (int place = number + t; place < places; place += kSorters) order[place] = -1;
-}
-
-// A block a tile: one scale, that of the largest magnitude among its centroids.
-__global__ void tile_scales(const std::int32_t* order, const float* largest, TileInfo* tiles, TileInfo* finer) {
-  __shared__ std::uint32_t most;
-  if (threadIdx.x == 0) most = 0;
   __syncthreads();
-  const std::int32_t c = order[blockIdx.x * kTile + threadIdx.x];
-  if (c >= 0) atomicMax(&most, __float_as_uint(largest[c]));
-  __syncthreads();
-  if (threadIdx.x == 0)
-    tiles[blockIdx.x] = finer[blockIdx.x] = {__fdiv_rn(1.0f, usable_scale(__uint_as_float(most))), kFarAway, 0.0f};
+  for (int tile = t / kWarp; tile < places / kTile; tile += kSorters / kWarp) {
+    std::uint32_t bits = 0;
+    for (int place = lane_id(); place < kTile; place += kWarp) {
+      const std::int32_t c = order[tile * kTile + place];
+      if (c >= 0) bits = max(bits, __float_as_uint(largest[c]));
+    }
+    const float scale = usable_scale(__uint_as_float(largest_of_lanes(bits)));
+    if (lane_id() == 0) tiles[tile] = finer[tile] = {__fdiv_rn(1.0f, scale), kFarAway, 0.0f};
+  }
 }
 
 // Of a tile: its least squared norm and its largest error, which is not negative.
@@ -412,7 +412,7 @@ RotationView Sketcher::view() const {
 void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
                            const float* lost) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
-    allow_shared_memory(device_, kernel);
+    allow_shared_memory(device_, kernel, bytes);
     kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
         rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, lost, out);
     launched("sketch_rows");
@@ -424,8 +424,8 @@ void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t
 
 void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
   const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
-    allow_shared_memory(device_, kernel);
-    kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+    allow_shared_memory(device_, kernel, bytes);
+    kernel<<<std::min(blocks, static_cast<unsigned>(32 * device_.processors())), kBlock, bytes, device_.stream()>>>(
         rows, again, static_cast<int>(d_), centre_.data(), view(), rounding_, out);
     launched("sketch_again");
   };
@@ -453,26 +453,23 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
   const int count = static_cast<int>(movers), others = k_ - count;
   mover_tiles_ = (count + kTile - 1) / kTile;
   tiles_ = mover_tiles_ + (others + kTile - 1) / kTile;
-  const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile, first = mover_tiles_ * kTile;
+  const int d = static_cast<int>(sketcher.d_), places = tiles_ * kTile;
   const RotationView rotation = sketcher.view();
   const cudaStream_t stream = device_.stream();
   const auto launch = [&](auto measure_kernel, auto sketch_kernel, int groups, int bytes) {
-    allow_shared_memory(device_, measure_kernel);
-    allow_shared_memory(device_, sketch_kernel);
+    allow_shared_memory(device_, measure_kernel, bytes);
+    allow_shared_memory(device_, sketch_kernel, bytes);
     measure_kernel<<<blocks_for(k_, groups), kBlock, bytes, stream>>>(centroids, k_, d, sketcher.centre_.data(),
                                                                       rotation, sq_lengths_.data(), largest_.data());
     launched("measure");
-    if (count > 0) {
-      order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, {shifts, limit, true}, count, first,
-                                                  order_.data());
+    const auto order = [&](const Chosen& chosen, int number, int from, int to) {  // tiles
+      order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), largest_.data(), k_, chosen, number,
+                                                  (to - from) * kTile, order_.data() + from * kTile,
+                                                  info_.data() + from, finer_info_.data() + from);
       launched("order_by_length");
-    }
-    order_by_length<<<1, kSorters, 0, stream>>>(sq_lengths_.data(), k_, {count > 0 ? shifts : nullptr, limit, false},
-                                                others, places - first, order_.data() + first);
-    launched("order_by_length");
-    tile_scales<<<static_cast<unsigned>(tiles_), kTile, 0, stream>>>(order_.data(), largest_.data(), info_.data(),
-                                                                     finer_info_.data());
-    launched("tile_scales");
+    };
+    if (count > 0) order({shifts, limit, true}, count, 0, mover_tiles_);
+    order({count > 0 ? shifts : nullptr, limit, false}, others, mover_tiles_, tiles_);
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
         centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), more,
         {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});

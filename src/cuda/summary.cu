@@ -9,11 +9,12 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Distances fall into the same one or two bins nearly always: a thread adds up those of one bin in registers.
+// Distances fall into the same one or two bins nearly always: a thread adds up those of one bin in registers, and a
+// warp what its threads have. Atomics of 64 bits in shared memory wait for each other: with one for each thread, 10,000
+// rows took 15 us (H200).
 class Bins {
  public:
   __device__ explicit Bins(Integer* bins) : bins_(bins) {}
-  __device__ ~Bins() { flush(); }
 
   // As ExactSum::add: three digits of 32 bits, of which the third needs weights.
   __device__ void add(float stored, std::uint64_t weight) {
@@ -27,6 +28,19 @@ class Bins {
     sums_[0] += digits.first;
     sums_[1] += digits.second;
     sums_[2] += digits.third;
+  }
+
+  // All lanes of a warp together, at the end.
+  __device__ void finish() {
+    for (unsigned left = kAll; left != 0;) {
+      const int bin = __shfl_sync(kAll, bin_, __ffs(static_cast<int>(left)) - 1);
+      left &= ~__ballot_sync(kAll, bin_ == bin);
+#pragma unroll
+      for (int digit = 0; digit < 3; ++digit) {
+        const Integer sum = add_lanes(bin_ == bin ? sums_[digit] : Integer{0});
+        if (lane_id() == 0 && sum) atomicAdd(bins_ + bin + digit, sum);
+      }
+    }
   }
 
  private:
@@ -49,28 +63,18 @@ __global__ void add_rows(std::int64_t count, const std::int32_t* previous, const
   for (int b = static_cast<int>(threadIdx.x); b < 2 * ExactSum::kBins + 2; b += kThreads) shared[b] = 0;
   __syncthreads();
   int changed = 0;
-  {
-    Bins bins(shared);
-    const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
-    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
-      bins.add(distances[i], weights ? static_cast<std::uint64_t>(weights[i]) : 1);
-      changed += !previous || previous[i] != labels[i];
-    }
+  Bins bins(shared);
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+    bins.add(distances[i], weights ? static_cast<std::uint64_t>(weights[i]) : 1);
+    changed += !previous || previous[i] != labels[i];
   }
+  bins.finish();
   changed = __reduce_add_sync(kAll, changed);
   if (lane_id() == 0 && changed) atomicAdd(&summary->changed, static_cast<Integer>(changed));
   __syncthreads();
   for (int b = static_cast<int>(threadIdx.x); b < 2 * ExactSum::kBins; b += kThreads)
     if (shared[b]) atomicAdd(summary->inertia + b, shared[b]);
-}
-
-__global__ void count_empty_kernel(const Integer* counts, std::int64_t k, Summary* summary) {
-  int empty = 0;
-  for (std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; c < k;
-       c += static_cast<std::int64_t>(gridDim.x) * kThreads)
-    empty += counts[c] == 0;
-  empty = __reduce_add_sync(kAll, empty);
-  if (lane_id() == 0 && empty) atomicAdd(reinterpret_cast<Integer*>(&summary->empty), static_cast<Integer>(empty));
 }
 
 }  // namespace
@@ -89,13 +93,14 @@ void Summaries::forget_update() {
 }
 
 Summary Summaries::fetch(std::vector<float>* shifts) {
-  std::vector<char> all(shifts ? static_cast<std::size_t>(memory_.size()) : sizeof(Summary));
-  device_.download(all.data(), memory_.data(), static_cast<std::int64_t>(all.size()));
+  const auto size = static_cast<std::int64_t>(sizeof(Summary));
+  const char* const all = memory_.fetch(shifts ? memory_.size() : size);
   Summary summary;
-  std::memcpy(&summary, all.data(), sizeof summary);
+  std::memcpy(&summary, all, sizeof summary);
   if (shifts) {
-    shifts->resize((all.size() - sizeof summary) / sizeof(float));
-    std::memcpy(shifts->data(), all.data() + sizeof summary, all.size() - sizeof summary);
+    const auto bytes = static_cast<std::size_t>(memory_.size() - size);
+    shifts->resize(bytes / sizeof(float));
+    std::memcpy(shifts->data(), all + size, bytes);
   }
   return summary;
 }
@@ -106,11 +111,6 @@ void Summaries::add(std::int64_t count, const std::int32_t* previous, const std:
   add_rows<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device_.processors())), kThreads, 0,
              device_.stream()>>>(count, previous, labels, distances, weights, summary());
   launched("add_rows");
-}
-
-void Summaries::count_empty(const Integer* counts, std::int64_t k) {
-  count_empty_kernel<<<std::min(blocks_for(k, kThreads), 256u), kThreads, 0, device_.stream()>>>(counts, k, summary());
-  launched("count_empty");
 }
 
 }  // namespace fastkmeans::cuda

@@ -15,7 +15,7 @@ struct Summary {
   Integer inertia[2 * ExactSum::kBins];  // ExactSum's bins
   Integer changed;                       // rows whose label is another than before
   Notes notes;
-  std::int64_t empty;              // clusters without a row of weight
+  Integer empty;                   // clusters without a row of weight
   std::uint32_t largest_centroid;  // magnitude, as bits
 };
 
@@ -35,12 +35,10 @@ class Summaries {
   // Adds what the assignment of these rows came to. previous: labels before, or null; weights as in accumulate().
   void add(std::int64_t count, const std::int32_t* previous, const std::int32_t* labels, const float* distances,
            const std::int64_t* weights);
-  // Counts the clusters without rows. counts: (k).
-  void count_empty(const Integer* counts, std::int64_t k);
 
  private:
   Device& device_;
-  DeviceBuffer<char> memory_;
+  Answer<char> memory_;
 };
 
 }  // namespace fastkmeans::cuda

@@ -16,11 +16,11 @@ constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 22;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
-// Few rows are left, nobody knows how many: blocks share the centroids. But blocks without a row take their time too,
-// 20 us for 16,384 of them (H200), as long as a tenth of an iteration of 4,096 clusters.
+// Few rows are left, nobody knows how many: blocks share the centroids. All that may be left at once, if a small share
+// of the memory has room for what is kept of them: each turn is five launches, nearly always for nothing.
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
-constexpr std::int64_t kLeastSecondBatch = 4096;
+constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64;
 // With fewer centroids a scan costs little more than to look at lists of neighbours.
 constexpr std::int64_t kLeastForLists = 8192;
 // Of some rows, nobody knows how many, few blocks may be left: they share the centroids, but not fewer than so many
@@ -69,9 +69,9 @@ std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   return bytes + list_parts(tuning) * (4 * listed(tuning) + 4);
 }
 
-std::int64_t second_bytes(const Tuning& tuning, const Problem& problem) {
-  if (tuning.kind != Kind::int8) return 0;
-  return tuning.second_batch * (tuning.second_parts * (4 * kSecondListed + 4) + 2 * sketch_size(problem.d) + 12);
+// Bytes of a row that is scanned again.
+std::int64_t second_row_bytes(const Tuning& tuning, const Problem& problem) {
+  return tuning.second_parts * (4 * kSecondListed + 4) + 2 * sketch_size(problem.d) + 12;
 }
 
 void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, const std::string& kernel) {
@@ -106,13 +106,22 @@ void choose_parts(Tuning& tuning, const Problem& problem, const DeviceLimits& li
                                                            std::max<std::int64_t>(1, tiles / 4)));
   tuning.parts = std::min(tuning.parts, 64);
   tuning.some_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfPart, 1, kSomeParts));
+}
+
+void choose_second(Tuning& tuning, const Problem& problem, const DeviceLimits& limits) {
+  // Any place of a tile may pass, also one without a centroid. Movers have tiles of their own.
+  tuning.lists_hold_all = problem.k <= kTile && !tuning.keep_neighbours;  // mutant: lists_hold_all
+  if (tuning.lists_hold_all) return;
+  const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfSecondPart, 1, kSecondParts));
+  // mutant: rows_left_over
+  const std::int64_t rows = limits.memory / kShareOfSecond / second_row_bytes(tuning, problem);
+  tuning.most_second = std::max(kLeastSecondBatch, rows / kTile * kTile);
 }
 
 void set_batch(Tuning& tuning, std::int64_t rows) {
   tuning.batch = rows;
-  if (tuning.kind == Kind::int8)
-    tuning.second_batch = std::min(rows, std::max(kLeastSecondBatch, round_up(rows / 4, kTile)));
+  tuning.second_batch = std::min(rows, tuning.most_second);
 }
 
 }  // namespace
@@ -140,6 +149,7 @@ int list_parts(const Tuning& tuning) {
 }
 
 int listed(const Tuning& tuning) {
+  if (tuning.lists_hold_all) return kTile;
   return list_parts(tuning) > 1 ? kListed / 2 : kListed;  // parts find about the same number each
 }
 
@@ -155,7 +165,8 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   if (tuning.keep_sketches) bytes += problem.n * (row_sketch_size(tuning, problem) + 12);
   if (tuning.narrow > 0) bytes += projected(tuning) * 4 * (tuning.narrow + 1);
   if (tuning.keep_neighbours) bytes += problem.n * kNeighbourBytes;
-  return bytes + tuning.batch * batch_row_bytes(tuning, problem) + second_bytes(tuning, problem);
+  return bytes + tuning.batch * batch_row_bytes(tuning, problem) +
+         tuning.second_batch * second_row_bytes(tuning, problem);
 }
 
 bool wgmma_takes(std::int64_t size, const DeviceLimits& limits) { return wgmma_blocks(size, limits).rows > 0; }
@@ -175,7 +186,14 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
     throw std::runtime_error("the filter (FASTKMEANS_FILTER) is '" + forced +
                              "'; with CUDA it must be one of none, low_dim, int8, int8_lists, narrow");
   if (tuning.kind == Kind::int8 && sketch_size(problem.d) > kLongestSketch) tuning.kind = Kind::none;
-  if (tuning.kind == Kind::int8) tuning.narrow = problem.narrow;
+  if (tuning.kind == Kind::int8) {
+    tuning.narrow = problem.narrow;
+    tuning.keep_sketches = true;
+    const bool lists_pay = forced.empty() && tuning.narrow == 0 && problem.iterates && problem.k >= kLeastForLists;
+    // mutant: products_without_lists
+    tuning.keep_neighbours = !problem.products && (forced == kInt8Lists || lists_pay);
+    choose_second(tuning, problem, limits);
+  }
   const std::int64_t size = row_sketch_size(tuning, problem);
   if (!kernel.empty() && std::find(std::begin(kScans), std::end(kScans), kernel) == std::end(kScans))
     throw std::runtime_error("FASTKMEANS_CUDA_KERNEL is '" + kernel + "'; it must be one of " + std::string(kScans[0]) +
@@ -191,10 +209,6 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   tuning.most_batch = tuning.batch;
   tuning.resident = problem.row_bytes > 0;
   if (tuning.kind == Kind::int8) {
-    tuning.keep_sketches = true;
-    const bool lists_pay = forced.empty() && tuning.narrow == 0 && problem.iterates && problem.k >= kLeastForLists;
-    // mutant: products_without_lists
-    tuning.keep_neighbours = !problem.products && (forced == kInt8Lists || lists_pay);
     choose_scan(tuning, size, limits, kernel);
     choose_parts(tuning, problem, limits);
     // mutant: blocks_that_idle

@@ -18,7 +18,8 @@ inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // rows of a warp must stay in registers
 // Candidates of a row that there is room for: token embeddings leave 1 to 20 (docs/performance.md), with long tails.
-// Rows with more are scanned once more against what they found by then.
+// Rows with more are scanned once more against what they found by then. A single tile of centroids has room for all of
+// them: no list runs over, and nine launches for nothing are saved.
 inline constexpr int kListed = 64;
 
 struct DeviceLimits {
@@ -58,7 +59,9 @@ struct Tuning {
   std::int64_t few_rows = 64 * kTile;  // pieces of no more rows leave processors idle
   int parts = 1;                       // of the centroids, scanned by blocks of their own
   int some_parts = 1;                  // the same where some of the rows are scanned, nobody knows how many
-  std::int64_t second_batch = 0;       // rows with more of them, scanned again
+  bool lists_hold_all = false;         // places of centroids there are: none runs over
+  std::int64_t second_batch = 0;       // rows whose lists ran over, scanned again at a time; 0: none does
+  std::int64_t most_second = 0;        // what it is at most
   int second_parts = 1;
 };
 

@@ -55,6 +55,23 @@ struct Lanes {
   }
 };
 
+// Sums of the lanes up to this one.
+__device__ inline int add_lanes_before(int sum) {
+  for (int step = 1; step < kWarp; step *= 2) {
+    const int other = __shfl_up_sync(kAll, sum, step);
+    if (lane_id() >= step) sum += other;
+  }
+  return sum;
+}
+
+// The next places of a list, one for each lane that wants one, in the order of lanes; *count: of the list.
+__device__ inline int places_in_list(std::int32_t* count, bool wanted) {
+  const unsigned those = __ballot_sync(kAll, wanted);
+  int first = 0;
+  if (lane_id() == 0 && those) first = atomicAdd(count, __popc(those));
+  return __shfl_sync(kAll, first, 0) + __popc(those & ((1u << lane_id()) - 1));
+}
+
 // The largest magnitude of a row, as ordered bits, in every lane.
 __device__ inline std::uint32_t largest_bits(const float* row, int d) {
   std::uint32_t most = 0;

@@ -58,6 +58,24 @@ TEST_F(CudaFits, LongRowsBulk) {
   }
 }
 
+Params from_copies(const Matrix& copies, int niter) {
+  Params params = params_of(copies.rows, niter, -1);
+  params.init = copies.view();
+  return params;
+}
+Matrix copies_of(const Matrix& x, std::int64_t row, std::int64_t count) {
+  Matrix copies(count, x.cols);
+  for (std::int64_t c = 0; c < count; ++c) std::copy_n(x.row(row), x.cols, copies.row(c));
+  return copies;
+}
+// All rows in a clump that the first digits of sketches do not resolve, but a few far away.
+Matrix clump_of(std::int64_t n, std::int64_t d, Random& random) {
+  Matrix clump = random_rows(Kind::normal, n, d, random);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < d; ++j) clump.row(i)[j] = clump.row(i)[j] * 0x1p-6f + (i % 50 ? 1.0f : 100.0f);
+  return clump;
+}
+
 // All rows in one place but a few: lists run over, and are scanned again. Against copies of one centroid, which no
 // bound can tell apart, they run over once more.
 TEST_F(CudaFits, ListsThatRunOver) {
@@ -69,21 +87,61 @@ TEST_F(CudaFits, ListsThatRunOver) {
   for (const char* filter : {"int8", "int8_lists"}) expect_oracle(x, 2500, filter);
 
   // The first digit of a sketch tells none of these centroids apart, both do: no row has many candidates left.
-  Matrix clump = random_rows(Kind::normal, 3000, 70, random);
-  for (std::int64_t i = 0; i < clump.rows; ++i)
-    for (std::int64_t j = 0; j < clump.cols; ++j)
-      clump.row(i)[j] = clump.row(i)[j] * 0x1p-6f + (i % 50 ? 1.0f : 100.0f);
+  const Matrix clump = clump_of(3000, 70, random);
   const std::int64_t refined = expect_oracle(clump, 2500, "int8").iterations[0].filter.refined;
   EXPECT_GT(refined, kListed * clump.rows / 2);  // the first lists did run over
   EXPECT_LT(refined, 3 * kListed * clump.rows);
   expect_oracle(clump, 2500, "int8_lists");
 
-  Matrix copies(2500, x.cols);
-  for (std::int64_t c = 0; c < copies.rows; ++c) std::copy_n(x.row(1), x.cols, copies.row(c));
-  Params params = params_of(copies.rows, 2, -1);
-  params.init = copies.view();
-  const Result got = expect_oracle(x, params, "int8");
+  const Matrix copies = copies_of(x, 1, 2500);
+  const Result got = expect_oracle(x, from_copies(copies, 2), "int8");
   EXPECT_GT(got.iterations[0].filter.refined, kSecond * x.rows);
+}
+
+// Lists have room for all centroids of a single tile: D to the others is computed once, even of copies, which no bound
+// can tell apart. With one centroid more they run over, and in the end D of all pairs decides.
+TEST_F(CudaFits, ListsThatHoldAllCentroids) {
+  Random random(314);
+  const Matrix x = random_rows(Kind::normal, 1000, 70, random);
+  for (const std::int64_t k : {1, 2, 64, 65, 127, 128, 129}) {
+    SCOPED_TRACE(k);
+    const Matrix copies = copies_of(x, 1, k);
+    const std::int64_t refined = expect_oracle(x, from_copies(copies, 2), "int8").iterations[0].filter.refined;
+    if (k <= 128)
+      EXPECT_EQ(refined, (k - 1) * x.rows);
+    else
+      EXPECT_GT(refined, k * x.rows);
+  }
+}
+
+// With so little memory 4096 rows left over are scanned at a time (CudaTuningNoOracle.RowsLeftOver).
+TEST_F(CudaFits, MoreRowsLeftOverThanATurnTakes) {
+  Random random(315);
+  constexpr std::int64_t kListed = 64, kMemory = 64 << 20;
+  for (const std::int64_t n : {4095, 4096, 4097, 8193}) {
+    SCOPED_TRACE(n);
+    const Matrix clump = clump_of(n, 70, random);
+    std::int64_t refined = expect_oracle(clump, params_of(300, 2, -1), "int8", kMemory).iterations[0].filter.refined;
+    EXPECT_GT(refined, kListed * n / 2);  // the first lists did run over
+    EXPECT_LT(refined, 3 * kListed * n);  // those of both digits did not
+    const Matrix copies = copies_of(clump, 1, 300);
+    refined = expect_oracle(clump, from_copies(copies, 2), "int8", kMemory).iterations[0].filter.refined;
+    EXPECT_GT(refined, copies.rows * n);
+  }
+}
+
+// More tiles of rows left over than there are blocks, which take one after the other.
+TEST_F(CudaFits, BlocksTakeTileAfterTileHeavy) {
+  Random random(316);
+  constexpr std::int64_t kListed = 64;
+  const Matrix clump = clump_of(240'000, 20, random);
+  for (const char* kernel : {"", "mma_rows_in_turn"}) {
+    SCOPED_TRACE(kernel);
+    const Environment forced("FASTKMEANS_CUDA_KERNEL", kernel);
+    const std::int64_t refined = expect_oracle(clump, params_of(140, 1, -1), "int8").iterations[0].filter.refined;
+    EXPECT_GT(refined, kListed * clump.rows / 2);
+    EXPECT_LT(refined, 3 * kListed * clump.rows);
+  }
 }
 
 // Rows of which none may come to the host one by one.
