@@ -269,8 +269,9 @@ MUTANTS = [
     Mutant("saved_by_narrow", " - scan_cost(problem.narrow, problem, limits)", ""),
     # Its narrow sketches, from one assignment to the next.
     Mutant("lists_rest", "--rests_ == 0", "false"),
-    Mutant("lists_in_vain", "work > kMostWork", "false"),
-    Mutant("lists_first", "!carried", "false"),
+    Mutant("lists_in_vain", "scored <= kMostScored && ", ""),
+    Mutant("lists_in_vain", " && pays", ""),
+    Mutant("lists_in_vain", "forced_ || ", ""),
     Mutant("lists_rest_longer", "next_rest_ *= 2", "static_cast<void>(0)"),
     Mutant("narrow_looks_anew", "width_.reset();", ""),
     Mutant("narrow_rests_on_cuda", "rests_ || ", ""),

@@ -93,12 +93,12 @@ class CudaShard final : public Shard {
     if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
       k_ = size / d_;
       free_filters();
-      summaries_.emplace(device_, k_);
     }
     centroids_.resize(device_, size);
     next_.resize(device_, size);
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
+    summaries_.emplace(device_, k_);
     device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
     fetch_rows(start.rows.data(), drawn, centroids_.data() + given);
     tiny_ = are_tiny(device_, centroids_.data(), size);

@@ -52,7 +52,7 @@ class Collect {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
     const int at = static_cast<int>(threadIdx.x);
-    if (at == 0) shared().first_row = first_row;
+    if (Place::kWalks && at == 0) shared().first_row = first_row;
     if (at >= Place::kRows) return;
     // A place beyond the last row has no list to write to: as if it had run over.
     Row row = {kInfinity, kFarAway, 0.0f, output.lists.listed + 1};
@@ -140,7 +140,7 @@ class Collect {
     int least[Place::kSlots][Place::kRows];  // products, of the rows with the tile at a slot
     OwnSize sizes[Place::kSlots][kTile];
     float inverse_scale[Place::kSlots];
-    int first_row;  // there is no register to spare for it
+    int first_row;  // where blocks take one tile of rows after the other
   };
   static __device__ Shared& shared() {
     static_assert(sizeof(Shared) <= Place::kStaticShared);
@@ -148,6 +148,10 @@ class Collect {
     return all;
   }
 
+  // Worked out anew each time, or read: there is no register to spare for it.
+  __device__ int first_row() const {
+    return Place::kWalks ? shared().first_row : static_cast<int>(blockIdx.x) * Place::kRows;
+  }
   // place: of a row in the launch.
   __device__ std::int64_t list_of(int place) const {
     return std::int64_t{blockIdx.y} * output_.lists.list_rows + place;
@@ -182,7 +186,7 @@ class Collect {
                   __float_as_int(fmaxf(least_reach, least_reach + 0.5f * (row.reach - least_reach))));
       }
       if (to < output_.lists.listed)
-        output_.lists.lists[list_of(shared().first_row + place_.row(r, h)) * output_.lists.listed + to] =
+        output_.lists.lists[list_of(first_row() + place_.row(r, h)) * output_.lists.listed + to] =
             tile * kTile + column;
     }
   }

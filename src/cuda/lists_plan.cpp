@@ -6,14 +6,15 @@
 namespace fastkmeans::cuda {
 namespace {
 
-// Seconds of iterations with and without lists (H200, d = 128 and 1024, k = 16,384 to 32,768: blobs, tokens, iid normal;
-// docs/performance-gpu.md): a distance takes 2.5e-3 ns an element with what the list costs, scores of rows that are
+// From iterations with and without lists (H200, d = 128, k = 16,384 to 32,768: blobs, tokens, iid normal;
+// docs/performance-gpu.md): a distance takes 2.9e-3 ns an element with what the list costs, scores of rows that are
 // gathered 1.2 times their time, the rest of an iteration as much as four distances.
-constexpr double kListElement = 2.5e-3, kGathered = 1.2, kRest = 4;
-// While nearly all rows must be scanned whole, lists are made in vain: tokens expect 0.98, iid normal 1, blobs 0.6.
-constexpr double kMostWork = 0.8;
-// Lists that lose a little often win a few iterations later, and to make them anew takes longer: blobs at most 1.3.
-constexpr double kMostLoss = 1.6;
+constexpr double kListElement = 2.9e-3, kGathered = 1.2, kRest = 4;
+// Where nearly all rows are scanned whole, lists were made in vain. In the second iteration: tokens and iid normal 0.98
+// and 1, blobs 0.6.
+constexpr double kMostScored = 0.9;
+// Lists that lose a little often win a few iterations later, and to make them anew takes as long as several iterations.
+constexpr double kMostLoss = 1.3;
 
 }  // namespace
 
@@ -24,15 +25,9 @@ ListsPlan::ListsPlan(const Problem& problem, const DeviceLimits& limits, bool fo
 
 bool ListsPlan::begin() { return rests_ == 0 || --rests_ == 0; }  // mutant: lists_rest
 
-bool ListsPlan::pays(double work, double refined, bool carried) const {
-  if (work > kMostWork) return false;  // mutant: lists_in_vain
-  // An assignment that makes lists has no threshold yet, and refines many times what the next one does.
-  if (!carried) return true;  // mutant: lists_first
-  return kGathered * work * scan_ + refined * distance_ <= kMostLoss * (scan_ + kRest * distance_);
-}
-
-void ListsPlan::moved(double work, double refined, bool carried) {
-  if (forced_ || pays(work, refined, carried)) return;
+void ListsPlan::carried(double scored, double refined) {
+  const bool pays = kGathered * scored * scan_ + refined * distance_ <= kMostLoss * (scan_ + kRest * distance_);
+  if (forced_ || (scored <= kMostScored && pays)) return;  // mutant: lists_in_vain
   rests_ = next_rest_ + 1;
   next_rest_ *= 2;  // mutant: lists_rest_longer
 }

@@ -16,16 +16,14 @@ class ListsPlan {
 
   // Begins an assignment. Whether it makes lists, or goes by those of the one before.
   bool begin();
-  // The centroids moved since. work: of the scores that there are without lists, the share that is expected of the next
-  // assignment; refined: distances a row of this one; carried: it had lists to go by.
-  void moved(double work, double refined, bool carried);
+  // What an assignment has cost that went by lists: of the scores that there are without, this share; and so many
+  // distances a row.
+  void carried(double scored, double refined);
 
  private:
-  bool pays(double work, double refined, bool carried) const;
-
   double scan_, distance_;  // ns of a row: its scores, and a distance
   bool forced_;
-  std::int64_t rests_ = 0, next_rest_ = 2;  // assignments
+  std::int64_t rests_ = 0, next_rest_ = 8;  // assignments
 };
 
 }  // namespace fastkmeans::cuda

@@ -28,7 +28,7 @@ Movers choose_movers(const std::vector<float>& shifts, const std::uint32_t* slac
     least = cost;
     chosen = b;
   }
-  Movers out = {0, 0, 0, least};
+  Movers out = {0, 0, 0};
   for (const float shift : shifts)
     if (bucket_of(shift) <= chosen)
       out.limit = std::max(out.limit, shift);

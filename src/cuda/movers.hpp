@@ -20,7 +20,6 @@ struct Movers {
   float limit;         // D as stored: centroids that moved by more are movers
   std::int64_t count;  // of these
   float drift;         // no other centroid moved by more: a length, rounded up
-  double work;         // of all scores, the share that is expected to be needed
 };
 
 // What makes the least work. shifts: (k) how far centroids moved, D as stored, each >= 0. slack: (kBuckets) of some of

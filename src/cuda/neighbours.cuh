@@ -439,7 +439,10 @@ class NeighbourLists {
     if (movers_ && !carried_) return forget();  // twice without an assignment between
     movers_ = choose_movers(shifts, notes.slack, bound_);
     has_wanted_ = true;
-    plan_.moved(movers_->work, static_cast<double>(notes.refined) / static_cast<double>(n_), carried_);
+    if (carried_) {
+      const auto rows = static_cast<double>(n_), k = static_cast<double>(shifts.size());
+      plan_.carried(1 - static_cast<double>(notes.skipped) / (rows * k), static_cast<double>(notes.refined) / rows);
+    }
     carried_ = false;
     shifts_ = on_device;
   }

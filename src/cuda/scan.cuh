@@ -99,8 +99,9 @@ struct ThreadPlace {
   static constexpr int kRows = kTile;  // of a block
   static constexpr int kStaticShared = cuda::kStaticShared;
   static constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
-  static constexpr int kChains = 1;  // maxima of a row made side by side: those of eight rows hide their latency
-  static constexpr int kSlots = 4;   // tiles on their way or in use at once, at most (tuning.cpp)
+  static constexpr int kChains = 1;     // maxima of a row made side by side: those of eight rows hide their latency
+  static constexpr int kSlots = 4;      // tiles on their way or in use at once, at most (tuning.cpp)
+  static constexpr bool kWalks = true;  // a block may take one tile of rows after the other
   static constexpr int kBringing = kScanThreads;  // threads that bring what the epilogue wants to know of a tile
   static constexpr int kAhead = 1;                // tiles: so early it is asked for
   int warp_row, warp_column, lane;

@@ -29,6 +29,7 @@ struct WgmmaPlace : WgmmaSums {
   static constexpr int kFirstRegisters = (64 << 10) / kThreads / 8 * 8, kOtherRegisters = 56;
   static constexpr int kRegisters = (kFirstRegisters * kThreads - kOtherRegisters * kWarpgroup) / kMultiplying / 8 * 8;
   // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.
+  static constexpr bool kWalks = false;
   static constexpr int kSlots = 8, kBringing = kWarpgroup - kWarp, kAhead = 3;
   int first_row, lane;
   __device__ WgmmaPlace() : first_row(static_cast<int>(threadIdx.x) / kWarp * 16), lane(lane_id()) {}

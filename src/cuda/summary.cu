@@ -93,14 +93,13 @@ void Summaries::forget_update() {
 }
 
 Summary Summaries::fetch(std::vector<float>* shifts) {
-  const auto size = static_cast<std::int64_t>(sizeof(Summary));
-  const char* const all = memory_.fetch(shifts ? memory_.size() : size);
+  std::vector<char> all(shifts ? static_cast<std::size_t>(memory_.size()) : sizeof(Summary));
+  device_.download(all.data(), memory_.data(), static_cast<std::int64_t>(all.size()));
   Summary summary;
-  std::memcpy(&summary, all, sizeof summary);
+  std::memcpy(&summary, all.data(), sizeof summary);
   if (shifts) {
-    const auto bytes = static_cast<std::size_t>(memory_.size() - size);
-    shifts->resize(bytes / sizeof(float));
-    std::memcpy(shifts->data(), all + size, bytes);
+    shifts->resize((all.size() - sizeof summary) / sizeof(float));
+    std::memcpy(shifts->data(), all.data() + sizeof summary, all.size() - sizeof summary);
   }
   return summary;
 }

@@ -38,7 +38,7 @@ class Summaries {
 
  private:
   Device& device_;
-  Answer<char> memory_;
+  DeviceBuffer<char> memory_;
 };
 
 }  // namespace fastkmeans::cuda

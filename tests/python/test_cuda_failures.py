@@ -19,6 +19,7 @@ from fastkmeans import FastKMeans
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("sigint_handled")
 def test_ctrl_c_acts_within_half_a_second(rng: np.random.Generator) -> None:
     """In a fit of 65,536 centroids that would take minutes, and in a prediction of streamed rows, again and again."""
