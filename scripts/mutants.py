@@ -54,7 +54,7 @@ MUTANTS = [
     Mutant("rounded_norm", " - bound.score_rounding_", ""),
     Mutant("rounded_apart", " * (1 + bound.split_)", ""),
     Mutant("rounded_error", "centring_, lost", "centring_, 0"),
-    Mutant("reach_huge", "!(size < kHuge)", "false"),
+    Mutant("reach_huge", "!(size < kHuge)", "size >= kHuge"),
     Mutant("reach_factor", "2 * 127 + 24", "2 * 127 + 23"),
     Mutant("code_of_other", "other >= 0 && ", ""),
     Mutant("code_of_other", "other < k_ && ", ""),

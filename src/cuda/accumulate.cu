@@ -132,10 +132,10 @@ __global__ void move_changed(const Changes changes, ScaleView scale, SumsView su
   changes.move<1>(warp_id() * rows_of_warp(sums.d), lanes, scale, sums);
 }
 
-// Blocks have sums of their own, and add them up when all rows are done: where many rows move, sums in device memory are
-// what everybody waits for.
+// Blocks have sums of their own, and add them up when all rows are done: where many rows move, sums in device memory
+// are what everybody waits for.
 __global__ __launch_bounds__(kSumsThreads, 2) void move_changed_in_blocks(const Changes changes, ScaleView scale,
-                                                                         SumsView sums, Lanes lanes) {
+                                                                          SumsView sums, Lanes lanes) {
   extern __shared__ std::uint32_t memory[];
   const SharedSums own(memory, sums);
   __syncthreads();

@@ -126,8 +126,9 @@ __global__ __launch_bounds__(kLowDimThreads, 3) void nearest_two(const LowDimSca
 // The same for rows that have a label, of the assignment before. D to that centroid gives the threshold beforehand, so
 // what must be known of the other scores is which reach it: if none or one do, the row is done.
 template <int kDims>
-__global__ __launch_bounds__(kLowDimThreads, kDims <= 16 ? 4 : 3) void confirm_labels(const LowDimScan scan, const OpenRows open,
-                                                                    Integer* refined) {
+__global__ __launch_bounds__(kLowDimThreads, kDims <= 16 ? 4 : 3) void confirm_labels(const LowDimScan scan,
+                                                                                      const OpenRows open,
+                                                                                      Integer* refined) {
   using S = Shape<kDims>;
   __shared__ PassingCentroids<kDims> passing;
   const Batch& batch = scan.batch;
@@ -225,19 +226,19 @@ class LowDim final : public Filter {
     using S = Shape<kDims>;
     const bool whole = centroids_.d == kDims && batch.rows.ld % S::kWidth == 0 &&
                        reinterpret_cast<std::uintptr_t>(batch.rows.x) % sizeof(typename S::Vector) == 0;
-    const LowDimScan scan = {centroids_,      batch, centre_.data(), values_.data(),
-                             starts_.data(), whole, FilterBound::Rounded(bound_, kDims)};
+    const LowDimScan scan = {
+        centroids_, batch, centre_.data(), values_.data(), starts_.data(), whole, FilterBound::Rounded(bound_, kDims)};
     const OpenRows open = {open_.data(), counts_.data()}, left_over = {left_over_.data(), counts_.data() + 1};
-    const unsigned blocks = std::min(blocks_for(batch.count, S::kRowsOfBlock),
-                                     static_cast<unsigned>(kBlocks * device_.processors()));
+    const unsigned blocks =
+        std::min(blocks_for(batch.count, S::kRowsOfBlock), static_cast<unsigned>(kBlocks * device_.processors()));
     device_.clear(counts_.data(), counts_.bytes());
     const bool labelled = batch.previous && centroids_.k <= Codes::kMost;
     if (labelled) {
       confirm_labels<kDims><<<blocks, kLowDimThreads, 0, device_.stream()>>>(scan, open, refined);
       launched("confirm_labels");
     }
-    nearest_two<kDims><<<blocks, kLowDimThreads, 0, device_.stream()>>>(
-        scan, labelled ? open.chosen() : ChosenRows{}, left_over, nearest_.data(), refined);
+    nearest_two<kDims><<<blocks, kLowDimThreads, 0, device_.stream()>>>(scan, labelled ? open.chosen() : ChosenRows{},
+                                                                        left_over, nearest_.data(), refined);
     launched("nearest_two");
     search_chosen<Distance>(device_, centroids_, batch, left_over.chosen(), nearest_.data(), refined);
     unpack_nearest<Distance>(device_, nearest_.data(), batch, left_over.chosen());

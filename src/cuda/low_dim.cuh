@@ -22,9 +22,9 @@ FASTKMEANS_BOTH inline std::int64_t whole_tiles(std::int64_t k) { return (k + kO
 struct LowDimScan {
   Centroids centroids;
   Batch batch;
-  const float* centre;                        // (d)
-  const float *values, *starts;               // of centroids, in whole tiles: as tensor cores take them, and the bound's
-  bool whole;                                 // a lane may read its part of a row at once
+  const float* centre;           // (d)
+  const float *values, *starts;  // of centroids, in whole tiles: as tensor cores take them, and the bound's
+  bool whole;                    // a lane may read its part of a row at once
   FilterBound::Rounded bound;
 
   // Of a list, or of all rows.
@@ -38,9 +38,9 @@ struct Shape {
   static constexpr int kRowTiles = kDims <= 32 ? 4 : 2;  // of 16 rows, in the registers of a warp
   static constexpr int kRows = 16 * kRowTiles;
   static constexpr int kRowsOfBlock = kLowDimThreads / kWarp * kRows;
-  static constexpr int kSlots = 2 * kRowTiles;            // rows that a lane has a part of
-  static constexpr int kOwn = kSlots / 4;                 // of which so many are its own: slots 4 own + quarter
-  static constexpr int kChunk = kSharedValues / kDims;    // centroids at a time
+  static constexpr int kSlots = 2 * kRowTiles;          // rows that a lane has a part of
+  static constexpr int kOwn = kSlots / 4;               // of which so many are its own: slots 4 own + quarter
+  static constexpr int kChunk = kSharedValues / kDims;  // centroids at a time
 
   // Which element stands where in the operands is of no account, as long as rows and centroids agree: a lane has
   // kWidth side by side of each piece, two for a step.
@@ -206,8 +206,8 @@ class PassingCentroids {
 #pragma unroll
         for (int piece = 0; piece < S::kPieces; ++piece)
           *reinterpret_cast<typename S::Vector*>(b[S::kWidth / 2 * piece]) =
-              *reinterpret_cast<const typename S::Vector*>(
-                  values_ + mine * kDims + S::first_of(S::place_of(mine, piece), lane_quarter()));
+              *reinterpret_cast<const typename S::Vector*>(values_ + mine * kDims +
+                                                           S::first_of(S::place_of(mine, piece), lane_quarter()));
         const float2 two = *reinterpret_cast<const float2*>(starts_ + tile + 2 * lane_quarter());
         const float start[4] = {two.x, two.y, two.x, two.y};
         const int c = begin + tile + 2 * lane_quarter();

@@ -105,17 +105,19 @@ float before(float v) { return std::nextafter(v, -kInfinity); }
 // 1 from the threshold on and 0 below, with nothing between.
 TEST(ReachNoOracle, EveryScoreOrNone) {
   Random random(272);
-  std::vector<float> thresholds = {1, -1, 2, -2, 0x1p-100f, -0x1p-100f, 0x1.fffffep125f, -0x1.fffffep125f, next(1), before(1),
-                                   next(-1), before(-1)};
+  std::vector<float> thresholds = {
+      1, -1, 2, -2, 0x1p-100f, -0x1p-100f, 0x1.fffffep125f, -0x1.fffffep125f, next(1), before(1), next(-1), before(-1)};
   for (int repeat = 0; repeat < 2'000; ++repeat) {
     const auto mantissa = static_cast<float>(draw(random, 1 << 23, (1 << 24) - 1));
-    thresholds.push_back(std::ldexp(draw(random, 0, 1) ? mantissa : -mantissa, static_cast<int>(draw(random, -123, 101))));
+    thresholds.push_back(
+        std::ldexp(draw(random, 0, 1) ? mantissa : -mantissa, static_cast<int>(draw(random, -123, 101))));
   }
   for (const float threshold : thresholds) {
     const Reach reach(threshold);
     for (const float score : {threshold, next(threshold), 2 * std::abs(threshold), 0x1p127f})
       EXPECT_EQ(reach.by(score), 1.0f) << score << " reaches " << threshold;
-    for (const float score : {before(threshold), before(before(threshold)), -2 * std::abs(threshold), -0x1p127f, -kInfinity})
+    for (const float score :
+         {before(threshold), before(before(threshold)), -2 * std::abs(threshold), -0x1p127f, -kInfinity})
       EXPECT_EQ(reach.by(score), 0.0f) << score << " does not reach " << threshold;
     EXPECT_EQ(reach.by(0), threshold > 0 ? 0.0f : 1.0f) << threshold;
   }
