@@ -98,14 +98,13 @@ __global__ __launch_bounds__(kLowDimThreads, 3) void nearest_two(const LowDimSca
       two[slot].take(score, c);
       two[slot].take(next, c + 1);
     });
-    float distances[S::kSlots];
 #pragma unroll
-    for (int slot = 0; slot < S::kSlots; ++slot) {
+    for (int slot = 0; slot < S::kSlots; ++slot)
 #pragma unroll
       for (int bit = 1; bit <= 2; bit *= 2) two[slot].join(bit);
-      distances[slot] = distance_of_four<kDims>(batch.rows.row(rows.index(slot)), scan.centroids.row(two[slot].who),
-                                                scan.centroids.d);
-    }
+    float distances[S::kSlots];
+    rows.distances(
+        scan, [&](int slot) { return two[slot].who; }, distances);
 #pragma unroll
     for (int own = 0; own < S::kOwn; ++own) {
       const int i = rows.own_index(own);
@@ -126,9 +125,9 @@ __global__ __launch_bounds__(kLowDimThreads, 3) void nearest_two(const LowDimSca
 // The same for rows that have a label, of the assignment before. D to that centroid gives the threshold beforehand, so
 // what must be known of the other scores is which reach it: if none or one do, the row is done.
 template <int kDims>
-__global__ __launch_bounds__(kLowDimThreads, kDims <= 16 ? 4 : 3) void confirm_labels(const LowDimScan scan,
-                                                                                      const OpenRows open,
-                                                                                      Integer* refined) {
+__global__ __launch_bounds__(kLowDimThreads, Shape<kDims>::kConfirming) void confirm_labels(const LowDimScan scan,
+                                                                                            const OpenRows open,
+                                                                                            Integer* refined) {
   using S = Shape<kDims>;
   __shared__ PassingCentroids<kDims> passing;
   const Batch& batch = scan.batch;
@@ -136,12 +135,9 @@ __global__ __launch_bounds__(kLowDimThreads, kDims <= 16 ? 4 : 3) void confirm_l
   int pairs = 0;
   for (unsigned turn = 0; turn * gridDim.x + blockIdx.x < blocks_of<kDims>(batch.count); ++turn) {
     const WarpRows<kDims> rows(scan, {}, first_row<kDims>(turn), batch.count);
-    const auto distance = [&](int slot, int c) {
-      return distance_of_four<kDims>(batch.rows.row(rows.index(slot)), scan.centroids.row(c), scan.centroids.d);
-    };
+    const auto label = [&](int slot) { return batch.previous[rows.index(slot)]; };
     float distances[S::kSlots], before[S::kOwn], factors[S::kOwn], offsets[S::kOwn];
-#pragma unroll
-    for (int slot = 0; slot < S::kSlots; ++slot) distances[slot] = distance(slot, batch.previous[rows.index(slot)]);
+    rows.distances(scan, label, distances);
 #pragma unroll
     for (int own = 0; own < S::kOwn; ++own) {
       before[own] = own_of(distances, own);
@@ -164,8 +160,8 @@ __global__ __launch_bounds__(kLowDimThreads, kDims <= 16 ? 4 : 3) void confirm_l
 #pragma unroll
     for (int slot = 0; slot < S::kSlots; ++slot) {
       sums[slot] = sum_of_four(sums[slot]);
-      const int other = codes.other(sums[slot], batch.previous[rows.index(slot)]);
-      if (__any_sync(kAll, other >= 0)) distances[slot] = distance(slot, max(other, 0));
+      const int other = codes.other(sums[slot], label(slot));
+      if (__any_sync(kAll, other >= 0)) distances[slot] = rows.distance(scan, slot, max(other, 0));
     }
 #pragma unroll
     for (int own = 0; own < S::kOwn; ++own) {

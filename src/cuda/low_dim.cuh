@@ -38,8 +38,12 @@ struct Shape {
   static constexpr int kRowTiles = kDims <= 32 ? 4 : 2;  // of 16 rows, in the registers of a warp
   static constexpr int kRows = 16 * kRowTiles;
   static constexpr int kRowsOfBlock = kLowDimThreads / kWarp * kRows;
-  static constexpr int kSlots = 2 * kRowTiles;          // rows that a lane has a part of
-  static constexpr int kOwn = kSlots / 4;               // of which so many are its own: slots 4 own + quarter
+  static constexpr int kSlots = 2 * kRowTiles;  // rows that a lane has a part of
+  static constexpr int kOwn = kSlots / 4;       // of which so many are its own: slots 4 own + quarter
+  // Blocks that a multiprocessor has registers for, without a spill, while labels are confirmed.
+  static constexpr int kConfirming = kDims <= 16 ? 4 : kDims <= 32 ? 3 : 2;
+  // Slots whose rows and centroids are on their way to D at once: there are so many registers.
+  static constexpr int kAtOnce = kDims <= 16 ? kSlots : kDims <= 32 ? 4 : 2;
   static constexpr int kChunk = kSharedValues / kDims;  // centroids at a time
 
   // Which element stands where in the operands is of no account, as long as rows and centroids agree: a lane has
@@ -85,24 +89,42 @@ __device__ inline float sum_of_four(float value) {
   return value + __shfl_xor_sync(kAll, value, 1);
 }
 
-// D of the rows and centroids of all fours of lanes, each of at most kDims elements: of D's lanes (warp.cuh), lane q of
-// four has q, q + 4, ..., so the tree begins within it, and ends between the four.
-template <int kDims>
+// What a lane has of a piece of a row; kWhole: rows have kDims elements, and it may be read at once.
+template <int kDims, bool kWhole>
+__device__ void read_piece(const float* row, int piece, int d, float (&to)[Shape<kDims>::kWidth]) {
+  using S = Shape<kDims>;
+  const int j = S::first_of(piece, lane_quarter());
+  if constexpr (kWhole) {
+    *reinterpret_cast<typename S::Vector*>(to) = *reinterpret_cast<const typename S::Vector*>(row + j);
+  } else {
+#pragma unroll
+    for (int e = 0; e < S::kWidth; ++e) to[e] = j + e < d ? row[j + e] : 0.0f;
+  }
+}
+
+// D of the row and the centroid of each four lanes. Of the tree of D (add_lanes() in warp.cuh), whose leaves are 32, a
+// lane has those of its elements: it adds what is 16 apart, then elements 8 or 4, and 4 or 2, apart are another lane's.
+template <int kDims, bool kWhole>
 __device__ float distance_of_four(const float* x, const float* c, int d) {
-  constexpr int kSums = kDims < kWarp ? kDims / 4 : kWarp / 4;
+  using S = Shape<kDims>;
+  constexpr int kHalves = S::kPieces > 1 ? 2 : 1;
   const Distance loss;
-  const int left = d - lane_quarter();
-  x += lane_quarter();
-  c += lane_quarter();
-  float sums[kSums] = {};
+  float sums[kHalves][S::kWidth] = {};
 #pragma unroll
-  for (int part = 0; part < kDims / 4; ++part)
-    if (4 * part < left) sums[part % kSums] = loss.add(x[4 * part], c[4 * part], sums[part % kSums]);
+  for (int piece = 0; piece < S::kPieces; ++piece) {
+    __align__(16) float a[S::kWidth], b[S::kWidth];
+    read_piece<kDims, kWhole>(x, piece, d, a);
+    read_piece<kDims, kWhole>(c, piece, d, b);
 #pragma unroll
-  for (int half = kSums / 2; half >= 1; half /= 2)
+    for (int e = 0; e < S::kWidth; ++e) sums[piece % kHalves][e] = loss.add(a[e], b[e], sums[piece % kHalves][e]);
+  }
 #pragma unroll
-    for (int sum = 0; sum < half; ++sum) sums[sum] = sums[sum] + sums[sum + half];
-  return sum_of_four(sums[0]);
+  for (int e = 0; e < S::kWidth; ++e) sums[0][e] = sum_of_four(kHalves > 1 ? sums[0][e] + sums[1][e] : sums[0][e]);
+#pragma unroll
+  for (int half = S::kWidth / 2; half >= 1; half /= 2)
+#pragma unroll
+    for (int e = 0; e < half; ++e) sums[0][e] = sums[0][e] + sums[0][e + half];
+  return sums[0][0];
 }
 
 // The rows of a warp.
@@ -115,36 +137,10 @@ class WarpRows {
   __device__ WarpRows(const LowDimScan& scan, const ChosenRows& chosen, int first, int count)
       : chosen_(chosen), first_(first), count_(count) {
     float sq_norms[S::kSlots] = {}, sq_errors[S::kSlots] = {};
-    const auto take = [&](const auto& values_of) {
-#pragma unroll
-      for (int piece = 0; piece < S::kPieces; ++piece) {
-        const int j = S::first_of(piece, lane_quarter());
-        float middle[S::kWidth];
-#pragma unroll
-        for (int e = 0; e < S::kWidth; ++e) middle[e] = j + e < scan.centroids.d ? scan.centre[j + e] : 0.0f;
-#pragma unroll
-        for (int slot = 0; slot < S::kSlots; ++slot) {
-          __align__(16) float row[S::kWidth];
-          values_of(scan.batch.rows.row(index(slot)) + j, j, row);
-#pragma unroll
-          for (int e = 0; e < S::kWidth; ++e) {
-            const float a = row[e] - middle[e], v = tensor_core_value(a), lost = a - v;
-            sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
-            sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
-            words_[slot / 2][S::kWidth / 2 * piece + e / 2][slot % 2 + 2 * (e % 2)] = __float_as_uint(v);
-          }
-        }
-      }
-    };
     if (scan.whole)
-      take([](const float* from, int, float* to) {
-        *reinterpret_cast<typename S::Vector*>(to) = *reinterpret_cast<const typename S::Vector*>(from);
-      });
+      take<true>(scan, sq_norms, sq_errors);
     else
-      take([&](const float* from, int j, float* to) {
-#pragma unroll
-        for (int e = 0; e < S::kWidth; ++e) to[e] = j + e < scan.centroids.d ? from[e] : 0.0f;
-      });
+      take<false>(scan, sq_norms, sq_errors);
 #pragma unroll
     for (int slot = 0; slot < S::kSlots; ++slot) {
       sq_norms[slot] = sum_of_four(sq_norms[slot]);
@@ -167,6 +163,24 @@ class WarpRows {
     const int slot = 4 * own + lane_quarter();
     return first_ + 8 * slot + lane_id() / 4 < count_ ? static_cast<int>(index(slot)) : -1;
   }
+  // D of the rows and of a centroid for each slot.
+  template <class Who>
+  __device__ void distances(const LowDimScan& scan, const Who& who, float (&out)[S::kSlots]) const {
+#pragma unroll
+    for (int first = 0; first < S::kSlots; first += S::kAtOnce) {
+      if (scan.whole)
+#pragma unroll
+        for (int slot = first; slot < first + S::kAtOnce; ++slot) out[slot] = distance<true>(scan, slot, who(slot));
+      else
+#pragma unroll
+        for (int slot = first; slot < first + S::kAtOnce; ++slot) out[slot] = distance<false>(scan, slot, who(slot));
+    }
+  }
+  // Of one slot.
+  __device__ float distance(const LowDimScan& scan, int slot, int c) const {
+    return scan.whole ? distance<true>(scan, slot, c) : distance<false>(scan, slot, c);
+  }
+
   // The threshold of the lane's own row, if its D to some centroid is this.
   __device__ float threshold(const FilterBound::Rounded& bound, int own, float distance) const {
     return bound.threshold(distance, sq_norm_[own], sq_error_[own]);
@@ -180,6 +194,34 @@ class WarpRows {
   }
 
  private:
+  template <bool kWhole>
+  __device__ float distance(const LowDimScan& scan, int slot, int c) const {
+    return distance_of_four<kDims, kWhole>(scan.batch.rows.row(index(slot)), scan.centroids.row(c), scan.centroids.d);
+  }
+
+  // The elements of all slots, and the sums of their squares and of those of what they lose.
+  template <bool kWhole>
+  __device__ void take(const LowDimScan& scan, float (&sq_norms)[S::kSlots], float (&sq_errors)[S::kSlots]) {
+    const int d = scan.centroids.d;
+#pragma unroll
+    for (int piece = 0; piece < S::kPieces; ++piece) {
+      __align__(16) float middle[S::kWidth];
+      read_piece<kDims, false>(scan.centre, piece, d, middle);
+#pragma unroll
+      for (int slot = 0; slot < S::kSlots; ++slot) {
+        __align__(16) float row[S::kWidth];
+        read_piece<kDims, kWhole>(scan.batch.rows.row(index(slot)), piece, d, row);
+#pragma unroll
+        for (int e = 0; e < S::kWidth; ++e) {
+          const float a = row[e] - middle[e], v = tensor_core_value(a), lost = a - v;
+          sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
+          sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
+          words_[slot / 2][S::kWidth / 2 * piece + e / 2][slot % 2 + 2 * (e % 2)] = __float_as_uint(v);
+        }
+      }
+    }
+  }
+
   ChosenRows chosen_;
   int first_, count_;
   std::uint32_t words_[S::kRowTiles][S::kSteps][4];
