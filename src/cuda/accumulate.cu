@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "cuda/accumulate.hpp"
+#include "cuda/tuning.hpp"
 #include "cuda/warp.cuh"
 
 namespace fastkmeans::cuda {
@@ -9,58 +10,140 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each
-// null if there is none.
-__device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,
-                         const SumsView& sums, const Lanes& lanes) {
-  const auto add = [&](Integer* values, int j, Integer units) {
-    if (to >= 0) atomicAdd(values + to * sums.d + j, units);
-    if (from >= 0) atomicAdd(values + from * sums.d + j, Integer{0} - units);
-  };
-  for (int j = lanes.lane(); j < sums.d; j += lanes.count) {
-    const auto value = static_cast<double>(x[j]);
-    const double units = rint(value * scale.inverse[j]);
-    add(sums.hi, j, static_cast<Integer>(times * static_cast<long long>(units)));
-    if (!sums.lo) continue;
-    const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
-    add(sums.lo, j, static_cast<Integer>(times * static_cast<long long>(residual)));
+__device__ void add_to(const SumsView&, Integer* sum, Integer amount) { atomicAdd(sum, amount); }
+
+// The sums of a block in shared memory, in halves, since hardware adds 32 bits there: the upper half of each lies
+// `size` behind the lower one, so neighbours are in different banks.
+struct SharedSums {
+  std::uint32_t *hi, *lo, *weights, *members;  // as in a SumsView
+  int k, d, size;
+
+  // All are zero, once the threads of the block have met.
+  __device__ SharedSums(std::uint32_t* memory, const SumsView& sums)
+      : k(sums.k), d(sums.d), size(static_cast<int>(sums_of_block(sums.k, sums.d, sums.lo, sums.members))) {
+    for (int half = static_cast<int>(threadIdx.x); half < 2 * size; half += static_cast<int>(blockDim.x))
+      memory[half] = 0;
+    hi = memory;
+    lo = sums.lo ? hi + k * d : nullptr;
+    weights = hi + (sums.lo ? 2 : 1) * k * d;
+    members = sums.members ? weights + k : nullptr;
   }
-  if (lanes.lane() != 0) return;
-  const auto weight = static_cast<Integer>(times);
-  if (to >= 0) {
-    atomicAdd(sums.weights + to, weight);
-    if (sums.members) atomicAdd(sums.members + to, Integer{1});
+
+  __device__ void add_all_to(const SumsView& sums) const {
+    const auto add_all = [&](const std::uint32_t* from, Integer* to, int count) {
+      for (int i = static_cast<int>(threadIdx.x); from && i < count; i += static_cast<int>(blockDim.x))
+        if (const Integer sum = Integer{from[i + size]} << 32 | from[i]) atomicAdd(to + i, sum);
+    };
+    add_all(hi, sums.hi, k * d);
+    add_all(lo, sums.lo, k * d);
+    add_all(weights, sums.weights, k);
+    add_all(members, sums.members, k);
   }
-  if (from >= 0) {
-    atomicAdd(sums.weights + from, Integer{0} - weight);
-    if (sums.members) atomicAdd(sums.members + from, ~Integer{0});
-  }
+};
+
+__device__ void add_to(const SharedSums& sums, std::uint32_t* lower, Integer amount) {
+  const auto low = static_cast<std::uint32_t>(amount);
+  const bool carry = atomicAdd(lower, low) + low < low;
+  const std::uint32_t high = static_cast<std::uint32_t>(amount >> 32) + carry;
+  if (high) atomicAdd(lower + sums.size, high);
 }
+
+// What a row of weight `times` does to the sums of the cluster that it leaves and to those of the one that it comes to,
+// each negative if there is none.
+struct Move {
+  std::int64_t times;  // 0: it stays
+  std::int32_t from, to;
+
+  // As add_row of numeric/fixed_point.cpp, by an element of the row.
+  template <class Sums>
+  __device__ void add(float x, int j, const ScaleView& scale, const Sums& sums) const {
+    const auto value = static_cast<double>(x);
+    const double units = rint(value * scale.inverse[j]);
+    shift(sums, sums.hi, sums.d, j, static_cast<Integer>(times * static_cast<long long>(units)));
+    if (!sums.lo) return;
+    const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
+    shift(sums, sums.lo, sums.d, j, static_cast<Integer>(times * static_cast<long long>(residual)));
+  }
+  template <class Sums>
+  __device__ void count(const Sums& sums) const {
+    shift(sums, sums.weights, 1, 0, static_cast<Integer>(times));
+    if (sums.members) shift(sums, sums.members, 1, 0, Integer{1});
+  }
+
+ private:
+  template <class Sums, class Value>
+  __device__ void shift(const Sums& sums, Value* values, std::int64_t width, int j, Integer amount) const {
+    if (to >= 0) add_to(sums, values + to * width + j, amount);
+    if (from >= 0) add_to(sums, values + from * width + j, Integer{0} - amount);
+  }
+};
 
 // Rows that a warp looks at, a lane each, before it moves those that changed. Of long ones fewer: in a first assignment
 // all of them are moved, one after the other.
 FASTKMEANS_BOTH int rows_of_warp(int d) { return d <= kWarp ? kWarp : kWarp / 4; }
 
-__global__ void move_changed(RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
-                             const std::int64_t* weights, ScaleView scale, SumsView sums, Lanes lanes) {
+// Rows and their labels, before and now.
+struct Changes {
+  RowsView rows;
+  std::int64_t count;
+  const std::int32_t *from, *to;  // from null: there were none
+  const std::int64_t* weights;    // or null
+
+  // Of the rows that a warp looks at, from `first` on; kTogether: how many of them are on their way to a lane at once.
+  template <int kTogether, class Sums>
+  __device__ void move(std::int64_t first, const Lanes& lanes, const ScaleView& scale, const Sums& sums) const {
+    const int looked_at = rows_of_warp(sums.d), side_by_side = lanes.rows(), row = lanes.row();
+    const std::int64_t mine = first + lane_id();
+    Move own = {0, -1, -1};
+    if (mine < count && lane_id() < looked_at) {
+      own.to = to[mine];
+      if (from) own.from = from[mine];
+      if (own.from != own.to) own.times = weights ? weights[mine] : 1;
+    }
+    if (own.times != 0) own.count(sums);
+    const unsigned changed = __ballot_sync(kAll, own.times != 0);
+    for (int begin = 0; begin < looked_at; begin += kTogether * side_by_side) {
+      const int some = min(kTogether * side_by_side, kWarp);
+      if (!(changed >> begin & kAll >> (kWarp - some))) continue;
+      Move moves[kTogether];
+      const float* x[kTogether];
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u) {
+        const int who = begin + u * side_by_side + row;
+        moves[u].times = static_cast<std::int64_t>(__shfl_sync(kAll, static_cast<long long>(own.times), who));
+        moves[u].from = __shfl_sync(kAll, own.from, who);
+        moves[u].to = __shfl_sync(kAll, own.to, who);
+        if (who >= looked_at) moves[u].times = 0;
+        x[u] = rows.row(first + who);
+      }
+      for (int j = lanes.lane(); j < sums.d; j += lanes.count) {
+        float values[kTogether];
+#pragma unroll
+        for (int u = 0; u < kTogether; ++u) values[u] = moves[u].times != 0 ? x[u][j] : 0.0f;
+#pragma unroll
+        for (int u = 0; u < kTogether; ++u)
+          if (moves[u].times != 0) moves[u].add(values[u], j, scale, sums);
+      }
+    }
+  }
+};
+
+__global__ void move_changed(const Changes changes, ScaleView scale, SumsView sums, Lanes lanes) {
+  changes.move<1>(warp_id() * rows_of_warp(sums.d), lanes, scale, sums);
+}
+
+// Blocks have sums of their own, and add them up when all rows are done: where many rows move, sums in device memory
+// are what everybody waits for.
+__global__ __launch_bounds__(kSumsThreads, 2) void move_changed_in_blocks(const Changes changes, ScaleView scale,
+                                                                          SumsView sums, Lanes lanes) {
+  extern __shared__ std::uint32_t memory[];
+  const SharedSums own(memory, sums);
+  __syncthreads();
   const int looked_at = rows_of_warp(sums.d);
-  const std::int64_t first = warp_id() * looked_at, mine = first + lane_id();
-  std::int64_t times = 0;
-  std::int32_t before = -1, now = -1;
-  if (mine < count && lane_id() < looked_at) {
-    now = to[mine];
-    if (from) before = from[mine];
-    if (before != now) times = weights ? weights[mine] : 1;
-  }
-  for (unsigned changed = __ballot_sync(kAll, times != 0); changed != 0;) {
-    unsigned rest = changed;
-    for (int r = 0; r < lanes.row(); ++r) rest &= rest - 1;  // 0 where fewer are left
-    const int who = rest ? __ffs(static_cast<int>(rest)) - 1 : 0;
-    const std::int32_t out_of = __shfl_sync(kAll, before, who), into = __shfl_sync(kAll, now, who);
-    const auto as_often = static_cast<std::int64_t>(__shfl_sync(kAll, static_cast<long long>(times), who));
-    if (rest) move_row(rows.row(first + who), as_often, out_of, into, scale, sums, lanes);
-    for (int r = 0; r < lanes.rows(); ++r) changed &= changed - 1;
-  }
+  for (std::int64_t first = warp_id() * looked_at; first < changes.count; first += warp_count() * looked_at)
+    changes.move<4>(first, lanes, scale, own);
+  __syncthreads();
+  own.add_all_to(sums);
 }
 
 __global__ void move_relocated(RowsView rows, std::int64_t count, const std::int64_t* numbers, const std::int32_t* from,
@@ -68,8 +151,11 @@ __global__ void move_relocated(RowsView rows, std::int64_t count, const std::int
                                std::int32_t* labels) {
   const std::int64_t i = warp_id();
   if (i >= count) return;
-  move_row(rows.row(i), weights ? weights[numbers[i]] : 1, from[i], to[i], scale, sums, Lanes(kWarp));
-  if (lane_id() == 0) labels[numbers[i]] = to[i];
+  const Move move = {weights ? weights[numbers[i]] : 1, from[i], to[i]};
+  for (int j = lane_id(); j < sums.d; j += kWarp) move.add(rows.row(i)[j], j, scale, sums);
+  if (lane_id() != 0) return;
+  move.count(sums);
+  labels[numbers[i]] = to[i];
 }
 
 void upload_all(Device& device, const std::vector<double>& from, DeviceBuffer<double>& to) {
@@ -118,10 +204,20 @@ void join_sums(Device& device, const SumsView& own, const SumsView& all, Reducer
 }
 
 void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
-                const std::int64_t* weights, const ScaleView& scale, const SumsView& sums) {
+                const std::int64_t* weights, std::int64_t moving, const ScaleView& scale, const SumsView& sums) {
   if (count == 0) return;
+  const Changes changes = {rows, count, from, to, weights};
+  const Lanes lanes(sums.d);
+  const std::int64_t size = sums_of_block(sums.k, sums.d, sums.lo, sums.members);
+  if (const int blocks = blocks_with_sums(size, sums.k, moving, device.processors(), device.shared_memory())) {
+    allow_shared_memory(device, move_changed_in_blocks);
+    move_changed_in_blocks<<<blocks, kSumsThreads, size * sizeof(Integer), device.stream()>>>(changes, scale, sums,
+                                                                                              lanes);
+    launched("move_changed_in_blocks");
+    return;
+  }
   move_changed<<<blocks_for(count, kThreads / kWarp * rows_of_warp(sums.d)), kThreads, 0, device.stream()>>>(
-      rows, count, from, to, weights, scale, sums, Lanes(sums.d));
+      changes, scale, sums, lanes);
   launched("move_changed");
 }
 

@@ -379,8 +379,10 @@ class CudaShard final : public Shard {
   }
 
   void accumulate_batch(std::int64_t first, std::int64_t count, RowsView rows) {
+    // As many as in the iteration before; in the first one that is not known yet, and all of them are new.
+    const double part = assignments_ == 1 ? 1.0 : static_cast<double>(assigned_.changed) / static_cast<double>(n_);
     cuda::accumulate(device_, rows, count, before_from(first), labels_.data() + first, weights_from(first),
-                     scale_->view(), sums_->view());
+                     static_cast<std::int64_t>(part * static_cast<double>(count)), scale_->view(), sums_->view());
   }
 
   // next_ becomes the centroids of these sums; and how far they moved.

@@ -55,14 +55,17 @@ __global__ void search_kernel(const Centroids centroids, const Batch batch, cons
 }
 
 template <class Minimised>
-__global__ void unpack_kernel(const Integer* nearest, const Batch batch, bool tiny) {
-  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (i >= batch.count) return;
-  const std::uint8_t state = batch.states[i];
-  const bool bad = state & kBadRow;
-  const Best best = Minimised::unpacked(nearest[i]);
-  batch.labels[i] = bad ? 0 : best.label;
-  batch.distances[i] = bad ? 0.0f : Minimised::of_row(state, tiny).stored(best.distance);
+__global__ void unpack_kernel(const Integer* nearest, const Batch batch, const ChosenRows chosen, bool tiny) {
+  const int count = chosen.count ? *chosen.count : batch.count, step = static_cast<int>(gridDim.x) * kThreads;
+  for (int place = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x); place < count;
+       place += step) {
+    const int i = chosen.rows ? chosen.rows[place] : place;
+    const std::uint8_t state = batch.states[i];
+    const bool bad = state & kBadRow;
+    const Best best = Minimised::unpacked(nearest[i]);
+    batch.labels[i] = bad ? 0 : best.label;
+    batch.distances[i] = bad ? 0.0f : Minimised::of_row(state, tiny).stored(best.distance);
+  }
 }
 
 __global__ void measure_move_kernel(const float* to, const Centroids from, float* shifts, std::uint32_t* largest) {
@@ -108,7 +111,7 @@ class AllPairs final : public Filter {
   void assign(const Batch& batch, Notes* notes) override {
     unset_nearest(device_, nearest_.data(), batch.count);
     search_chosen<Minimised>(device_, centroids_, batch, {}, nearest_.data(), &notes->refined);
-    unpack_nearest<Minimised>(device_, nearest_.data(), batch, centroids_.tiny);
+    unpack_nearest<Minimised>(device_, nearest_.data(), batch, {}, centroids_.tiny);
   }
 
  private:
@@ -141,16 +144,17 @@ void search_chosen(Device& device, const Centroids& centroids, const Batch& batc
 }
 
 template <class Minimised>
-void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, bool tiny) {
-  unpack_kernel<Minimised><<<blocks_for(batch.count, kThreads), kThreads, 0, device.stream()>>>(nearest, batch, tiny);
+void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, const ChosenRows& chosen, bool tiny) {
+  const unsigned blocks = std::min(blocks_for(batch.count, kThreads), static_cast<unsigned>(16 * device.processors()));
+  unpack_kernel<Minimised><<<blocks, kThreads, 0, device.stream()>>>(nearest, batch, chosen, tiny);
   launched("unpack_nearest");
 }
 
 template void search_chosen<Distance>(Device&, const Centroids&, const Batch&, const ChosenRows&, Integer*, Integer*);
 template void search_chosen<NegatedProduct>(Device&, const Centroids&, const Batch&, const ChosenRows&, Integer*,
                                             Integer*);
-template void unpack_nearest<Distance>(Device&, const Integer*, const Batch&, bool);
-template void unpack_nearest<NegatedProduct>(Device&, const Integer*, const Batch&, bool);
+template void unpack_nearest<Distance>(Device&, const Integer*, const Batch&, const ChosenRows&, bool);
+template void unpack_nearest<NegatedProduct>(Device&, const Integer*, const Batch&, const ChosenRows&, bool);
 
 std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss) {
   if (loss == Loss::distance) return std::make_unique<AllPairs<Distance>>(device, most);

@@ -17,13 +17,14 @@ struct ChosenRows {
 
 // The best centroid of each row of the batch so far, (batch.count) device memory, packed as the loss has it (loss.cuh:
 // Minimised is one of those). unset_nearest: none. search_chosen: of all centroids, for the chosen rows; looks at
-// Device::stop(). unpack_nearest: to labels and distances as the batch wants them.
+// Device::stop(). unpack_nearest: to labels and distances as the batch wants them, of the chosen rows.
 void unset_nearest(Device& device, Integer* nearest, std::int64_t count);
 template <class Minimised>
 void search_chosen(Device& device, const Centroids& centroids, const Batch& batch, const ChosenRows& chosen,
                    Integer* nearest, Integer* refined);
 template <class Minimised>
-void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, bool tiny = false);
+void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, const ChosenRows& chosen = {},
+                    bool tiny = false);
 
 // All pairs: the filter "none". most: rows of a batch.
 std::unique_ptr<Filter> all_pairs(Device& device, std::int64_t most, Loss loss);

@@ -1,50 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
-#include "cuda/distances.hpp"
+#include "cuda/low_dim.cuh"
 #include "cuda/low_dim.hpp"
-#include "cuda/statistics.hpp"
-#include "cuda/warp.cuh"
-#include "sketch/bound.hpp"
+#include "sketch/reach.hpp"
 
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kOfTile = 8;              // centroids that an instruction multiplies with
-constexpr int kSharedValues = 6 << 10;  // of centroids, in shared memory at a time: 24 KiB
+constexpr int kBlocks = 32;  // of a multiprocessor, which take turns: none of them has much to do when others are done
 
-FASTKMEANS_BOTH std::int64_t whole_tiles(std::int64_t k) { return (k + kOfTile - 1) / kOfTile * kOfTile; }
-
-// Rows and centroids as the tensor cores see them: kDims elements, padded with zeros.
-template <int kDims>
-struct Shape {
-  static constexpr int kSteps = kDims / 8;               // instructions for a product
-  static constexpr int kRowTiles = kDims <= 32 ? 4 : 2;  // of 16 rows, in the registers of a warp
-  static constexpr int kRows = 16 * kRowTiles;
-  // Of a centroid in shared memory: the eight of a tile are read from different banks.
-  static constexpr int kStride = kDims <= 16 ? kDims : kDims + 16;
-  static constexpr int kChunk = kSharedValues / kStride / kOfTile * kOfTile;  // centroids at a time
-
-  // Which element stands where in the operands is of no account, as long as rows and centroids agree: a lane has
-  // kWidth side by side of each piece, two for a step.
-  static constexpr int kWidth = kDims == 8 ? 2 : 4;
-  static constexpr int kPieces = kDims / (4 * kWidth);
-  static __device__ int first_of(int piece, int quarter) { return kWidth * (4 * piece + quarter); }
-  using Vector = std::conditional_t<kWidth == 2, float2, float4>;
-};
-
-// sums = start + the products of 16 rows and 8 centroids, 8 elements of each.
-__device__ void multiply(float (&sums)[4], const std::uint32_t (&a)[4], const float (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
-}
-
-// What the kernel reads of the centroids, in whole tiles: less the centre, rounded, in rows of `dims`; a thread each.
+// What the kernels read of the centroids, in whole tiles: less the centre, rounded, in rows of `dims`; a thread each.
 __global__ void describe_centroids(const Centroids centroids, const float* centre, FilterBound bound, int dims,
                                    float* values, float* starts) {
   const int c = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -82,149 +49,136 @@ struct Two {
   }
 };
 
-// Of four lanes and the values of four slots, the one that is the lane's.
-template <class T, int kSlots>
-__device__ T own_of(const T (&values)[kSlots], int own) {
-  T value = values[4 * own];
-#pragma unroll
-  for (int quarter = 1; quarter < 4; ++quarter)
-    if (lane_id() % 4 == quarter) value = values[4 * own + quarter];
-  return value;
-}
-// Of the sums over those four lanes.
-template <int kSlots>
-__device__ float own_sum(float (&values)[kSlots], int own) {
-#pragma unroll
-  for (int slot = 4 * own; slot < 4 * own + 4; ++slot)
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) values[slot] += __shfl_xor_sync(kAll, values[slot], bit);
-  return own_of(values, own);
-}
-
-// A warp for some rows, whose elements stay in its registers while all centroids pass by: four lanes share a row. Rows
-// whose two best scores are too near to tell are left to others, with the nearest so far.
+// Blocks take rows in turns: how many blocks it takes, and the first row of this warp.
 template <int kDims>
-__global__ __launch_bounds__(kThreads, 3) void nearest_two(const Centroids centroids, const Batch batch,
-                                                           const float* centre, const float* values,
-                                                           const float* starts, bool whole,
-                                                           const FilterBound::Rounded bound, Integer* nearest,
-                                                           std::int32_t* left_over, std::int32_t* left_over_count,
-                                                           Integer* refined) {
-  using S = Shape<kDims>;
-  constexpr int kSlots = 2 * S::kRowTiles;  // rows that a lane has a part of; one in four is its own in the end
-  __shared__ __align__(16) float shared[S::kChunk * S::kStride];
-  __shared__ __align__(8) float shared_starts[S::kChunk];
-  const int group = lane_id() / 4, quarter = lane_id() % 4;
-  const int first =
-      (static_cast<int>(blockIdx.x) * (kThreads / kWarp) + static_cast<int>(threadIdx.x) / kWarp) * S::kRows;
+__device__ unsigned blocks_of(int count) {
+  return static_cast<unsigned>((count + Shape<kDims>::kRowsOfBlock - 1) / Shape<kDims>::kRowsOfBlock);
+}
+template <int kDims>
+__device__ int first_row(unsigned turn) {
+  const int block = static_cast<int>(turn * gridDim.x + blockIdx.x);
+  return block * Shape<kDims>::kRowsOfBlock + static_cast<int>(threadIdx.x) / kWarp * Shape<kDims>::kRows;
+}
 
-  std::uint32_t words[S::kRowTiles][S::kSteps][4];
-  float sq_norms[kSlots] = {}, sq_errors[kSlots] = {};
-  const auto take_rows = [&](const auto& values_of) {
-#pragma unroll
-    for (int piece = 0; piece < S::kPieces; ++piece) {
-      const int j = S::first_of(piece, quarter);
-      float middle[S::kWidth];
-#pragma unroll
-      for (int e = 0; e < S::kWidth; ++e) middle[e] = j + e < centroids.d ? centre[j + e] : 0.0f;
-#pragma unroll
-      for (int slot = 0; slot < kSlots; ++slot) {
-        __align__(16) float row[S::kWidth];
-        values_of(batch.rows.row(min(first + 8 * slot + group, batch.count - 1)) + j, j, row);
-#pragma unroll
-        for (int e = 0; e < S::kWidth; ++e) {
-          const float a = row[e] - middle[e], v = tensor_core_value(a), lost = a - v;
-          sq_norms[slot] = fmaf(v, v, sq_norms[slot]);
-          sq_errors[slot] = fmaf(lost, lost, sq_errors[slot]);
-          words[slot / 2][S::kWidth / 2 * piece + e / 2][slot % 2 + 2 * (e % 2)] = __float_as_uint(v);
-        }
-      }
-    }
-  };
-  if (whole)
-    take_rows([](const float* from, int, float* to) {
-      *reinterpret_cast<typename S::Vector*>(to) = *reinterpret_cast<const typename S::Vector*>(from);
-    });
-  else
-    take_rows([&](const float* from, int j, float* to) {
-#pragma unroll
-      for (int e = 0; e < S::kWidth; ++e) to[e] = j + e < centroids.d ? from[e] : 0.0f;
-    });
+// Rows that need more than a kernel does for them: a list.
+struct OpenRows {
+  std::int32_t* rows;
+  std::int32_t* count;
+  __device__ void add(int i) const { rows[atomicAdd(count, 1)] = i; }
+  ChosenRows chosen() const { return {rows, count}; }
+};
 
-  float sq_norm[kSlots / 4], sq_error[kSlots / 4];
-#pragma unroll
-  for (int own = 0; own < kSlots / 4; ++own) {
-    sq_norm[own] = own_sum(sq_norms, own);
-    sq_error[own] = own_sum(sq_errors, own);
-  }
+__device__ void put(const Batch& batch, int i, const Best& best) {
+  const bool bad = batch.states[i] & kBadRow;
+  batch.labels[i] = bad ? 0 : best.label;
+  batch.distances[i] = bad ? 0.0f : best.distance;
+}
 
-  Two two[kSlots];
-#pragma unroll
-  for (Two& of_slot : two) of_slot = {-kInfinity, -kInfinity, 0};
-  const int k = static_cast<int>(whole_tiles(centroids.k));
-  for (int begin = 0; begin < k; begin += S::kChunk) {
-    const int count = min(S::kChunk, k - begin);
-    __syncthreads();
-    for (int e = static_cast<int>(threadIdx.x); e < count * kDims / 4; e += kThreads)
-      reinterpret_cast<float4*>(shared)[e / (kDims / 4) * (S::kStride / 4) + e % (kDims / 4)] =
-          reinterpret_cast<const float4*>(values + static_cast<std::int64_t>(begin) * kDims)[e];
-    for (int c = static_cast<int>(threadIdx.x); c < count; c += kThreads) shared_starts[c] = starts[begin + c];
-    __syncthreads();
-    for (int tile = 0; tile < count; tile += kOfTile) {
-      const float* const column = shared + (tile + group) * S::kStride;
-      __align__(16) float b[S::kSteps][2];
-#pragma unroll
-      for (int piece = 0; piece < S::kPieces; ++piece)
-        *reinterpret_cast<typename S::Vector*>(b[S::kWidth / 2 * piece]) =
-            *reinterpret_cast<const typename S::Vector*>(column + S::first_of(piece, quarter));
-      const float2 start = *reinterpret_cast<const float2*>(shared_starts + tile + 2 * quarter);
-      const int c = begin + tile + 2 * quarter;
-#pragma unroll
-      for (int rows = 0; rows < S::kRowTiles; ++rows) {
-        float sums[4] = {start.x, start.y, start.x, start.y};
-#pragma unroll
-        for (int step = 0; step < S::kSteps; ++step) multiply(sums, words[rows][step], b[step]);
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          two[2 * rows + h].take(sums[2 * h], c);
-          two[2 * rows + h].take(sums[2 * h + 1], c + 1);
-        }
-      }
-    }
-  }
-
-#pragma unroll
-  for (int slot = 0; slot < kSlots; ++slot)
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) two[slot].join(bit);
-  // D of the nearest, by the whole warp: eight rows at a time, whose sums come to the lanes that share the row.
-  float distances[kSlots];
-#pragma unroll
-  for (int slot = 0; slot < kSlots; ++slot) {
-    const float *x[8], *c[8];
-#pragma unroll
-    for (int u = 0; u < 8; ++u) {
-      x[u] = batch.rows.row(min(first + 8 * slot + u, batch.count - 1));
-      c[u] = centroids.row(of_group<8>(two[slot].who, u));
-    }
-    distances[slot] = warp_losses(x, c, centroids.d, Distance{});
-  }
-  int pairs = 0;
-#pragma unroll
-  for (int own = 0; own < kSlots / 4; ++own) {
-    const Two found = own_of(two, own);
-    const int i = first + 8 * (4 * own + quarter) + group;
-    if (i >= batch.count) continue;
-    const bool bad = batch.states[i] & kBadRow;
-    const int label = bad ? 0 : found.who;
-    const float distance = bad ? 0.0f : own_of(distances, own);
-    nearest[i] = Distance::packed({distance, label});
-    pairs += !bad;
-    if (!bad && !(found.second < bound.threshold(distance, sq_norm[own], sq_error[own])))
-      left_over[atomicAdd(left_over_count, 1)] = i;
-  }
+__device__ void add_pairs(int pairs, Integer* refined) {
   pairs = __reduce_add_sync(kAll, pairs);
-  if (lane_id() == 0) atomicAdd(refined, static_cast<Integer>(pairs));
+  if (lane_id() == 0 && pairs) atomicAdd(refined, static_cast<Integer>(pairs));
+}
+
+// Rows whose two best scores are too near to tell are left to others, with the nearest so far.
+template <int kDims>
+__global__ __launch_bounds__(kLowDimThreads, 3) void nearest_two(const LowDimScan scan, const ChosenRows chosen,
+                                                                 const OpenRows left_over, Integer* nearest,
+                                                                 Integer* refined) {
+  using S = Shape<kDims>;
+  __shared__ PassingCentroids<kDims> passing;
+  const Batch& batch = scan.batch;
+  const int count = scan.count(chosen);
+  int pairs = 0;
+  for (unsigned turn = 0; turn * gridDim.x + blockIdx.x < blocks_of<kDims>(count); ++turn) {
+    const WarpRows<kDims> rows(scan, chosen, first_row<kDims>(turn), count);
+    Two two[S::kSlots];
+#pragma unroll
+    for (Two& of_slot : two) of_slot = {-kInfinity, -kInfinity, 0};
+    passing.score(scan, rows, turn == 0, [&](int slot, int c, float score, float next) {
+      two[slot].take(score, c);
+      two[slot].take(next, c + 1);
+    });
+#pragma unroll
+    for (int slot = 0; slot < S::kSlots; ++slot)
+#pragma unroll
+      for (int bit = 1; bit <= 2; bit *= 2) two[slot].join(bit);
+    float distances[S::kSlots];
+    rows.distances(
+        scan, [&](int slot) { return two[slot].who; }, distances);
+#pragma unroll
+    for (int own = 0; own < S::kOwn; ++own) {
+      const int i = rows.own_index(own);
+      const Two found = own_of(two, own);
+      const Best best = {own_of(distances, own), found.who};
+      if (i < 0) continue;
+      put(batch, i, best);
+      if (batch.states[i] & kBadRow) continue;
+      ++pairs;
+      if (found.second < rows.threshold(scan.bound, own, best.distance)) continue;
+      nearest[i] = Distance::packed(best);
+      left_over.add(i);
+    }
+  }
+  add_pairs(pairs, refined);
+}
+
+// The same for rows that have a label, of the assignment before. D to that centroid gives the threshold beforehand, so
+// what must be known of the other scores is which reach it: if none or one do, the row is done.
+template <int kDims>
+__global__ __launch_bounds__(kLowDimThreads, Shape<kDims>::kConfirming) void confirm_labels(const LowDimScan scan,
+                                                                                            const OpenRows open,
+                                                                                            Integer* refined) {
+  using S = Shape<kDims>;
+  __shared__ PassingCentroids<kDims> passing;
+  const Batch& batch = scan.batch;
+  const Codes codes(scan.centroids.k);
+  int pairs = 0;
+  for (unsigned turn = 0; turn * gridDim.x + blockIdx.x < blocks_of<kDims>(batch.count); ++turn) {
+    const WarpRows<kDims> rows(scan, {}, first_row<kDims>(turn), batch.count);
+    const auto label = [&](int slot) { return batch.previous[rows.index(slot)]; };
+    float distances[S::kSlots], before[S::kOwn], factors[S::kOwn], offsets[S::kOwn];
+    rows.distances(scan, label, distances);
+#pragma unroll
+    for (int own = 0; own < S::kOwn; ++own) {
+      before[own] = own_of(distances, own);
+      const Reach reach(rows.threshold(scan.bound, own, before[own]));
+      factors[own] = reach.factor;
+      offsets[own] = reach.offset;
+    }
+    Reach reaches[S::kSlots];
+    float sums[S::kSlots] = {};
+#pragma unroll
+    for (int slot = 0; slot < S::kSlots; ++slot) {
+      reaches[slot].factor = of_owner(factors, slot);
+      reaches[slot].offset = of_owner(offsets, slot);
+    }
+    passing.score(scan, rows, turn == 0, [&](int slot, int c, float score, float next) {
+      const float code = codes.of(c);
+      sums[slot] = fmaf(reaches[slot].by(score), code, sums[slot]);
+      sums[slot] = fmaf(reaches[slot].by(next), code + 1, sums[slot]);
+    });
+#pragma unroll
+    for (int slot = 0; slot < S::kSlots; ++slot) {
+      sums[slot] = sum_of_four(sums[slot]);
+      const int other = codes.other(sums[slot], label(slot));
+      if (__any_sync(kAll, other >= 0)) distances[slot] = rows.distance(scan, slot, max(other, 0));
+    }
+#pragma unroll
+    for (int own = 0; own < S::kOwn; ++own) {
+      const int i = rows.own_index(own);
+      const float sum = own_of(sums, own), of_other = own_of(distances, own);
+      if (i < 0) continue;
+      Best best = {before[own], batch.previous[i]};
+      const int other = codes.other(sum, best.label);
+      const bool alone = codes.alone(sum, best.label);
+      if (other >= 0) best.take(of_other, other);
+      put(batch, i, best);
+      if (batch.states[i] & kBadRow) continue;
+      pairs += 1 + (other >= 0);
+      if (!alone && other < 0) open.add(i);
+    }
+  }
+  add_pairs(pairs, refined);
 }
 
 class LowDim final : public Filter {
@@ -240,50 +194,58 @@ class LowDim final : public Filter {
         values_(device, whole_tiles(k) * dims_),
         starts_(device, whole_tiles(k)),
         nearest_(device, most),
+        open_(device, most),
         left_over_(device, most),
-        left_over_count_(device, 1) {}
+        counts_(device, 2) {}
 
   std::string_view name() const override { return "low_dim"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
-    describe_centroids<<<blocks_for(whole_tiles(centroids.k), kThreads), kThreads, 0, device_.stream()>>>(
+    describe_centroids<<<blocks_for(whole_tiles(centroids.k), kLowDimThreads), kLowDimThreads, 0, device_.stream()>>>(
         centroids, centre_.data(), bound_, dims_, values_.data(), starts_.data());
     launched("describe_centroids");
   }
 
   void assign(const Batch& batch, Notes* notes) override {
-    Integer* const refined = &notes->refined;
-    device_.clear(left_over_count_.data(), left_over_count_.bytes());
-    const auto launch = [&](auto shape, auto kernel) {
-      using S = decltype(shape);
-      constexpr int kRows = kThreads / kWarp * S::kRows;
-      // Rows of which a lane reads its part at once.
-      const bool whole = centroids_.d == dims_ && batch.rows.ld % S::kWidth == 0 &&
-                         reinterpret_cast<std::uintptr_t>(batch.rows.x) % sizeof(typename S::Vector) == 0;
-      kernel<<<blocks_for(batch.count, kRows), kThreads, 0, device_.stream()>>>(
-          centroids_, batch, centre_.data(), values_.data(), starts_.data(), whole, FilterBound::Rounded(bound_, dims_),
-          nearest_.data(), left_over_.data(), left_over_count_.data(), refined);
-    };
     switch (dims_) {
-      case 8: launch(Shape<8>{}, nearest_two<8>); break;
-      case 16: launch(Shape<16>{}, nearest_two<16>); break;
-      case 32: launch(Shape<32>{}, nearest_two<32>); break;
-      default: launch(Shape<64>{}, nearest_two<64>);
+      case 8: assign<8>(batch, &notes->refined); break;
+      case 16: assign<16>(batch, &notes->refined); break;
+      case 32: assign<32>(batch, &notes->refined); break;
+      default: assign<64>(batch, &notes->refined);
     }
-    launched("nearest_two");
-    search_chosen<Distance>(device_, centroids_, batch, {left_over_.data(), left_over_count_.data()}, nearest_.data(),
-                            refined);
-    unpack_nearest<Distance>(device_, nearest_.data(), batch);
   }
 
  private:
+  template <int kDims>
+  void assign(const Batch& batch, Integer* refined) {
+    using S = Shape<kDims>;
+    const bool whole = centroids_.d == kDims && batch.rows.ld % S::kWidth == 0 &&
+                       reinterpret_cast<std::uintptr_t>(batch.rows.x) % sizeof(typename S::Vector) == 0;
+    const LowDimScan scan = {
+        centroids_, batch, centre_.data(), values_.data(), starts_.data(), whole, FilterBound::Rounded(bound_, kDims)};
+    const OpenRows open = {open_.data(), counts_.data()}, left_over = {left_over_.data(), counts_.data() + 1};
+    const unsigned blocks =
+        std::min(blocks_for(batch.count, S::kRowsOfBlock), static_cast<unsigned>(kBlocks * device_.processors()));
+    device_.clear(counts_.data(), counts_.bytes());
+    const bool labelled = batch.previous && centroids_.k <= Codes::kMost;
+    if (labelled) {
+      confirm_labels<kDims><<<blocks, kLowDimThreads, 0, device_.stream()>>>(scan, open, refined);
+      launched("confirm_labels");
+    }
+    nearest_two<kDims><<<blocks, kLowDimThreads, 0, device_.stream()>>>(scan, labelled ? open.chosen() : ChosenRows{},
+                                                                        left_over, nearest_.data(), refined);
+    launched("nearest_two");
+    search_chosen<Distance>(device_, centroids_, batch, left_over.chosen(), nearest_.data(), refined);
+    unpack_nearest<Distance>(device_, nearest_.data(), batch, left_over.chosen());
+  }
+
   Device& device_;
   int dims_;
   FilterBound bound_;
   DeviceBuffer<float> centre_, values_, starts_;
   DeviceBuffer<Integer> nearest_;
-  DeviceBuffer<std::int32_t> left_over_, left_over_count_;
+  DeviceBuffer<std::int32_t> open_, left_over_, counts_;
   Centroids centroids_ = {};
 };
 

@@ -11,6 +11,7 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kTogether = 4;  // rows, or groups of short ones, that are on their way to a warp at once
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 // Of the rows looked at so far; magnitudes as ordered bits.
@@ -26,28 +27,40 @@ __global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int 
                      std::uint32_t limit, const std::int64_t* weights, std::uint8_t* states, std::uint32_t* column_max,
                      Found* found) {
   Integer zero_rows = 0;
-  for (std::int64_t some = lanes.rows() * warp_id(); some < count; some += lanes.rows() * warp_count()) {
-    const std::int64_t i = some + lanes.row();
-    const bool leads = lanes.lane() == 0 && i < count;
-    const float* row = rows.row(min(i, count - 1));
-    std::uint32_t most = 0;
-    for (int j = lanes.lane(); j < d; j += lanes.count) most = max(most, magnitude_bits(row[j]));
-    most = lanes.largest(most);
-    const bool bad = most >= limit;
-    if (leads) {
-      states[first + i] =
-          static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
-      if (bad) {
-        atomicAdd(&found->bad, Integer{1});
-        atomicMin(&found->first_bad, static_cast<Integer>(first + i));
-      }
+  const int side_by_side = lanes.rows();
+  const std::int64_t at_once = kTogether * side_by_side;
+  for (std::int64_t some = at_once * warp_id(); some < count; some += at_once * warp_count()) {
+    const std::int64_t first_row = some + lanes.row();
+    const float* row[kTogether];
+    std::uint32_t most[kTogether] = {};
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) row[u] = rows.row(min(first_row + u * side_by_side, count - 1));
+    for (int j = lanes.lane(); j < d; j += lanes.count) {
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u) most[u] = max(most[u], magnitude_bits(row[u][j]));
     }
-    if (!column_max || bad || i >= count || (weights && weights[first + i] == 0)) continue;
-    zero_rows += leads && most == 0;
-    if (leads && most > 0 && most < found->least_row_max) atomicMin(&found->least_row_max, most);
-    // An old value of the maximum is no more than the present one: it asks for an atomic in vain, at worst.
-    for (int j = lanes.lane(); j < d; j += lanes.count)
-      if (const std::uint32_t bits = magnitude_bits(row[j]); bits > column_max[j]) atomicMax(column_max + j, bits);
+#pragma unroll
+    for (std::uint32_t& magnitude : most) magnitude = lanes.largest(magnitude);
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) {
+      const std::int64_t i = first_row + u * side_by_side;
+      if (i >= count) continue;
+      const bool leads = lanes.lane() == 0, bad = most[u] >= limit;
+      if (leads) {
+        states[first + i] =
+            static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most[u] < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
+        if (bad) {
+          atomicAdd(&found->bad, Integer{1});
+          atomicMin(&found->first_bad, static_cast<Integer>(first + i));
+        }
+      }
+      if (!column_max || bad || (weights && weights[first + i] == 0)) continue;
+      zero_rows += leads && most[u] == 0;
+      if (leads && most[u] > 0 && most[u] < found->least_row_max) atomicMin(&found->least_row_max, most[u]);
+      // An old value of the maximum is no more than the present one: it asks for an atomic in vain, at worst.
+      for (int j = lanes.lane(); j < d; j += lanes.count)
+        if (const std::uint32_t bits = magnitude_bits(row[u][j]); bits > column_max[j]) atomicMax(column_max + j, bits);
+    }
   }
   if (zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
 }

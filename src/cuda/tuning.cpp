@@ -7,12 +7,15 @@
 namespace fastkmeans::cuda {
 namespace {
 
+// Rows that go into each cluster of a block: adding the sums of blocks up takes an eighth of adding the rows.
+constexpr std::int64_t kMovesOfSum = 8;
+
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;  // int8, 100 T a second
 constexpr double kMostTerms = 2e11;     // of D and of few dimensions, 2 T a second
 // Many kernels for a batch find nothing to do: few batches. Of few dimensions little is kept for a row that is read
 // where it is, and the search for rows that are left over takes 30 us for however few (H200, k = 256).
-constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 22;
+constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 24;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
@@ -169,6 +172,14 @@ std::int64_t memory_of(const Tuning& tuning, const Problem& problem) {
   if (tuning.keep_neighbours) bytes += problem.n * kNeighbourBytes;
   return bytes + tuning.batch * batch_row_bytes(tuning, problem) +
          tuning.second_batch * second_row_bytes(tuning, problem);
+}
+
+int blocks_with_sums(std::int64_t sums, std::int64_t k, std::int64_t moving, int processors, int shared_memory) {
+  const std::int64_t bytes = 8 * sums;
+  if (bytes > shared_memory) return 0;  // mutant: sums_that_fit
+  // Of a multiprocessor, which has a little more than a block may have: two, as registers allow, if there is room.
+  const std::int64_t blocks = processors * (2 * (bytes + (1 << 10)) <= shared_memory ? 2 : 1);
+  return moving >= kMovesOfSum * blocks * k ? static_cast<int>(blocks) : 0;  // mutant: few_moves
 }
 
 bool wgmma_takes(std::int64_t size, const DeviceLimits& limits) { return wgmma_blocks(size, limits).rows > 0; }

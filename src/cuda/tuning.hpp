@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "numeric/both.hpp"
+
 namespace fastkmeans::cuda {
 
 inline constexpr int kTile = 128;                    // rows, and centroids, of a block of the scan
@@ -101,6 +103,15 @@ std::int64_t wgmma_shared_bytes(std::int64_t size, int rows, int stages);
 constexpr int wgmma_static_shared(int rows) {
   return (10 << 10) + 52 * rows;
 }  // barriers, tiles; what Collect knows of a row
+
+// Sums of k clusters and d dimensions, with their weights.
+FASTKMEANS_BOTH constexpr std::int64_t sums_of_block(std::int64_t k, std::int64_t d, bool two_limbs, bool members) {
+  return (two_limbs ? 2 : 1) * k * d + (members ? 2 : 1) * k;
+}
+// Blocks of so many threads that each have such sums in shared memory, where about `moving` rows go from cluster to
+// cluster; 0: they do not fit, or would cost more than they save.
+inline constexpr int kSumsThreads = 512;
+int blocks_with_sums(std::int64_t sums, std::int64_t k, std::int64_t moving, int processors, int shared_memory);
 
 // The names that FASTKMEANS_CUDA_KERNEL knows, and which of them a tuning takes; "": no scan.
 inline constexpr std::string_view kScans[] = {"wgmma", "mma_rows_in_shared", "mma_rows_in_turn"};

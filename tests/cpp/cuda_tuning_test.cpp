@@ -67,6 +67,25 @@ TEST(CudaTuningNoOracle, PiecesAreShort) {
     }
 }
 
+// Blocks have sums of their own where these fit, and where many more rows move than there are sums.
+TEST(CudaTuningNoOracle, BlocksHaveSums) {
+  const auto blocks = [](std::int64_t k, std::int64_t d, std::int64_t moving) {
+    return cuda::blocks_with_sums(cuda::sums_of_block(k, d, false, false), k, moving, kH100.processors,
+                                  kH100.shared_memory);
+  };
+  EXPECT_EQ(cuda::sums_of_block(256, 8, false, false), 256 * 9);
+  EXPECT_EQ(cuda::sums_of_block(256, 8, true, true), 256 * 18);
+  EXPECT_EQ(blocks(256, 8, 10'000'000), 264);
+  EXPECT_EQ(blocks(256, 32, 10'000'000), 264);
+  EXPECT_EQ(blocks(256, 64, 10'000'000), 132) << "fits once";
+  EXPECT_EQ(blocks(454, 63, 10'000'000), 132) << "just fits";
+  EXPECT_EQ(blocks(455, 63, 10'000'000), 0);
+  EXPECT_EQ(blocks(256, 8, 8 * 264 * 256), 264);
+  EXPECT_EQ(blocks(256, 8, 8 * 264 * 256 - 1), 0);
+  EXPECT_EQ(blocks(256, 64, 8 * 132 * 256), 132);
+  EXPECT_EQ(blocks(std::int64_t{1} << 40, 1 << 10, std::int64_t{1} << 50), 0);
+}
+
 TEST(CudaTuningNoOracle, FewRowsShareTheCentroidsAmongBlocks) {
   EXPECT_EQ(cuda::tune(problem(1 << 24, 128, 1 << 17), kH100, "", "").parts, 1);
   EXPECT_GT(cuda::tune(problem(1000, 128, 1 << 17), kH100, "", "").parts, 16);

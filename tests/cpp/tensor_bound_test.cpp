@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bound of scores from tensor cores (docs/filter.md section 6.6), whose sums lose what they may.
+// The bound of scores from tensor cores (docs/filter.md section 6.6), whose sums lose what they may; and which scores
+// reach a threshold.
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "scalar/scalar_distance.hpp"
 #include "sketch/bound.hpp"
+#include "sketch/reach.hpp"
 #include "testing.hpp"
 
 namespace fastkmeans::testing {
@@ -90,6 +93,80 @@ TEST(TensorBoundNoOracle, NoNearCentroidIsDropped) {
     const auto nearer = static_cast<float>(std::max(0.0, static_cast<double>(distance) - 2 * margin));
     if (nearer > 0) {
       EXPECT_LT(score, static_cast<double>(rounded.threshold(nearer, x.sq_norm, x.sq_error)));
+    }
+  }
+}
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+float next(float v) { return std::nextafter(v, kInfinity); }
+float before(float v) { return std::nextafter(v, -kInfinity); }
+
+// 1 from the threshold on and 0 below, with nothing between.
+TEST(ReachNoOracle, EveryScoreOrNone) {
+  Random random(272);
+  std::vector<float> thresholds = {
+      1, -1, 2, -2, 0x1p-100f, -0x1p-100f, 0x1.fffffep125f, -0x1.fffffep125f, next(1), before(1), next(-1), before(-1)};
+  for (int repeat = 0; repeat < 2'000; ++repeat) {
+    const auto mantissa = static_cast<float>(draw(random, 1 << 23, (1 << 24) - 1));
+    thresholds.push_back(
+        std::ldexp(draw(random, 0, 1) ? mantissa : -mantissa, static_cast<int>(draw(random, -123, 101))));
+  }
+  for (const float threshold : thresholds) {
+    const Reach reach(threshold);
+    for (const float score : {threshold, next(threshold), 2 * std::abs(threshold), 0x1p127f})
+      EXPECT_EQ(reach.by(score), 1.0f) << score << " reaches " << threshold;
+    for (const float score :
+         {before(threshold), before(before(threshold)), -2 * std::abs(threshold), -0x1p127f, -kInfinity})
+      EXPECT_EQ(reach.by(score), 0.0f) << score << " does not reach " << threshold;
+    EXPECT_EQ(reach.by(0), threshold > 0 ? 0.0f : 1.0f) << threshold;
+  }
+}
+
+TEST(ReachNoOracle, ThresholdsOfNoUse) {
+  const float lowest = std::numeric_limits<float>::lowest(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float threshold : {lowest, -kInfinity, 0x1p126f, kInfinity, nan}) {
+    const Reach reach(threshold);
+    for (const float score : {lowest, -1.0f, 0.0f, 0x1p127f}) EXPECT_EQ(reach.by(score), 1.0f) << threshold;
+    EXPECT_EQ(reach.by(-kInfinity), 0.0f);  // a centroid that is none
+  }
+  for (const float threshold : {0.0f, -0.0f, 0x1p-149f, -0x1p-101f}) {  // they may be lower
+    EXPECT_EQ(Reach(threshold).by(std::max(threshold, 0.0f)), 1.0f);
+    EXPECT_EQ(Reach(threshold).by(threshold), 1.0f);
+    EXPECT_EQ(Reach(threshold).by(-0x1p-99f), 0.0f);
+  }
+  EXPECT_EQ(Reach(1).by(nan), 0.0f);
+}
+
+// One or two are known from their sum, and more are never taken for so few.
+TEST(ReachNoOracle, CodesOfOneOrTwo) {
+  Random random(273);
+  for (const int k : {1, 2, 3, 7, 8, 100, Codes::kMost}) {
+    const Codes codes(k);
+    const auto any = [&] { return static_cast<int>(draw(random, 0, k - 1)); };
+    EXPECT_EQ(codes.other(0, 0), -1) << "none";
+    for (int repeat = 0; repeat < 300; ++repeat) {
+      const int a = repeat ? any() : k - 1, b = repeat ? any() : k - 2, c = any();
+      EXPECT_TRUE(codes.alone(codes.of(a), a));
+      EXPECT_EQ(codes.other(codes.of(a), a), -1);
+      if (b < 0) continue;
+      for (const int of_none : {c, 0, k - 1}) {  // of rows that are bad: anything that there is
+        EXPECT_GE(codes.other(codes.of(a) + codes.of(b), of_none), -1);
+        EXPECT_LT(codes.other(codes.of(a) + codes.of(b), of_none), k);
+      }
+      if (a == b) continue;
+      const float two = codes.of(a) + codes.of(b);
+      EXPECT_FALSE(codes.alone(codes.of(b), a));
+      EXPECT_FALSE(codes.alone(two, a));
+      EXPECT_EQ(codes.other(two, a), b);
+      EXPECT_EQ(codes.other(two, b), a);
+      float many = two;
+      for (int more = 3; more <= 20; ++more) {
+        many += codes.of(c);
+        EXPECT_EQ(codes.other(many, a), -1) << "k " << k << ": " << more;
+        EXPECT_FALSE(codes.alone(many, a));
+      }
+      EXPECT_EQ(codes.other(two + codes.of(0), a), -1) << "k " << k;  // the least that three may be
     }
   }
 }
