@@ -2,40 +2,12 @@
 #include <vector>
 
 #include "cuda/accumulate.hpp"
-#include "cuda/warp.cuh"
+#include "cuda/move_rows.cuh"
 
 namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-// As add_row of numeric/fixed_point.cpp: `times` times into the sums of one cluster or out of those of another, each
-// null if there is none.
-__device__ void move_row(const float* x, std::int64_t times, std::int64_t from, std::int64_t to, const ScaleView& scale,
-                         const SumsView& sums, const Lanes& lanes) {
-  const auto add = [&](Integer* values, int j, Integer units) {
-    if (to >= 0) atomicAdd(values + to * sums.d + j, units);
-    if (from >= 0) atomicAdd(values + from * sums.d + j, Integer{0} - units);
-  };
-  for (int j = lanes.lane(); j < sums.d; j += lanes.count) {
-    const auto value = static_cast<double>(x[j]);
-    const double units = rint(value * scale.inverse[j]);
-    add(sums.hi, j, static_cast<Integer>(times * static_cast<long long>(units)));
-    if (!sums.lo) continue;
-    const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
-    add(sums.lo, j, static_cast<Integer>(times * static_cast<long long>(residual)));
-  }
-  if (lanes.lane() != 0) return;
-  const auto weight = static_cast<Integer>(times);
-  if (to >= 0) {
-    atomicAdd(sums.weights + to, weight);
-    if (sums.members) atomicAdd(sums.members + to, Integer{1});
-  }
-  if (from >= 0) {
-    atomicAdd(sums.weights + from, Integer{0} - weight);
-    if (sums.members) atomicAdd(sums.members + from, ~Integer{0});
-  }
-}
 
 // Rows that a warp looks at, a lane each, before it moves those that changed. Of long ones fewer: in a first assignment
 // all of them are moved, one after the other.
@@ -52,15 +24,7 @@ __global__ void move_changed(RowsView rows, std::int64_t count, const std::int32
     if (from) before = from[mine];
     if (before != now) times = weights ? weights[mine] : 1;
   }
-  for (unsigned changed = __ballot_sync(kAll, times != 0); changed != 0;) {
-    unsigned rest = changed;
-    for (int r = 0; r < lanes.row(); ++r) rest &= rest - 1;  // 0 where fewer are left
-    const int who = rest ? __ffs(static_cast<int>(rest)) - 1 : 0;
-    const std::int32_t out_of = __shfl_sync(kAll, before, who), into = __shfl_sync(kAll, now, who);
-    const auto as_often = static_cast<std::int64_t>(__shfl_sync(kAll, static_cast<long long>(times), who));
-    if (rest) move_row(rows.row(first + who), as_often, out_of, into, scale, sums, lanes);
-    for (int r = 0; r < lanes.rows(); ++r) changed &= changed - 1;
-  }
+  move_rows({rows.row(first), rows.ld}, times, before, now, scale, sums, lanes);
 }
 
 __global__ void move_relocated(RowsView rows, std::int64_t count, const std::int64_t* numbers, const std::int32_t* from,
