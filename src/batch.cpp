@@ -181,7 +181,7 @@ class Batch {
     if (rows(b).cols != result_.d)
       refuse("the number of columns of data", std::to_string(rows(b).cols),
              "that of problem 0, " + std::to_string(result_.d));
-    if (rows(b).cuda_device == known_device_) return;
+    if (!is_on_device(b) || rows(b).cuda_device == known_device_) return;
     device(b);  // or it throws
     known_device_ = rows(b).cuda_device;
   }
@@ -192,17 +192,20 @@ class Batch {
     for (std::int64_t b = 0; b < std::ssize(problems_); ++b)
       if (is_on_device(b) && takes_small_shards(rows(b).cols, k(b)) && runs_in_lockstep(rows(b), of(b)))
         on_device[rows(b).cuda_device].push_back(b);
-    for (auto& [device, some] : on_device) {
-      const std::int64_t able = std::ssize(some);
-      std::erase_if(some, [&](std::int64_t b) { return !is_for_lockstep(operations(b, b + 1), able); });
-      std::vector<LockstepFit> fits;
-      fits.reserve(some.size());
-      for (const std::int64_t b : some)
-        fits.push_back({rows(b), of(b), centroids(b), params_.each.labels ? labels(b) : nullptr});
-      fastkmeans::fit_in_lockstep(fits, deadline_, workers, [&some, this](std::int64_t fit, Result&& found) {
-        store(some[static_cast<std::size_t>(fit)], std::move(found));
-      });
-    }
+    for (auto& [device, able] : on_device) fit_in_lockstep(std::move(able), workers);
+  }
+
+  // able: of one device; those are fitted whose size suits their number.
+  void fit_in_lockstep(std::vector<std::int64_t> able, Workers& workers) {
+    const std::int64_t count = std::ssize(able);
+    std::erase_if(able, [&](std::int64_t b) { return !is_for_lockstep(operations(b, b + 1), count); });
+    std::vector<LockstepFit> fits;
+    fits.reserve(able.size());
+    for (const std::int64_t b : able)
+      fits.push_back({rows(b), of(b), centroids(b), params_.each.labels ? labels(b) : nullptr});
+    fastkmeans::fit_in_lockstep(fits, deadline_, workers, [&](std::int64_t fit, Result&& found) {
+      store(able[static_cast<std::size_t>(fit)], std::move(found));
+    });
   }
 
   // A thread each.
