@@ -202,11 +202,13 @@ __device__ double total_shift(double* moved, int k) {
   return moved[0];
 }
 
-// A block a problem: an assignment, and if it `updates`, all else of an iteration.
+// A block a problem: an assignment, and if it `updates`, all else of an iteration. Two blocks a multiprocessor at
+// least: with 128 registers nothing is spilled.
 template <int kWidth>
-__global__ void __launch_bounds__(kMostSmallWarps* kWarp)
+__global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
     take_step(const Group all, const std::int32_t* numbers, bool updates, Step* steps) {
-  extern __shared__ double moved[];  // (padded), then the centroids, (d, padded), and 32 rows of each warp
+  extern __shared__ __align__(
+      16) double moved[];  // (padded), then the centroids, (d, padded), and 32 rows of each warp
   __shared__ Integer bins[2 * ExactSum::kBins];
   __shared__ int changed, failed;
   const int number = numbers[blockIdx.x], d = all.d, stride = row_floats(d);
