@@ -207,8 +207,8 @@ __device__ double total_shift(double* moved, int k) {
 template <int kWidth>
 __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
     take_step(const Group all, const std::int32_t* numbers, bool updates, Step* steps) {
-  extern __shared__ __align__(
-      16) double moved[];  // (padded), then the centroids, (d, padded), and 32 rows of each warp
+  // How far each centroid moved, (padded); the centroids before, (d, padded); 32 rows of each warp.
+  extern __shared__ __align__(16) double moved[];
   __shared__ Integer bins[2 * ExactSum::kBins];
   __shared__ int changed, failed;
   const int number = numbers[blockIdx.x], d = all.d, stride = row_floats(d);
