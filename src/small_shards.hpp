@@ -21,7 +21,7 @@ class SmallShards {
   struct Step {
     double inertia;          // of the assignment
     double shift;            // as Updated has it
-    std::int32_t changed;    // as Assigned has it
+    std::int64_t changed;    // as Assigned has it
     std::int32_t zero_rows;  // as Statistics has it
     // Bad rows or initial centroids, drawn rows that are equal, two limbs, tiny centroids, or an empty cluster: nothing
     // else of the problem means anything from here on.

@@ -25,6 +25,7 @@ constexpr int kFactsThreads = 256;
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 using Step = SmallShards::Step;
+static_assert(sizeof(Step) == 32, "without gaps: it is copied to the host as it is");
 
 struct Problem {
   RowsView rows;

@@ -163,7 +163,7 @@ TEST_F(CudaBatchLockstep, OtherElements) {
   }
 }
 
-TEST_F(CudaBatchLockstep, ManyMoreThanProcessors) {
+TEST_F(CudaBatchLockstep, ManyMoreThanProcessorsHeavy) {
   Random random(1503);
   const Matrix x = random_rows(Kind::normal, 500, 64, random);
   Rows rows;
@@ -210,7 +210,7 @@ TEST_F(CudaBatchLockstep, ErrorsNameTheProblem) {
 }
 
 // The same rows in all problems; noise, so that a fit takes long.
-TEST_F(CudaBatchLockstep, InterruptAndTime) {
+TEST_F(CudaBatchLockstep, InterruptAndTimeHeavy) {
   Random random(1506);
   Rows rows;
   rows.add(random_rows(Kind::normal, 60'000, 16, random));

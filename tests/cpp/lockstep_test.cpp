@@ -95,8 +95,8 @@ class ShardsInTurn final : public SmallShards {
         most_steps_ = std::max<std::int64_t>(most_steps_, ++one.steps);
       }
       steps_.push_back({inertia_over_shards(shard.assigned(), metric_, alone_), shard.updated().shift,
-                        static_cast<std::int32_t>(shard.assigned().changed),
-                        static_cast<std::int32_t>(one.statistics.zero_rows), updates && shard.updated().empty > 0});
+                        shard.assigned().changed, static_cast<std::int32_t>(one.statistics.zero_rows),
+                        updates && shard.updated().empty > 0});
     }
     return steps_;
   }
