@@ -26,10 +26,11 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "sketch": GROUND,
     "plan": GROUND,
     "shard.hpp": BELOW_SHARD,
+    "small_shards.hpp": GROUND,
     "host": BELOW_SHARD | {"shard.hpp"},
-    **dict.fromkeys(BACKENDS, BELOW_SHARD | {"shard.hpp", "host"}),
+    **dict.fromkeys(BACKENDS, BELOW_SHARD | {"shard.hpp", "small_shards.hpp", "host"}),
     # The files directly in src/ tell the story of a fit, whatever the hardware.
-    "story": BELOW_SHARD | {"shard.hpp", "host"},
+    "story": BELOW_SHARD | {"shard.hpp", "small_shards.hpp", "host"},
 }
 # The one place that knows every backend, and the check of results by the oracle's distance.
 EXCEPTIONS = {"make_shard.cpp": BACKENDS, "verify.cpp": {"scalar/scalar_distance.hpp"}}

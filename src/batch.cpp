@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <stdexcept>
@@ -15,6 +16,7 @@
 #include "deadline.hpp"
 #include "fastkmeans/fastkmeans.hpp"
 #include "fit.hpp"
+#include "lockstep.hpp"
 #include "make_shard.hpp"
 #include "numeric/fp_state.hpp"
 #include "plan/filter.hpp"
@@ -31,6 +33,11 @@ constexpr double kManyProducts = 1 << 26;
 // the host in a fit's, at 10 GB/s.
 constexpr double kProductsMeanwhile = 1 << 20;
 constexpr std::int64_t kBytesMeanwhile = 1 << 24;
+// Fewer problems are on the host, and done there, in the milliseconds that 25 launches and their answers take.
+constexpr std::int64_t kFewProblems = 32;
+// Of problems in lockstep each has a block, some hundredth of the device, which does about so many multiply-adds in
+// those 60 us. So one that takes longer must have others beside it that would have waited for it.
+constexpr double kProductsOfBlock = 1 << 21;
 // Rows copied from a device at a time, for all threads: 25 ms, between two looks at the interrupt.
 constexpr std::int64_t kCopiedBytes = 1 << 28;
 
@@ -108,7 +115,9 @@ class Batch {
     std::vector<std::int64_t> small, on_devices;
     // A filter that is forced may be one that only a device has.
     const bool forced = !forced_filter(params_.each.execution.filter).empty();
+    if (!forced) fit_in_lockstep(workers);
     for (std::int64_t b = 0; b < count; ++b) {
+      if (is_done(b)) continue;
       if ((forced && is_on_device(b)) ||
           !is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))
         fit(b, workers);
@@ -128,11 +137,18 @@ class Batch {
     return params_.k.empty() ? params_.each.k : params_.k[static_cast<std::size_t>(b)];
   }
   const MatrixView& rows(std::int64_t b) const { return problems_[static_cast<std::size_t>(b)]; }
+  bool is_done(std::int64_t b) const { return result_.n_iter[static_cast<std::size_t>(b)] > 0; }
   bool is_on_device(std::int64_t b) const { return rows(b).cuda_device != MatrixView::kHost; }
   std::int64_t bytes(std::int64_t b) const {
     return rows(b).rows * rows(b).cols * static_cast<std::int64_t>(item_size(rows(b).dtype));
   }
   std::int64_t first_row(std::int64_t b) const { return row_offsets_[static_cast<std::size_t>(b)]; }
+
+  // Where these go.
+  float* centroids(std::int64_t b) {
+    return result_.centroids.data() + result_.centroid_offsets[static_cast<std::size_t>(b)] * result_.d;
+  }
+  std::int64_t* labels(std::int64_t b) { return result_.labels.data() + first_row(b); }
 
   // Multiply-adds of an assignment of each of these problems.
   double operations(std::int64_t begin, std::int64_t end) const {
@@ -160,12 +176,36 @@ class Batch {
     return params;
   }
 
-  void require(std::int64_t b) const {
+  void require(std::int64_t b) {
     require_problem(rows(b), of(b));
     if (rows(b).cols != result_.d)
       refuse("the number of columns of data", std::to_string(rows(b).cols),
              "that of problem 0, " + std::to_string(result_.d));
-    if (is_on_device(b)) device(b);  // or it throws
+    if (!is_on_device(b) || rows(b).cuda_device == known_device_) return;
+    device(b);  // or it throws
+    known_device_ = rows(b).cuda_device;
+  }
+
+  // Of the problems on each device those that can; some may fail, and are not done.
+  void fit_in_lockstep(Workers& workers) {
+    std::map<int, std::vector<std::int64_t>> on_device;
+    for (std::int64_t b = 0; b < std::ssize(problems_); ++b)
+      if (is_on_device(b) && takes_small_shards(rows(b).cols, k(b)) && runs_in_lockstep(rows(b), of(b)))
+        on_device[rows(b).cuda_device].push_back(b);
+    for (auto& [device, able] : on_device) fit_in_lockstep(std::move(able), workers);
+  }
+
+  // able: of one device; those are fitted whose size suits their number.
+  void fit_in_lockstep(std::vector<std::int64_t> able, Workers& workers) {
+    const std::int64_t count = std::ssize(able);
+    std::erase_if(able, [&](std::int64_t b) { return !is_for_lockstep(operations(b, b + 1), count); });
+    std::vector<LockstepFit> fits;
+    fits.reserve(able.size());
+    for (const std::int64_t b : able)
+      fits.push_back({rows(b), of(b), centroids(b), params_.each.labels ? labels(b) : nullptr});
+    fastkmeans::fit_in_lockstep(fits, deadline_, workers, [&](std::int64_t fit, Result&& found) {
+      store(able[static_cast<std::size_t>(fit)], std::move(found));
+    });
   }
 
   // A thread each.
@@ -208,15 +248,16 @@ class Batch {
       Params params = of(b);
       params.execution.device = device(b);
       params.max_runtime_secs = deadline_.left();  // mutant: time_of_all_problems
-      store(b, fit_rows(rows(b), std::move(params), workers));
+      Result found = fit_rows(rows(b), std::move(params), workers);
+      std::copy(found.centroids.begin(), found.centroids.end(), centroids(b));
+      std::copy(found.labels.begin(), found.labels.end(), labels(b));
+      store(b, std::move(found));
     });
   }
 
+  // All but centroids and labels.
   void store(std::int64_t b, Result&& found) {
     const auto at = static_cast<std::size_t>(b);
-    std::copy(found.centroids.begin(), found.centroids.end(),
-              result_.centroids.begin() + result_.centroid_offsets[at] * result_.d);
-    std::copy(found.labels.begin(), found.labels.end(), result_.labels.begin() + first_row(b));
     result_.inertia[at] = found.inertia;
     result_.n_iter[at] = found.n_iter;
     result_.converged[at] = found.converged;
@@ -233,6 +274,7 @@ class Batch {
   const Deadline deadline_;
   std::vector<std::int64_t> row_offsets_;  // (B + 1) among the rows of all
   BatchResult result_;
+  int known_device_ = MatrixView::kHost;  // can be used
   std::mutex warnings_mutex_;
   FirstError errors_;
 };
@@ -244,6 +286,12 @@ bool is_small(double products, double of_all, int threads, std::int64_t bytes_th
   if (bytes_there > 0 && (products > kProductsMeanwhile * threads || bytes_there > kBytesMeanwhile)) return false;
   // One that takes longer than its share would keep the other threads waiting.
   return products <= std::min(kManyProducts, of_all / threads);
+}
+
+bool is_for_lockstep(double products, std::int64_t problems) {
+  // mutant: lockstep_size
+  return problems >= kFewProblems &&
+         products <= std::min(kManyProducts, kProductsOfBlock * static_cast<double>(problems));
 }
 
 BatchResult fit_batch(std::span<const MatrixView> problems, const BatchParams& params) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which problems of a batch are fitted side by side.
+// Which problems of a batch are fitted side by side, and which in lockstep.
 #pragma once
 
 #include <cstdint>
@@ -10,5 +10,8 @@ namespace fastkmeans {
 // problems; bytes_there: of its rows, if they lie on a CUDA device, which would fit one problem after the other; else
 // 0.
 bool is_small(double products, double of_all, int threads, std::int64_t bytes_there);
+
+// Whether a CUDA device that has the rows of so many problems fits one of them in lockstep with the others.
+bool is_for_lockstep(double products, std::int64_t problems);
 
 }  // namespace fastkmeans

@@ -44,15 +44,6 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   return centroids;
 }
 
-const Metric& metric_for(MetricType type) {
-  switch (type) {
-    case MetricType::euclidean: break;
-    case MetricType::cosine: return spherical();
-    case MetricType::inner_product: return inner_product();
-  }
-  return euclidean();
-}
-
 // A sample of the rows, if there are more than are to be used; else null.
 std::unique_ptr<Source> sample_of(const Source& rows, std::int64_t n, const Params& params, Reducer& reducer,
                                   Workers& workers) {
@@ -133,7 +124,7 @@ Run best_run(Shard& shard, const Source& used, const Metric& metric, const Fixed
   return best;
 }
 
-void add_warnings(std::int64_t n, const Params& params, const Moments& moments, Reducer& reducer, Result& result) {
+void add_warnings(std::int64_t n, const Params& params, Result& result) {
   if (result.n_used < n)
     result.warnings.push_back(
         {Warning::Kind::subsampled, "training on " + std::to_string(result.n_used) + " of " + std::to_string(n) +
@@ -156,11 +147,34 @@ void add_warnings(std::int64_t n, const Params& params, const Moments& moments, 
     result.warnings.push_back(
         {Warning::Kind::zero_rows, std::to_string(result.n_zero) + " of " + std::to_string(result.n_used) +
                                        " points are zero: they have no direction, and stay zero"});
-  if (auto text = precision_warning(moments, reducer); !text.empty())
-    result.warnings.push_back({Warning::Kind::precision, std::move(text)});
 }
 
 }  // namespace
+
+const Metric& metric_for(MetricType type) {
+  switch (type) {
+    case MetricType::euclidean: break;
+    case MetricType::cosine: return spherical();
+    case MetricType::inner_product: return inner_product();
+  }
+  return euclidean();
+}
+
+Result result_of(Run run, const RowCounts& rows, std::int64_t d, const Params& params) {
+  Result result;
+  result.k = params.k;
+  result.d = d;
+  result.inertia = run.inertia;
+  result.n_iter = run.n_iter;
+  result.converged = run.converged;
+  result.timed_out = run.timed_out;
+  result.n_used = rows.used;
+  result.n_zero = rows.zero;
+  result.n_empty = run.n_empty;
+  result.iterations = std::move(run.iterations);
+  add_warnings(rows.given, params, result);
+  return result;
+}
 
 Result fit_shard(const Source& rows, const Metric& metric, const Params& params, Reducer& reducer, Workers& workers) {
   const Deadline deadline(params.max_runtime_secs);
@@ -178,25 +192,18 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
 
   Run run = best_run(*shard, used, metric, scale, params, deadline, reducer, workers);
 
-  Result result;
-  result.k = params.k;
-  result.d = rows.cols();
-  result.inertia = run.inertia;
-  result.n_iter = static_cast<int>(run.iterations.size());
-  result.converged = run.converged;
-  result.timed_out = run.timed_out;
-  result.n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
-  result.n_zero = statistics.zero_rows;
-  result.n_empty = run.n_empty;
-  result.iterations = std::move(run.iterations);
-  add_warnings(n, params, shard->moments(), reducer, result);
+  const bool settled = run.settled;
+  const std::int64_t n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
+  Result result = result_of(std::move(run), {n, n_used, statistics.zero_rows}, rows.cols(), params);
+  if (auto text = precision_warning(shard->moments(), reducer); !text.empty())
+    result.warnings.push_back({Warning::Kind::precision, std::move(text)});
   if (params.labels) {  // of all rows, to the centroids returned
     if (sample) {
       auto centroids = shard->take_centroids();
       shard = make_shard(rows, metric, params.execution, workers);
       shard->start_run({std::move(centroids)});
     }
-    if (sample || !run.settled) {
+    if (sample || !settled) {
       shard->assign(false);
       require_valid_rows(shard->assigned().check, rows, "data", reducer, workers);
       result.inertia = inertia_over_shards(shard->assigned(), metric, reducer);

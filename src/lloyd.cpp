@@ -17,41 +17,65 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
   return sum_over_shards(params.callback && params.callback(stats), reducer) > 0;
 }
 
-// Whether a tolerance ends the run (docs/algorithm.md section 3); before: its iterations so far.
-bool is_within_tolerance(const Params& params, const Metric& metric, const IterationStats& stats,
-                         const std::vector<IterationStats>& before) {
+}  // namespace
+
+// docs/algorithm.md section 3.
+bool Progress::is_within_tolerance(const IterationStats& stats) const {
   // mutant: below_tol
-  if (params.tol > 0 && stats.shift < params.tol) return true;
-  const auto rows = static_cast<double>(before.empty() ? stats.changed : before[0].changed);  // all, in the first
-  if (static_cast<double>(stats.changed) < params.changed_tol * rows) return true;            // mutant: changed_tol
-  if (params.inertia_tol == 0 || before.empty()) return false;
-  const double inertia = before.back().inertia;
-  return metric.gain(inertia, stats.inertia) < params.inertia_tol * std::abs(inertia);  // mutant: inertia_tol
+  if (params_.tol > 0 && stats.shift < params_.tol) return true;
+  const bool first = iteration() == 0;
+  const auto rows = static_cast<double>(first ? stats.changed : first_changed_);
+  if (static_cast<double>(stats.changed) < params_.changed_tol * rows) return true;  // mutant: changed_tol
+  if (params_.inertia_tol == 0 || first) return false;
+  // mutant: inertia_tol
+  return metric_.gain(run_.inertia, stats.inertia) < params_.inertia_tol * std::abs(run_.inertia);
 }
 
-}  // namespace
+void Progress::report(IterationStats& stats, Reducer& reducer) {
+  stats.iteration = run_.n_iter++;
+  if (keeps_) run_.iterations.push_back(stats);
+  run_.stopped = wants_stop(params_, stats, reducer);
+}
+
+void Progress::note(IterationStats stats, const Deadline& deadline, Reducer& reducer) {
+  // Where a split cluster's new centroid gets rows, the next assignment will show.
+  // mutant: split_is_not_filled
+  run_.n_empty = stats.empty - (params_.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
+  // mutant: settled
+  run_.settled = stats.changed == 0 && stats.relocated == 0;
+  run_.converged = run_.settled || is_within_tolerance(stats);
+  if (iteration() == 0) first_changed_ = stats.changed;
+  run_.inertia = stats.inertia;
+  report(stats, reducer);
+  // mutant: any_tolerance
+  const bool has_tolerance = params_.tol > 0 || params_.inertia_tol > 0 || params_.changed_tol > 0;
+  is_over_ = has_tolerance && run_.converged;
+  if (is_over_) return;
+  // Without a tolerance all iterations are asked for; once settled each is the identity: reported, not computed.
+  stats.seconds = 0;
+  while (run_.settled && goes_on()) report(stats, reducer);
+  // mutant: no_time_for_more
+  if (iteration() < params_.niter && !run_.stopped) run_.stopped = run_.timed_out = deadline.is_over(reducer);
+}
 
 Run lloyd(Shard& shard, Start start, int redo, const Metric& metric, const FixedPoint& scale, const Params& params,
           const Deadline& deadline, Reducer& reducer) {
   CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
                        params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
-  // mutant: any_tolerance
-  const bool has_tolerance = params.tol > 0 || params.inertia_tol > 0 || params.changed_tol > 0;
-  Run run;
+  Progress progress(params, metric, true);
   shard.start_run(std::move(start));
-  for (int iteration = 0; iteration < params.niter && !run.stopped; ++iteration) {
+  while (progress.goes_on()) {
     const auto begin = std::chrono::steady_clock::now();
-    shard.assign(iteration + 1 < params.niter || params.labels);
+    shard.assign(progress.iteration() + 1 < params.niter || params.labels);
     shard.accumulate(scale);
-    rule.iteration = static_cast<std::uint32_t>(iteration);  // mutant: random_rows_of_iterations
+    rule.iteration = static_cast<std::uint32_t>(progress.iteration());  // mutant: random_rows_of_iterations
     shard.update(rule, reducer);
 
     const Assigned& assigned = shard.assigned();
     const Updated& updated = shard.updated();
     IterationStats stats;
     stats.redo = redo;
-    stats.iteration = iteration;
-    stats.inertia = run.inertia = inertia_over_shards(assigned, metric, reducer);
+    stats.inertia = inertia_over_shards(assigned, metric, reducer);
     stats.shift = updated.shift;
     stats.changed = sum_over_shards(assigned.changed, reducer);
     stats.empty = updated.empty;
@@ -59,27 +83,10 @@ Run lloyd(Shard& shard, Start start, int redo, const Metric& metric, const Fixed
     stats.filter = assigned.filter;
     stats.filter.scored = sum_over_shards(assigned.filter.scored, reducer);
     stats.filter.refined = sum_over_shards(assigned.filter.refined, reducer);
-    // Where a split cluster's new centroid gets rows, the next assignment will show.
-    // mutant: split_is_not_filled
-    run.n_empty = stats.empty - (params.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
-    // mutant: settled
-    run.settled = stats.changed == 0 && stats.relocated == 0;
-    run.converged = run.settled || is_within_tolerance(params, metric, stats, run.iterations);
     stats.seconds = seconds_since(begin);
-    run.iterations.push_back(stats);
-    run.stopped = wants_stop(params, stats, reducer);
-    if (has_tolerance && run.converged) break;
-    // Without a tolerance all iterations are asked for; once settled each is the identity: reported, not computed.
-    while (run.settled && !run.stopped && ++iteration < params.niter) {
-      stats.iteration = iteration;
-      stats.seconds = 0;
-      run.iterations.push_back(stats);
-      run.stopped = wants_stop(params, stats, reducer);
-    }
-    // mutant: no_time_for_more
-    if (iteration + 1 < params.niter && !run.stopped) run.stopped = run.timed_out = deadline.is_over(reducer);
+    progress.note(stats, deadline, reducer);
   }
-  return run;
+  return progress.take();
 }
 
 double inertia_over_shards(const Assigned& assigned, const Metric& metric, Reducer& reducer) {

@@ -28,8 +28,11 @@
 
 #if FASTKMEANS_CUDA
 #include "cuda/cuda_shard.hpp"
+#include "cuda/cuda_small_shards.hpp"
 #include "cuda/device_array.hpp"
+#include "cuda/error.hpp"
 #include "cuda/host_copy.hpp"
+#include "cuda/small_tuning.hpp"
 #include "cuda/tuning.hpp"
 #endif
 
@@ -93,6 +96,28 @@ void copy_to_host([[maybe_unused]] std::span<const MatrixView> matrices, [[maybe
 #if FASTKMEANS_CUDA
   cuda::copy_to_host(matrices, execution, workers, out);
 #endif
+}
+
+bool takes_small_shards([[maybe_unused]] std::int64_t d, [[maybe_unused]] std::int64_t k) {
+#if FASTKMEANS_CUDA
+  // Their assignments are not checked.
+  return os::environment("FASTKMEANS_VERIFY") != "1" && cuda::small_shards_take(d, k);
+#else
+  return false;
+#endif
+}
+
+std::unique_ptr<SmallShards> make_small_shards([[maybe_unused]] std::span<const SmallProblem> problems,
+                                               [[maybe_unused]] const Metric& metric,
+                                               [[maybe_unused]] const Execution& execution,
+                                               [[maybe_unused]] Workers& workers) {
+#if FASTKMEANS_CUDA
+  try {
+    return cuda::make_small_shards(problems, metric, execution, workers);
+  } catch (const cuda::OutOfMemory&) {
+  }
+#endif
+  return nullptr;
 }
 
 std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, const Execution& execution,

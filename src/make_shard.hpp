@@ -9,6 +9,7 @@
 #include "fastkmeans/params.hpp"
 #include "numeric/metric.hpp"
 #include "shard.hpp"
+#include "small_shards.hpp"
 
 namespace fastkmeans {
 
@@ -39,6 +40,14 @@ std::unique_ptr<Shard> make_shard(const Source& rows, const Metric& metric, cons
 // there is room for it, else on the CPU. execution: of the fit.
 std::unique_ptr<Shard> make_shard_beside(Shard& shard, const Source& rows, const Execution& execution,
                                          Workers& workers);
+
+// Whether problems of k clusters and d dimensions on a CUDA device may be SmallShards.
+bool takes_small_shards(std::int64_t d, std::int64_t k);
+
+// Of problems whose rows lie on one CUDA device and have the same columns: those from the first on that there is memory
+// for; null if there is none for the first. What is given must outlive it, but the execution.
+std::unique_ptr<SmallShards> make_small_shards(std::span<const SmallProblem> problems, const Metric& metric,
+                                               const Execution& execution, Workers& workers);
 
 // For a shard on the CPU that a fit anywhere makes of a few rows: a filter that only a CUDA device has is none of its.
 Execution on_cpu(Execution of_fit);

@@ -40,9 +40,10 @@ FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 
 // A fit of each of B problems, (n_b, d), bit for bit as fit() makes it with params.each; B may be 0. Small problems run
 // side by side, a thread each, in memory that follows from those that run; large ones one after the other, with all
-// threads. On a CUDA device large ones run, one after the other; small ones run on the CPU, whatever device is named:
-// rows that lie on a device are copied to the host for them, 256 MiB at a time. Errors name the problem, the first that
-// is wrong.
+// threads. On a CUDA device large ones run, one after the other, and many small ones whose rows lie there, together: 4
+// bytes a row and 12 an element of the centroids, and 4 an element of rows that are not fp32. Other small ones run on
+// the CPU, whatever device is named: rows that lie on a device are copied to the host for them, 256 MiB at a time.
+// Errors name the problem, the first that is wrong.
 FASTKMEANS_API BatchResult fit_batch(std::span<const MatrixView> problems, const BatchParams& params);
 
 // The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index. x may have no rows,

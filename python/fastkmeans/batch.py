@@ -67,8 +67,8 @@ def fit_batch(
 ) -> BatchResult:
     """A fit of each of B problems: bit for bit that of a `FastKMeans` with the same parameters, the same seed included.
 
-    Small problems run side by side, a thread each; large ones one after the other, with all threads. The rows are read
-    where they lie, in any layout: the parts of vectors for product quantisation may be a view of these.
+    Small problems run side by side, a thread or a part of a GPU each; large ones one after the other. The rows are
+    read where they lie, in any layout: the parts of vectors for product quantisation may be a view of these.
 
     Parameters
     ----------
@@ -83,9 +83,10 @@ def fit_batch(
         labels.
     weights : how much each row counts, (B, n), or (N,) with offsets.
     labels : whether labels are wanted; inertia is then that of all rows, to the centroids returned.
-    device : where to compute, as `FastKMeans` has it. Until a kernel for many problems exists, a CUDA device computes
-        large problems alone, one after the other; small ones run on the CPU, whatever device is named. Their rows, if
-        they lie on the device, are copied for that, 256 MiB at a time.
+    device : where to compute, as `FastKMeans` has it. A CUDA device computes large problems alone, one after the other.
+        32 small ones or more whose rows lie there iterate together. Others run on the CPU, whatever device is named,
+        and so do those with weights, a sample, float64 rows, inner products, frozen or integer centroids, methods other
+        than "random", several runs, or a cluster that gets empty. Their rows are copied for that, 256 MiB at a time.
 
     The other parameters are those of `FastKMeans`. Labels and centroids come back as the kind of array that data is.
     Of warnings of one kind the first is issued, with the number of problems that have it too. There is no callback.

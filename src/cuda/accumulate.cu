@@ -2,15 +2,13 @@
 #include <vector>
 
 #include "cuda/accumulate.hpp"
+#include "cuda/move_rows.cuh"
 #include "cuda/tuning.hpp"
-#include "cuda/warp.cuh"
 
 namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__device__ void add_to(const SumsView&, Integer* sum, Integer amount) { atomicAdd(sum, amount); }
 
 // The sums of a block in shared memory, in halves, since hardware adds 32 bits there: the upper half of each lies
 // `size` behind the lower one, so neighbours are in different banks.
@@ -48,36 +46,6 @@ __device__ void add_to(const SharedSums& sums, std::uint32_t* lower, Integer amo
   if (high) atomicAdd(lower + sums.size, high);
 }
 
-// What a row of weight `times` does to the sums of the cluster that it leaves and to those of the one that it comes to,
-// each negative if there is none.
-struct Move {
-  std::int64_t times;  // 0: it stays
-  std::int32_t from, to;
-
-  // As add_row of numeric/fixed_point.cpp, by an element of the row.
-  template <class Sums>
-  __device__ void add(float x, int j, const ScaleView& scale, const Sums& sums) const {
-    const auto value = static_cast<double>(x);
-    const double units = rint(value * scale.inverse[j]);
-    shift(sums, sums.hi, sums.d, j, static_cast<Integer>(times * static_cast<long long>(units)));
-    if (!sums.lo) return;
-    const double residual = rint((value - units * scale.grain[j]) * scale.lo_inverse[j]);
-    shift(sums, sums.lo, sums.d, j, static_cast<Integer>(times * static_cast<long long>(residual)));
-  }
-  template <class Sums>
-  __device__ void count(const Sums& sums) const {
-    shift(sums, sums.weights, 1, 0, static_cast<Integer>(times));
-    if (sums.members) shift(sums, sums.members, 1, 0, Integer{1});
-  }
-
- private:
-  template <class Sums, class Value>
-  __device__ void shift(const Sums& sums, Value* values, std::int64_t width, int j, Integer amount) const {
-    if (to >= 0) add_to(sums, values + to * width + j, amount);
-    if (from >= 0) add_to(sums, values + from * width + j, Integer{0} - amount);
-  }
-};
-
 // Rows that a warp looks at, a lane each, before it moves those that changed. Of long ones fewer: in a first assignment
 // all of them are moved, one after the other.
 FASTKMEANS_BOTH int rows_of_warp(int d) { return d <= kWarp ? kWarp : kWarp / 4; }
@@ -89,10 +57,10 @@ struct Changes {
   const std::int32_t *from, *to;  // from null: there were none
   const std::int64_t* weights;    // or null
 
-  // Of the rows that a warp looks at, from `first` on; kTogether: how many of them are on their way to a lane at once.
+  // Of the rows that a warp looks at, from `first` on; kTogether: as of move_rows().
   template <int kTogether, class Sums>
   __device__ void move(std::int64_t first, const Lanes& lanes, const ScaleView& scale, const Sums& sums) const {
-    const int looked_at = rows_of_warp(sums.d), side_by_side = lanes.rows(), row = lanes.row();
+    const int looked_at = rows_of_warp(sums.d);
     const std::int64_t mine = first + lane_id();
     Move own = {0, -1, -1};
     if (mine < count && lane_id() < looked_at) {
@@ -100,31 +68,7 @@ struct Changes {
       if (from) own.from = from[mine];
       if (own.from != own.to) own.times = weights ? weights[mine] : 1;
     }
-    if (own.times != 0) own.count(sums);
-    const unsigned changed = __ballot_sync(kAll, own.times != 0);
-    for (int begin = 0; begin < looked_at; begin += kTogether * side_by_side) {
-      const int some = min(kTogether * side_by_side, kWarp);
-      if (!(changed >> begin & kAll >> (kWarp - some))) continue;
-      Move moves[kTogether];
-      const float* x[kTogether];
-#pragma unroll
-      for (int u = 0; u < kTogether; ++u) {
-        const int who = begin + u * side_by_side + row;
-        moves[u].times = static_cast<std::int64_t>(__shfl_sync(kAll, static_cast<long long>(own.times), who));
-        moves[u].from = __shfl_sync(kAll, own.from, who);
-        moves[u].to = __shfl_sync(kAll, own.to, who);
-        if (who >= looked_at) moves[u].times = 0;
-        x[u] = rows.row(first + who);
-      }
-      for (int j = lanes.lane(); j < sums.d; j += lanes.count) {
-        float values[kTogether];
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u) values[u] = moves[u].times != 0 ? x[u][j] : 0.0f;
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u)
-          if (moves[u].times != 0) moves[u].add(values[u], j, scale, sums);
-      }
-    }
+    move_rows<kTogether>({rows.row(first), rows.ld}, looked_at, own, scale, sums, lanes);
   }
 };
 

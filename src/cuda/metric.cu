@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "cuda/centroid.cuh"
 #include "cuda/metric.hpp"
-#include "cuda/warp.cuh"
 
 namespace fastkmeans::cuda {
 namespace {
@@ -26,28 +26,6 @@ __global__ void to_length_one(float* rows, std::int64_t count, int d, std::uint3
     for (int j = lane_id(); j < d; j += kWarp) row[j] = __fdiv_rn(row[j], length);
   }
 }
-
-struct Euclidean {
-  static __device__ void update(const SumsView& sums, const ScaleView& scale, std::int64_t c, const float*,
-                                float* out) {
-    const auto weight = static_cast<double>(static_cast<long long>(sums.weights[c]));
-    for (int j = lane_id(); j < sums.d; j += kWarp) out[j] = static_cast<float>(scale.sum(sums, c, j) / weight);
-  }
-};
-
-struct Spherical {
-  static __device__ void update(const SumsView& sums, const ScaleView& scale, std::int64_t c, const float* before,
-                                float* out) {
-    double sum = 0;
-    for (int j = lane_id(); j < sums.d; j += kWarp) {
-      const double s = scale.sum(sums, c, j);
-      sum = fma(s, s, sum);
-    }
-    const double length = sqrt(add_lanes(sum));
-    for (int j = lane_id(); j < sums.d; j += kWarp)
-      out[j] = length > 0 ? static_cast<float>(scale.sum(sums, c, j) / length) : before[j];
-  }
-};
 
 template <class Kind>
 __global__ void update(const CentroidRule rule, const SumsView sums, const ScaleView scale, const float* before,
@@ -77,7 +55,7 @@ void take_rows(Device& device, const Metric& metric, float* rows, std::int64_t c
 
 void new_centroids(Device& device, const Metric& metric, const CentroidRule& rule, const SumsView& sums,
                    const ScaleView& scale, const float* before, float* out, Integer* empty) {
-  const auto kernel = metric.keeps_rows() ? update<Euclidean> : update<Spherical>;
+  const auto kernel = metric.keeps_rows() ? update<Mean> : update<Direction>;
   kernel<<<blocks_for(sums.k, kThreads / kWarp), kThreads, 0, device.stream()>>>(rule, sums, scale, before, out, empty);
   launched("update");
 }

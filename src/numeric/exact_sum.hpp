@@ -23,7 +23,7 @@ class ExactSum {
 
   ExactSum() = default;
   // bins: (2, kBins), as added up elsewhere by the same rule.
-  explicit ExactSum(const std::int64_t* bins) { std::memcpy(&bins_, bins, sizeof bins_); }
+  FASTKMEANS_BOTH explicit ExactSum(const std::int64_t* bins) { std::memcpy(&bins_, bins, sizeof bins_); }
 
   // The set and the bin of a distance's lowest digit, and the distance in its digits.
   struct Place {
@@ -86,7 +86,7 @@ class ExactSum {
   }
 
   // Nearest fp64, half to even.
-  double value() const {
+  FASTKMEANS_BOTH double value() const {
     // Scaled rows count 2^-128, which is 4 digits.
     Digits32 digits{};
     std::uint64_t carry = 0;
@@ -120,7 +120,7 @@ class ExactSum {
   using Digits32 = std::array<std::uint32_t, kBins + 4 + 2>;
 
   // Nearest fp64, half to even.
-  static double rounded(const Digits32& digits) {
+  FASTKMEANS_BOTH static double rounded(const Digits32& digits) {
     int top = static_cast<int>(digits.size()) - 1;
     while (top >= 0 && digits[static_cast<std::size_t>(top)] == 0) --top;
     if (top < 0) return 0.0;

@@ -8,27 +8,25 @@
 
 namespace fastkmeans {
 
-FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t weight)
-    : total_weight(weight) {
+int fractional_bits(std::int64_t total_weight) {
   // |hi| <= 2^50 lets AVX2 convert fp64 to int64 by adding a magic number.
-  b = std::min(50,
-               62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));  // mutant: limb_bits
-  fine = std::ldexp(1.0, -b);
+  return std::min(
+      50, 62 - static_cast<int>(std::bit_width(static_cast<std::uint64_t>(total_weight))));  // mutant: limb_bits
+}
+
+FixedPoint::FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t weight)
+    : total_weight(weight), b(fractional_bits(weight)), fine(std::ldexp(1.0, -b)) {
   const std::size_t d = column_max.size();
   grain.resize(d);
   inverse.resize(d);
   std::vector<double> lo(d);
   bool any = false;
   for (std::size_t j = 0; j < d; ++j) {
-    int exponent = 0;  // least with column_max < 2^exponent
-    std::frexp(static_cast<double>(column_max[j]), &exponent);
-    grain[j] = std::ldexp(1.0, exponent - b);
-    inverse[j] = std::ldexp(1.0, b - exponent);
-    // mutant: second_limb_limit
-    if (grain[j] > 0x1p-26 * static_cast<double>(least_row_max) && column_max[j] > 0) {
-      lo[j] = std::ldexp(1.0, 2 * b - exponent);
-      any = true;
-    }
+    const Grain its = grain_of(column_max[j], least_row_max, b);
+    grain[j] = its.size;
+    inverse[j] = its.inverse;
+    lo[j] = its.lo_inverse;
+    any = any || its.lo_inverse != 0;
   }
   if (any) lo_inverse = std::move(lo);  // mutant: second_limb
 }

@@ -2,14 +2,36 @@
 // Cluster sums as integers (docs/algorithm.md section 2): adding has no order, and taking a row out undoes adding it.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
+
+#include "numeric/both.hpp"
 
 namespace fastkmeans {
 
 // Dimension j counts in grains g_j = 2^(E_j - b): hi = rint(x / g_j). Where a grain is coarse beside the smallest rows,
 // a second limb counts the residual in grains of g_j 2^-b: lo = rint((x - hi g_j) 2^b / g_j). Both are powers of two,
 // so all products below are exact.
+struct Grain {
+  double size, inverse;  // g_j and 1 / g_j
+  double lo_inverse;     // 2^b / g_j, or 0 where one limb does
+};
+
+// b: fractional bits.
+FASTKMEANS_BOTH inline Grain grain_of(float column_max, float least_row_max, int b) {
+  int exponent = 0;  // least with column_max < 2^exponent
+  std::frexp(static_cast<double>(column_max), &exponent);
+  const double size = std::ldexp(1.0, exponent - b);
+  // mutant: second_limb_limit
+  const bool is_coarse = size > 0x1p-26 * static_cast<double>(least_row_max) && column_max > 0;
+  return {size, std::ldexp(1.0, b - exponent), is_coarse ? std::ldexp(1.0, 2 * b - exponent) : 0.0};
+}
+
+// b for rows of this weight in all.
+int fractional_bits(std::int64_t total_weight);
+
+// The grains of all dimensions.
 struct FixedPoint {
   // column_max: (d) max_i |x_ij|; least_row_max: least nonzero max_j |x_ij|, or 0; total_weight: of the rows.
   FixedPoint(const std::vector<float>& column_max, float least_row_max, std::int64_t total_weight);

@@ -2,7 +2,6 @@
 #include "source/source.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "runtime/workers.hpp"
@@ -82,15 +81,8 @@ KeyedRows Source::keyed_rows(const KeyRange& range, Workers& workers) const {
 MatrixView HostArray::batch(std::int64_t first, std::int64_t count) const { return part_of(x_, first, count); }
 
 void HostArray::gather(const std::int64_t* rows, std::int64_t count, float* out, Workers& workers) const {
-  const bool packed = x_.dtype == DType::f32 && x_.col_stride == static_cast<std::int64_t>(sizeof(float));
   const auto read_some = [&](std::int64_t first, std::int64_t some, int) {
-    for (std::int64_t i = first; i < first + some; ++i) {
-      float* to = out + i * x_.cols;
-      if (packed)
-        std::memcpy(to, element_address(x_, rows[i], 0), static_cast<std::size_t>(x_.cols) * sizeof(float));
-      else
-        read_row(x_, rows[i], to);
-    }
+    for (std::int64_t i = first; i < first + some; ++i) read_row(x_, rows[i], out + i * x_.cols);
   };
   const double operations = 4.0 * static_cast<double>(count) * static_cast<double>(x_.cols);
   workers.for_blocks(count, kRowsPerTask, operations, read_some);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many small problems whose rows lie on a CUDA device: copied to the host at once, fitted by the CPU, given back."""
+"""A few small problems whose rows lie on a CUDA device: copied to the host at once, fitted by the CPU, given back."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_memory_limit_of_one_row(torch: Any) -> None:
 STARVED = """
 import numpy as np, torch
 from fastkmeans import fit_batch
-t = torch.from_numpy(np.random.default_rng(0).standard_normal((64, 60, 13), dtype=np.float32)).cuda()
+t = torch.from_numpy(np.random.default_rng(0).standard_normal((24, 60, 13), dtype=np.float32)).cuda()
 for data in (t, t[..., :12]):
     try:
         fit_batch(data, 5, n_threads=4)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many small problems whose rows lie on a CUDA device: they iterate there, in lockstep."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from fastkmeans import fit_batch
+from test_cuda_batch import check
+
+pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+B, N, D, K = 80, 90, 12, 5
+OPTIONS: dict[str, Any] = {"niter": 6, "n_threads": 4}
+
+
+def rows(problems: int = B) -> np.ndarray:
+    """Noise: no cluster gets empty."""
+    return np.random.default_rng(3).standard_normal((problems, N, D), dtype=np.float32)
+
+
+def on_the_device(data: Any, k: Any = K, **options: Any) -> Any:
+    """Whatever runs on the CPU asks for its instruction set, here one that does not exist."""
+    with datasets.forced("none_such"):
+        return fit_batch(data, k, **{**OPTIONS, **options})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8", "int64"])
+def test_tensors_of_every_layout(dtype: str, torch: Any) -> None:
+    x = torch.from_numpy(rows() * (20 if "int" in dtype else 1) + (100 if dtype == "uint8" else 0))
+    t = x.to(getattr(torch, dtype)).cuda()
+
+    def empty(shape: tuple[int, ...]) -> Any:
+        return torch.zeros((B, *shape[1:]), dtype=t.dtype, device=t.device)
+
+    room = empty((B, 2 * N + 1, 3 * D + 1))
+    views = {
+        "C": t,
+        "gaps between rows": room[:, 1::2, 1 : D + 1],
+        "columns first": t.transpose(1, 2).contiguous().transpose(1, 2),
+        "every second problem": t[::2],
+        "one problem for all": t[:1].expand(B, N, D),
+    }
+    views["gaps between rows"][...] = t
+    for name, tensor in views.items():
+        before = tensor.clone()
+        truth = fit_batch(tensor.cpu(), K, device="cpu", **OPTIONS)
+        assert not truth.n_empty.any()
+        found = on_the_device(tensor)
+        check(found, truth)
+        assert found.labels.device == found.centroids.device == tensor.device, name
+        assert torch.equal(tensor, before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tol": 0, "niter": 25},
+        {"metric": "cosine"},
+        {"labels": False},
+        {"inertia_tol": 0.05},
+        {"changed_tol": 0.2},
+        {"seed": 7, "niter": 1},
+        {"min_points_per_centroid": 30},
+        {"max_points_per_centroid": None},
+        {"empty_clusters": "split"},
+    ],
+)
+def test_options(options: dict[str, Any], torch: Any) -> None:
+    x = rows()
+    given = {**OPTIONS, **options}
+    check(on_the_device(torch.from_numpy(x).cuda(), **given), fit_batch(x, K, device="cpu", **given))
+
+
+def test_initial_centroids(torch: Any) -> None:
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    for init in (x[:, 7 : 7 + K], x[0, 3 : 3 + K] * np.float32(0.1)):  # near 0, so that each gets rows in all problems
+        truth = fit_batch(x, K, init=init, device="cpu", **OPTIONS)
+        check(on_the_device(t, init=init), truth)
+        check(on_the_device(t, init=torch.from_numpy(init.copy()).cuda()), truth)
+
+
+def test_ragged_problems(torch: Any) -> None:
+    random = np.random.default_rng(4)
+    sizes, ks = random.integers(60, 400, 50), random.integers(1, 6, 50)
+    offsets = [0, *np.cumsum(sizes)]
+    x = random.standard_normal((offsets[-1], D), dtype=np.float32)
+    truth = fit_batch(x, ks, offsets=offsets, device="cpu", **OPTIONS)
+    check(on_the_device(torch.from_numpy(x).cuda(), ks, offsets=offsets), truth)
+
+
+def test_many_with_the_options_that_the_cpu_has_alone(torch: Any) -> None:
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    weights = np.random.default_rng(5).integers(1, 4, (B, N))
+    for options in (
+        {"weights": weights},
+        {"init": "k-means++"},
+        {"init": x[:, :2]},
+        {"max_points_per_centroid": 10},
+        {"nredo": 2},
+        {"metric": "inner_product"},
+        {"int_centroids": True},
+        {"init": x[:, :K], "frozen_centroids": True},
+    ):
+        check(fit_batch(t, K, **OPTIONS, **options), fit_batch(x, K, device="cpu", **OPTIONS, **options))
+        with pytest.raises(RuntimeError, match="none_such"):
+            on_the_device(t, **options)
+    double = t.double()
+    check(fit_batch(double, K, **OPTIONS), fit_batch(x.astype("f8"), K, device="cpu", **OPTIONS))
+
+
+def test_some_problems_fail_there(torch: Any) -> None:
+    """Equal rows, zeros, clusters that get empty: the CPU fits these, and the others stay."""
+    x = rows()
+    x[3] = x[3, :1]
+    x[10] = 0
+    x[20, 1:] = x[20, :1]
+    x[30, 10:] *= 1e-30
+    check(fit_batch(torch.from_numpy(x).cuda(), K, **OPTIONS), fit_batch(x, K, device="cpu", **OPTIONS))
+
+
+def test_few_problems_run_on_the_cpu(torch: Any) -> None:
+    t = torch.from_numpy(rows()).cuda()
+    on_the_device(t[:32])
+    with pytest.raises(RuntimeError, match="none_such"):
+        on_the_device(t[:31])
+
+
+def test_memory_limits(torch: Any) -> None:
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    truth = fit_batch(x, K, device="cpu", **OPTIONS)
+    for limit in (20_000, 100_000):
+        check(on_the_device(t, memory_limit=limit), truth)
+    check(fit_batch(t, K, memory_limit=1, **OPTIONS), truth)
+
+
+def test_rows_are_read_after_what_the_current_stream_was_given(torch: Any) -> None:
+    source = torch.from_numpy(rows()).cuda()
+    truth = fit_batch(rows(), K, device="cpu", **OPTIONS)
+    tensor = torch.full((B, N, D), torch.nan, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(100_000_000)  # 50 ms or so
+        tensor.copy_(source)
+        check(on_the_device(tensor), truth)
+
+
+def test_errors_name_the_problem(torch: Any) -> None:
+    t = torch.from_numpy(rows()).cuda()
+    t[[57, 41], 4, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"^problem 41: data has NaN in 1 row, the first is row 4 \(column 1\)"):
+        fit_batch(t, K, **OPTIONS)
+
+
+def test_time(torch: Any) -> None:
+    found = on_the_device(torch.from_numpy(rows()).cuda(), max_runtime_secs=1e-9)
+    assert found.timed_out.all()
+    assert (found.n_iter == 1).all()
+
+
+FAILING = """
+import os, sys
+import numpy as np, torch
+from fastkmeans import fit_batch
+x = np.random.default_rng(0).standard_normal((64, 60, 12), dtype=np.float32)
+found = fit_batch(torch.from_numpy(x).cuda(), 5, n_threads=4)
+truth = fit_batch(x, 5, device="cpu", n_threads=4)
+assert np.array_equal(found.labels.cpu().numpy(), truth.labels)
+assert np.array_equal(found.centroids.cpu().numpy(), truth.centroids)
+"""
+
+
+@pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize("number", range(1, 10))
+def test_an_allocation_fails(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever it is, all problems are fitted by the CPU."""
+    monkeypatch.setenv("FASTKMEANS_CUDA_FAIL_ALLOCATION", str(number))
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
