@@ -10,9 +10,6 @@ namespace {
 // docs/performance-gpu.md): a distance takes 2.9e-3 ns an element with what the list costs, scores of rows that are
 // gathered 1.2 times their time, the rest of an iteration as much as four distances.
 constexpr double kListElement = 2.9e-3, kGathered = 1.2, kRest = 4;
-// Where nearly all rows are scanned whole, lists were made in vain. In the second iteration: tokens and iid normal 0.98
-// and 1, blobs 0.6.
-constexpr double kMostScored = 0.9;
 // Lists that lose a little often win a few iterations later, and to make them anew takes as long as several iterations.
 constexpr double kMostLoss = 1.3;
 

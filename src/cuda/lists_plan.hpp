@@ -9,10 +9,16 @@
 
 namespace fastkmeans::cuda {
 
+// Where more of the rows are scanned whole, lists were made in vain. In the second iteration: tokens and iid normal
+// 0.98 and 1, blobs 0.6 (H200, k = 16,384 to 32,768).
+inline constexpr double kMostScored = 0.9;
+
 class ListsPlan {
  public:
   // forced: lists never rest.
   ListsPlan(const Problem& problem, const DeviceLimits& limits, bool forced);
+
+  bool rests() const { return !forced_; }  // where lists do not pay
 
   // Begins an assignment. Whether it makes lists, or goes by those of the one before.
   bool begin();

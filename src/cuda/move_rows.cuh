@@ -43,8 +43,8 @@ struct Move {
   }
 };
 
-// Each lane has a row, that of its number, and its move; those of the first `count` lanes move. kTogether: how many rows
-// are on their way to a lane at once.
+// Each lane has a row, that of its number, and its move; those of the first `count` lanes move. kTogether: how many
+// rows are on their way to a lane at once.
 template <int kTogether, class Sums>
 __device__ void move_rows(RowsView rows, int count, const Move& own, const ScaleView& scale, const Sums& sums,
                           const Lanes& lanes) {

@@ -206,7 +206,8 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
 // Where the nearest centroid is known, and no list: a scan looks as far as the last one that made lists should have.
 __global__ void look_farther(int count, const float* wanted, float* reach) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (i < count && reach[i] > 0) reach[i] = __fmul_ru(reach[i], wanted[i]);  // else a bad row, of which nothing is known
+  if (i < count && reach[i] > 0)
+    reach[i] = __fmul_ru(reach[i], wanted[i]);  // else a bad row, of which nothing is known
 }
 
 // Rows of the batch by whether they are settled, (2, count) and how many of each; nearly ascending. Pairs that need no
@@ -222,6 +223,13 @@ __global__ void split_rows(const std::uint8_t* settled, int count, int most, Int
   }
   const int number = __popc(__ballot_sync(kAll, kind == 1));
   if (lane_id() == 0 && number > 0) atomicAdd(&notes->skipped, static_cast<Integer>(number) * (k - movers));
+}
+
+// Where lists settle hardly a row, they will not settle the next time: rows look no farther than they must.
+__global__ void look_no_farther(const std::int32_t* open, int count, Reach reach) {
+  if (static_cast<double>(*open) <= kMostScored * static_cast<double>(count)) return;
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) reach.all[i] = reach.least[i];
 }
 
 // D or L to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists
@@ -414,6 +422,10 @@ class NeighbourLists {
         settled_.data(), batch.count, static_cast<int>(batch_), static_cast<Integer>(centroids.k),
         static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), notes);
     launched("split_rows");
+    if (!plan_.rests()) return;
+    look_no_farther<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(open().count, batch.count,
+                                                                                          found.reaches());
+    launched("look_no_farther");
   }
   ChosenRows open() const { return {split_.data(), split_counts_.data()}; }
   ChosenRows settled() const { return {split_.data() + batch_, split_counts_.data() + 1}; }

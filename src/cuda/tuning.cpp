@@ -19,11 +19,12 @@ constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 24;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
-// Few rows are left, nobody knows how many: blocks share the centroids. All that may be left at once, if a small share
-// of the memory has room for what is kept of them: each turn is five launches, nearly always for nothing.
+// Few rows are left, nobody knows how many: blocks share the centroids. Many that may be left at once: each turn is
+// five launches, 12 us, nearly always for nothing. But not all, since each GB takes 3 ms to have and to give back
+// (H200); and a small share of the memory.
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
-constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64;
+constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64, kMostOfSecond = 512 << 20;
 // With fewer centroids a scan costs little more than to look at lists of neighbours. Fits of 10 iterations with lists
 // take this share of the time without (H200, d = 128, 100 points a centroid): blobs 0.66 at k = 32,768, 0.78 at 16,384,
 // 0.82 at 8,192; iid normal 1.5 at 8,192. Of more iterations the later ones save more.
@@ -120,7 +121,8 @@ void choose_second(Tuning& tuning, const Problem& problem, const DeviceLimits& l
   const std::int64_t tiles = (problem.k + kTile - 1) / kTile;
   tuning.second_parts = static_cast<int>(std::clamp<std::int64_t>(tiles / kTilesOfSecondPart, 1, kSecondParts));
   // mutant: rows_left_over
-  const std::int64_t rows = limits.memory / kShareOfSecond / second_row_bytes(tuning, problem);
+  const std::int64_t bytes = std::min(limits.memory / kShareOfSecond, kMostOfSecond);
+  const std::int64_t rows = bytes / second_row_bytes(tuning, problem);
   tuning.most_second = std::max(kLeastSecondBatch, rows / kTile * kTile);
 }
 

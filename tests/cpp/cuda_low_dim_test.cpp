@@ -50,9 +50,9 @@ TEST_F(CudaLowDim, ManyRowsHeavy) {
   Random random(316);
   for (const auto& [d, n, k] :
        {std::tuple(3, 2'400'001, 5), std::tuple(8, 1'300'001, 5), std::tuple(13, 200'001, 5),
-        std::tuple(32, 1'300'001, 5), std::tuple(33, 700'001, 5), std::tuple(2, 1'300'001, 1030)}) {
+        std::tuple(32, 1'300'001, 5), std::tuple(33, 700'001, 5), std::tuple(2, 450'001, 1030)}) {
     SCOPED_TRACE(::testing::Message() << "d " << d << " n " << n << " k " << k);
-    Params params = params_of(k, k > 5 ? 2 : 3, -1);
+    Params params = params_of(k, k > 5 ? 1 : 3, -1);
     params.max_points_per_centroid.reset();
     expect_oracle(random_rows(Kind::normal, n, d, random), params, "low_dim");
   }

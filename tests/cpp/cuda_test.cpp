@@ -134,7 +134,7 @@ TEST_F(CudaFits, MoreRowsLeftOverThanATurnTakes) {
 TEST_F(CudaFits, BlocksTakeTileAfterTileHeavy) {
   Random random(316);
   constexpr std::int64_t kListed = 64;
-  const Matrix clump = clump_of(240'000, 20, random);
+  const Matrix clump = clump_of(237'013, 20, random);
   for (const char* kernel : {"", "mma_rows_in_turn"}) {
     SCOPED_TRACE(kernel);
     const Environment forced("FASTKMEANS_CUDA_KERNEL", kernel);

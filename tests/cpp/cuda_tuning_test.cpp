@@ -92,22 +92,23 @@ TEST(CudaTuningNoOracle, FewRowsShareTheCentroidsAmongBlocks) {
   EXPECT_EQ(cuda::tune(problem(1000, 128, 200), kH100, "", "").parts, 1);
 }
 
-// Rows whose lists ran over: all of a piece at once, or as many as a small share of the memory has room for; of a
-// single tile of centroids there are none.
+// Rows whose lists ran over: all of a piece at once, or as many as a small share of the memory has room for, and not
+// too much of it; of a single tile of centroids there are none.
 TEST(CudaTuningNoOracle, RowsLeftOver) {
   cuda::DeviceLimits h200 = kH100, small = kH100;
   h200.memory *= 2;
   small.memory = 64 << 20;
   const cuda::Tuning tokens = cuda::tune(problem(2'621'440, 128, 4096), h200, "", "");
   EXPECT_EQ(tokens.batch, 1 << 20);
-  EXPECT_EQ(tokens.second_batch, tokens.batch);
+  EXPECT_GT(tokens.second_batch, tokens.batch / 3);
   const cuda::Problem large = problem(1 << 24, 128, 65'536);
   cuda::Tuning tuning = cuda::tune(large, kH100, "", "");
   EXPECT_LT(tuning.second_batch, tuning.batch);
-  EXPECT_GT(tuning.second_batch, tuning.batch / 5);
+  EXPECT_GT(tuning.second_batch, tuning.batch / 10);
   cuda::Tuning without = tuning;
   without.second_batch = 0;
-  EXPECT_LE(cuda::memory_of(tuning, large) - cuda::memory_of(without, large), kH100.memory / 64);
+  EXPECT_LE(cuda::memory_of(tuning, large) - cuda::memory_of(without, large), 512 << 20);
+  EXPECT_EQ(cuda::tune(problem(100'000, 128, 4096), h200, "", "").second_batch, 782 * 128) << "all of them";
   for (const std::int64_t n : {4095, 4097, 8193}) {
     tuning = cuda::tune(problem(n, 70, 300), small, "", "");
     EXPECT_GE(tuning.batch, n);
