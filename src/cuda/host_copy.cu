@@ -11,12 +11,13 @@
 namespace fastkmeans::cuda {
 namespace {
 
-// Of rows with gaps, packed on the device: enough to fill it, and little beside what it holds.
+// Of rows with gaps, or of several arrays, packed on the device: enough to fill it, and little beside what it holds.
 constexpr std::int64_t kPackedBytes = 64 << 20;
 
-void copy(Device& device, const MatrixView& x, char* out) {
+// alone: one array has all of x; a copy over the border between two of them is refused.
+void copy(Device& device, const MatrixView& x, bool alone, char* out) {
   const auto item = static_cast<std::int64_t>(item_size(x.dtype)), row = x.cols * item;
-  if (x.col_stride == item && x.row_stride == row) return device.download(out, x.data, x.rows * row);
+  if (alone && x.col_stride == item && x.row_stride == row) return device.download(out, x.data, x.rows * row);
   const std::int64_t most = std::clamp<std::int64_t>(std::min(kPackedBytes, device.available() / 2) / row, 1,
                                                      x.rows);  // one row that does not fit says so
   DeviceBuffer<char> packed(device, most * row);
@@ -34,7 +35,7 @@ void copy_to_host(std::span<const MatrixView> matrices, const Execution& executi
   for (const MatrixView& x : joined(matrices)) {
     const OnDevice on(x.cuda_device);
     if (!device || device->number() != x.cuda_device) device.emplace(x.cuda_device, execution, workers);
-    copy(*device, x, out);
+    copy(*device, x, matrices.size() == 1, out);
     out += x.rows * x.cols * static_cast<std::int64_t>(item_size(x.dtype));
   }
 }

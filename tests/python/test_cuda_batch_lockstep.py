@@ -88,7 +88,7 @@ def test_initial_centroids(torch: Any) -> None:
 
 def test_ragged_problems(torch: Any) -> None:
     random = np.random.default_rng(4)
-    sizes, ks = random.integers(60, 400, 50), random.integers(1, 6, 50)
+    sizes, ks = random.integers(60, 400, 50), random.integers(2, 6, 50)  # none is sampled
     offsets = [0, *np.cumsum(sizes)]
     x = random.standard_normal((offsets[-1], D), dtype=np.float32)
     truth = fit_batch(x, ks, offsets=offsets, device="cpu", **OPTIONS)
