@@ -30,6 +30,7 @@ void check(cudaError_t error, const char* what) {
   cudaGetLastError();  // errors that do not stay are forgotten
   const std::string text = std::string("CUDA failed: ") + what + ": " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) throw OutOfMemory(text);
+  if (error == cudaErrorInvalidValue) throw InvalidValue(text);
   throw Error(text);
 }
 

@@ -14,5 +14,10 @@ class OutOfMemory : public Error {
  public:
   using Error::Error;
 };
+// CUDA refuses an argument: to copy what is not all of one allocation, for one.
+class InvalidValue : public Error {
+ public:
+  using Error::Error;
+};
 
 }  // namespace fastkmeans::cuda

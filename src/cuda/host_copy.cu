@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "cuda/device.hpp"
+#include "cuda/error.hpp"
 #include "cuda/host_copy.hpp"
 #include "cuda/rows.hpp"
 #include "source/element.hpp"
@@ -11,13 +12,12 @@
 namespace fastkmeans::cuda {
 namespace {
 
-// Of rows with gaps, or of several arrays, packed on the device: enough to fill it, and little beside what it holds.
+// Of rows with gaps, packed on the device: enough to fill it, and little beside what it holds.
 constexpr std::int64_t kPackedBytes = 64 << 20;
 
-// alone: one array has all of x; a copy over the border between two of them is refused.
-void copy(Device& device, const MatrixView& x, bool alone, char* out) {
+void copy(Device& device, const MatrixView& x, char* out) {
   const auto item = static_cast<std::int64_t>(item_size(x.dtype)), row = x.cols * item;
-  if (alone && x.col_stride == item && x.row_stride == row) return device.download(out, x.data, x.rows * row);
+  if (x.col_stride == item && x.row_stride == row) return device.download(out, x.data, x.rows * row);
   const std::int64_t most = std::clamp<std::int64_t>(std::min(kPackedBytes, device.available() / 2) / row, 1,
                                                      x.rows);  // one row that does not fit says so
   DeviceBuffer<char> packed(device, most * row);
@@ -28,15 +28,24 @@ void copy(Device& device, const MatrixView& x, bool alone, char* out) {
   }
 }
 
+void copy_each(std::span<const MatrixView> matrices, const Execution& execution, Workers& workers, char* out) {
+  std::optional<Device> device;
+  for (const MatrixView& x : matrices) {
+    if (x.rows == 0) continue;
+    const OnDevice on(x.cuda_device);
+    if (!device || device->number() != x.cuda_device) device.emplace(x.cuda_device, execution, workers);
+    copy(*device, x, out);
+    out += x.rows * x.cols * static_cast<std::int64_t>(item_size(x.dtype));
+  }
+}
+
 }  // namespace
 
 void copy_to_host(std::span<const MatrixView> matrices, const Execution& execution, Workers& workers, char* out) {
-  std::optional<Device> device;
-  for (const MatrixView& x : joined(matrices)) {
-    const OnDevice on(x.cuda_device);
-    if (!device || device->number() != x.cuda_device) device.emplace(x.cuda_device, execution, workers);
-    copy(*device, x, matrices.size() == 1, out);
-    out += x.rows * x.cols * static_cast<std::int64_t>(item_size(x.dtype));
+  try {
+    copy_each(joined(matrices), execution, workers, out);
+  } catch (const InvalidValue&) {  // what stands together need not be of one array
+    copy_each(matrices, execution, workers, out);
   }
 }
 
