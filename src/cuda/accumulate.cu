@@ -154,9 +154,10 @@ void accumulate(Device& device, RowsView rows, std::int64_t count, const std::in
   const Lanes lanes(sums.d);
   const std::int64_t size = sums_of_block(sums.k, sums.d, sums.lo, sums.members);
   if (const int blocks = blocks_with_sums(size, sums.k, moving, device.processors(), device.shared_memory())) {
-    allow_shared_memory(device, move_changed_in_blocks);
-    move_changed_in_blocks<<<blocks, kSumsThreads, size * sizeof(Integer), device.stream()>>>(changes, scale, sums,
-                                                                                              lanes);
+    const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(Integer));
+    allow_shared_memory(device, move_changed_in_blocks, bytes);
+    move_changed_in_blocks<<<blocks, kSumsThreads, static_cast<std::size_t>(bytes), device.stream()>>>(changes, scale,
+                                                                                                       sums, lanes);
     launched("move_changed_in_blocks");
     return;
   }

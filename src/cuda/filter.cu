@@ -105,7 +105,7 @@ class Int8Filter final : public Filter {
       });
   }
 
-  std::string_view name() const override { return narrow_ ? kNarrow : lists() ? kInt8Lists : "int8"; }
+  std::string_view name() const override { return narrow_ ? kNarrow : keeps_lists() ? kInt8Lists : "int8"; }
 
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
@@ -138,7 +138,7 @@ class Int8Filter final : public Filter {
                      .tiles = tiles_.view().count};
     const Found found = {nearest_.data(), rows.errors, batch.own_losses, reach_.data(), reach_.data() + tuning_.batch};
     if (lists_run_over()) device_.clear(left_over_counts_.data(), left_over_counts_.bytes());
-    if (lists() && lists()->carried()) {
+    if (keeps_lists() && neighbours_->carried()) {
       revisit_rows(task, rows, batch, found, notes);
     } else {
       if (!batch.previous) {
@@ -148,12 +148,12 @@ class Int8Filter final : public Filter {
       upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
           batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
-      if (lists() && batch.previous) lists()->look_farther(batch, found);
+      if (keeps_lists() && batch.previous) neighbours_->look_farther(batch, found);
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     if (lists_run_over()) scan_left_over(task, rows, batch, found, notes);
     unpack_nearest<Minimised>(device_, nearest_.data(), batch);
-    if (lists()) lists()->measure(batch, nearest_.data(), notes);
+    if (keeps_lists()) neighbours_->measure(batch, nearest_.data(), notes);
   }
 
   void moved(const std::vector<float>& shifts, const float* on_device, const Notes& notes) override {
@@ -169,9 +169,8 @@ class Int8Filter final : public Filter {
   template <class Place>
   using OnHopper = Collect<Place, 1>;
 
-  // Those that this assignment makes or goes by, if it does.
-  NeighbourLists* lists() { return neighbours_ && neighbours_->kept() ? &*neighbours_ : nullptr; }
-  const NeighbourLists* lists() const { return neighbours_ && neighbours_->kept() ? &*neighbours_ : nullptr; }
+  // Whether this assignment makes lists of neighbours, or goes by them.
+  bool keeps_lists() const { return neighbours_ && neighbours_->kept(); }
 
   // The sketches of the batch's rows, made now if they are not there yet.
   RowSketches sketches_of(const Batch& batch) {
@@ -276,7 +275,7 @@ class Int8Filter final : public Filter {
       });
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
-    if (this->lists())
+    if (keeps_lists())
       take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, notes);
     else
       take(task, batch, lists, {}, found, out, notes);

@@ -18,7 +18,7 @@ class ListsPlan {
   // forced: lists never rest.
   ListsPlan(const Problem& problem, const DeviceLimits& limits, bool forced);
 
-  bool rests() const { return !forced_; }  // where lists do not pay
+  bool may_rest() const { return !forced_; }
 
   // Begins an assignment. Whether it makes lists, or goes by those of the one before.
   bool begin();

@@ -422,7 +422,7 @@ class NeighbourLists {
         settled_.data(), batch.count, static_cast<int>(batch_), static_cast<Integer>(centroids.k),
         static_cast<Integer>(movers_->count), split_.data(), split_counts_.data(), notes);
     launched("split_rows");
-    if (!plan_.rests()) return;
+    if (!plan_.may_rest()) return;
     look_no_farther<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(open().count, batch.count,
                                                                                           found.reaches());
     launched("look_no_farther");
