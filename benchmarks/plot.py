@@ -212,15 +212,18 @@ HEADLINE = [
 
 
 def headline(found: Sequence[Result]) -> Any:
-    """Seconds of a fit, ours and the peers', on a CPU and on a GPU; None where no clean result has all of it."""
+    """Seconds of a fit, ours and the peers', on a CPU and on a GPU, of the newest clean results that have peers; None
+    where there are none."""
     panels = []
     for case, device, words in HEADLINE:
-        for result in found:
-            rows = [r for r in result["rows"] if r["case"] == case and r["seconds"]]
+        clean = [result for result in found if result["device"] == device and not result["changed"]]
+        for result in reversed(clean):
+            rows = [r for r in result["rows"] if (r["case"], r["mode"]) == (case, "host") and r["seconds"]]
             rows = [r for r in rows if not r["peer"].startswith("ours-")]
-            if rows and result["device"] == device and not result["changed"]:
+            if len(rows) > 1 and ours_of(rows, rows[0]):
                 where = result["machine"]["gpu"] or f"{result['settings']['threads']} cores, {result['machine']['cpu']}"
                 panels.append((f"{where}\n{words}", rows))
+                break
     if len(panels) != len(HEADLINE):
         return None
     fig, axes = figure(len(panels), 4.4, 2.3)

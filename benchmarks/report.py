@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import UsageError, plot, quality, results
+from . import UsageError, pages, plot, quality, results
+from .current import current
 from .results import Result, Row, mean, name
 
 PAGE = results.FOLDER / "README.md"
@@ -162,8 +163,8 @@ def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
 UNCOMMITTED = "uncommitted.md"
 INTRODUCTION = """# Results
 
-`python -m benchmarks docs` writes this page from the result files beside it: for each preset the newest, with the
-command, the machine and the commit."""
+`python -m benchmarks docs` writes this page from the result files beside it: each case as it was last measured on each
+kind of hardware, with the command, the machine and the commit."""
 SEE_ALSO = f"Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED})."
 
 DIRTY = """# Measured with changes that were not committed
@@ -184,16 +185,23 @@ def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results of clean commits, one of the others if there are any, and the plots."""
+    """Writes the page of the committed results of clean commits, one of the others if there are any, and the plots;
+    beside the project's own page the tables of README.md and docs/performance.md too."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     files = results.committed()
-    found = sorted(zip(files, results.load(files), strict=True), key=lambda each: title(each[1]))
-    clean = [each for each in found if not each[1]["changed"]]
-    changed = [each for each in found if each[1]["changed"]]
+    found = current(list(zip(files, results.load(files), strict=True)))
+    for path in sorted({*files} - {path for path, _ in found}):
+        print(f"superseded, to be deleted: {path.name}")
+    by_title = sorted(found, key=lambda each: title(each[1]))
+    clean = [each for each in by_title if not each[1]["changed"]]
+    changed = [each for each in by_title if each[1]["changed"]]
+    if page == PAGE:  # the plots of results that are no longer there
+        for old in folder.glob("*.svg"):
+            old.unlink()
     see_also = [SEE_ALSO, ""] if changed else []
     page.write_text("\n".join([INTRODUCTION, "", *see_also, LEGEND, "", *sections(clean, folder)]))
     others = page.with_name(UNCOMMITTED)
@@ -203,4 +211,6 @@ def docs(page: Path) -> int:
         others.unlink(missing_ok=True)
     if chart := plot.headline([result for _, result in found]):
         plot.save(chart, folder / "headline.svg")
+    if page == PAGE:
+        pages.write(found)
     return 0

@@ -176,13 +176,10 @@ def embeddings(tokens: Path | None, n: int = 100_000, d: int = 128) -> Array:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), dtype=np.float32)
 
 
-def cluster_embeddings(tokens: Path | None) -> None:
-    x = embeddings(tokens)
-    k = 1_000
+def cluster_embeddings(x: Array, k: int, what: str) -> None:
     initial = x[np.random.default_rng(1).choice(len(x), k, replace=False)]
     on_gpu = FastKMeans(x.shape[1], k).device != "cpu"
     measured = measure(x, [initial], 10, 3, [*([ours] if on_gpu else []), ours_on_the_cpu, theirs])
-    what = "token embeddings" if tokens else "made-up embeddings"
     for mine in measured[:-1]:
         show(f"{len(x):,} {what} of {x.shape[1]} dimensions, k = {k:,}, 10 iterations", x, mine, measured[-1])
 
@@ -220,7 +217,8 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
-    cluster_embeddings(options.tokens)
+    what = "token embeddings" if options.tokens else "made-up embeddings"
+    cluster_embeddings(embeddings(options.tokens), 1_000, what)
     paths = [cluster_digits(folder), cluster_photograph(folder)]
     print("\nPictures:")
     for path in paths:

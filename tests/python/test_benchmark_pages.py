@@ -13,7 +13,8 @@ for package in ("jsonschema", "matplotlib", "psutil", "sklearn"):
     pytest.importorskip(package)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program is not part of the package
 
-from benchmarks import cli, plot, presets, report, results  # noqa: E402
+from benchmarks import cli, pages, peers, plot, presets, report, results, targets  # noqa: E402
+from benchmarks.current import current, hardware  # noqa: E402
 from benchmarks.run import Settings, result  # noqa: E402
 
 
@@ -101,3 +102,97 @@ def test_the_chart_is_of_clean_commits_or_none() -> None:
     assert [[text.get_text() for text in ax.texts] for ax in chart.axes] == [["3 s", "1 s"]] * len(found)
     assert plot.headline(found[:1]) is None
     assert plot.headline([found[0], found[1] | {"changed": True}]) is None
+    newer = made_up("blobs", [16], {"ours": [2], "faiss": [5]}) | {"changed": False}
+    newer["rows"] = [row | {"case": plot.HEADLINE[0][0]} for row in newer["rows"]]
+    chart = plot.headline([*found, newer])
+    assert [text.get_text() for text in chart.axes[0].texts] == ["5 s", "2 s"]
+
+
+def shown(*found: results.Result) -> list[list[tuple[str, str]]]:
+    """Case and peer of the rows that are current."""
+    kept = dict(current([(Path(str(i)), each) for i, each in enumerate(found)]))
+    rows = [kept[Path(str(i))]["rows"] if Path(str(i)) in kept else [] for i in range(len(found))]
+    return [[(row["case"], row["peer"]) for row in each] for each in rows]
+
+
+def test_a_newer_run_supersedes_what_it_measured_again() -> None:
+    clean = {"changed": False}
+    old = made_up("blobs", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}) | clean
+    again = made_up("blobs", [16], {"ours": [1], "faiss": [3]}) | clean
+    both = [("blobs-16", "ours"), ("blobs-16", "faiss")]
+    rest = [("blobs-64", "ours"), ("blobs-64", "faiss")]
+    assert shown(old, again) == [rest, both]
+    assert shown(again, old) == [[], both + rest]  # the second is the newer one
+    alone = made_up("blobs", [16], {"ours": [1]}) | clean
+    assert shown(old, alone)[0] == [*both, *rest]  # without the peer there is nothing to compare it with
+    other_machine = again | {"machine": again["machine"] | {"cpu": "another"}}
+    assert hardware(other_machine) != hardware(again)
+    assert shown(old, other_machine)[0] == [*both, *rest]
+
+
+def test_results_of_changes_give_way_to_every_clean_one() -> None:
+    old = made_up("blobs", [16], {"ours": [1], "faiss": [3]})
+    new = made_up("blobs", [16], {"ours": [1]})
+    new["machine"] = new["machine"] | {"cpu": "another"}
+    both = [("blobs-16", "ours"), ("blobs-16", "faiss")]
+    assert shown(old | {"changed": True}, new | {"changed": False}) == [[], both[:1]]
+    assert shown(old | {"changed": False}, old | {"changed": True}) == [both, both]
+
+
+def measured_cpu(case: str, times: dict[str, float]) -> tuple[Path, results.Result]:
+    """A clean result of two threads of a CPU with VNNI."""
+    found = made_up("highdim", [16], {peer: [seconds] for peer, seconds in times.items()})
+    for each in found["cases"]:
+        each["name"] = case
+    for row in found["rows"]:
+        row["case"] = case
+    found["machine"] |= {"cpu": "Intel(R) Xeon(R) Processor", "flags": ["avx2", "avx512f", "avx512_vnni"]}
+    found["settings"]["threads"] = 2
+    return Path(case), found | {"changed": False, "commit": "0123456789abcdef"}
+
+
+def test_tables_show_what_is_wanted_beside_what_is_measured() -> None:
+    found = [measured_cpu("tok768", {"ours": 2, "ours-avx2": 4, "superkmeans-f32": 8})]
+    made = pages.tables(found)
+    lines = {tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in made["cpu"].splitlines()}
+    size = "token embeddings, 160 x 8, k = 16"
+    assert (size, "Intel Xeon, 2 threads, VNNI", "2.00", "4.00 (5)", "0123456") in lines
+    assert (size, "Intel Xeon, 2 threads, AVX2", "4.00", "2.00 (3)", "0123456") in lines
+    missing = [line for line in made["unmeasured"].splitlines() if "token embeddings, 262,144 x 768" in line]
+    assert [line.split("|")[2:4] for line in missing] == [
+        [" AMX ", " 5 x superkmeans flat f32, 7 x faiss SuperKMeans "]
+    ]
+    assert (
+        f"| {size} | Intel Xeon, 2 threads, VNNI | 2.00 | superkmeans flat f32 1.0: 8.00 | 0123456 |" in made["front"]
+    )
+
+    changed = [(path, each | {"changed": True}) for path, each in found]
+    assert "0123456" not in "".join(pages.tables(changed).values())
+
+
+def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured: front -->\nold\n<!-- end -->\nafter\n")
+    found = [measured_cpu("tok768", {"ours": 2, "faiss": 8})]
+    pages.write(found, [page])
+    text = page.read_text()
+    assert text.startswith("before\n<!-- measured: front -->\n\n| data |")
+    assert text.endswith("|\n\n<!-- end -->\nafter\n")
+    assert "old" not in text
+    pages.write(found, [page])
+    assert page.read_text() == text
+
+
+@pytest.mark.skipif(not results.committed(), reason="no results in this copy")
+def test_the_pages_are_those_of_the_committed_results() -> None:
+    files = results.committed()
+    found = current(list(zip(files, results.load(files), strict=True)))
+    assert [path for path, _ in found] == files, "the others are superseded: to be deleted"
+    for page in pages.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert pages.filled(text, pages.tables(found)) == text, "python -m benchmarks docs"
+
+
+def test_every_peer_of_a_target_has_a_name() -> None:
+    wanted = {peer for target in [*targets.CPU, *targets.CUDA] for peer in target.times}
+    assert wanted <= pages.PEERS.keys() <= peers.PEERS.keys()

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of README.md and docs/performance.md, made from the current results of clean commits.
+
+A table stands between `<!-- measured: NAME -->` and `<!-- end -->`: what is written there by hand is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import presets, targets
+from .current import Found, hardware
+from .machine import ROOT
+from .results import Result, Row
+from .targets import Target
+
+PAGES = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+WORDS = {  # what the rows of a case are, by the beginning of its name
+    "tok": "token embeddings",
+    "lowrank": "low rank and noise",
+    "colbert": "blobs",
+    "blobs": "blobs",
+    "mnist": "MNIST",
+    "iid": "iid normal",
+    "small": "iid normal",
+    "sift-like": "SIFT-like",
+    "lowdim": "blobs",
+    "memory": "blobs",
+    "init-iid": "iid normal",
+    "init-blobs": "blobs",
+}
+PEERS = {
+    "faiss": "faiss",
+    "faiss-superkmeans": "faiss SuperKMeans",
+    "superkmeans-f32": "superkmeans flat f32",
+    "sklearn-lloyd": "scikit-learn",
+    "flash-kmeans-fp16": "flash-kmeans fp16",
+    "fastkmeans-triton": "fastkmeans, Triton",
+}
+FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "amx_int8": "AMX"}
+FORCED = {"ours-avx2": "AVX2", "ours-vnni": "VNNI"}
+LIMITS = {"ours-11gb": ", in 11 GB", "ours-6gb": ", in 6 GB"}
+METHODS = {"own": "random rows"}  # as results name an initialisation, where that says too little
+
+# The rows of README.md's table: device and case, rows and centroids in host memory.
+FRONT = [("cpu", "tok768"), ("cpu", "tok384-4096"), ("cpu", "lowrank1024"), ("cuda", "colbert-8192")]
+FRONT += [("cuda", "colbert-131072")]
+
+Line = dict[str, str]  # cells by their column
+
+
+def figures(value: float) -> str:
+    """Three of them, final zeros too."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def table(lines: list[Line]) -> str:
+    """Markdown; columns in the order in which they first have something."""
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    rows = [columns, ["---"] * len(columns), *([line.get(column, "") for column in columns] for line in lines)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def data(case: dict[str, object]) -> str:
+    """A case in words."""
+    name = str(case["name"])
+    words = next(words for start, words in WORDS.items() if name.startswith(start))
+    iterations = "" if case["niter"] == 10 else f", {case['niter']} iterations"
+    return f"{words}, {case['n']:,} x {case['d']:,}, k = {case['k']:,}{iterations}"
+
+
+def isa(result: Result, row: Row) -> str:
+    if result["device"] == "cuda":
+        return ""
+    best = [FLAGS[flag] for flag in result["machine"]["flags"] if flag in FLAGS]
+    return FORCED.get(row["peer"]) or best[-1]
+
+
+def cpu(result: Result) -> str:
+    name = str(result["machine"]["cpu"]).replace("(R)", "").removesuffix(" Processor")
+    return f"{name}, {result['settings']['threads']} threads"
+
+
+def commit(result: Result) -> str:
+    return str(result["commit"])[:7]
+
+
+def runs(found: Found, device: str, case: str, mode: str = "host") -> Iterator[tuple[Result, Row]]:
+    """Our rows of the case, those by one instruction set and in limited memory too."""
+    for _, result in found:
+        if result["device"] == device:
+            for row in result["rows"]:
+                if (row["case"], row["mode"]) == (case, mode) and row["peer"].startswith("ours") and row["seconds"]:
+                    yield result, row
+
+
+def others(result: Result, row: Row) -> Iterator[Row]:
+    """The peers' rows of the same case, in the order of PEERS."""
+    for peer in PEERS:
+        for other in result["rows"]:
+            if other["peer"] == peer and all(other[key] == row[key] for key in ("case", "mode")):
+                yield other
+
+
+def case_of(result: Result, row: Row) -> dict[str, object]:
+    return next(case for case in result["cases"] if case["name"] == row["case"])
+
+
+def beside(wanted: float | None) -> str:
+    return "" if wanted is None else f" ({wanted:g})"
+
+
+def measured(target: Target, result: Result, row: Row) -> Line:
+    """Seconds of ours, and how many times as long each peer takes, beside what is wanted."""
+    line = {"data": data(case_of(result, row)) + LIMITS.get(row["peer"], "")}
+    line |= {"CPU": f"{cpu(result)}, {target.isa}"} if target.isa else {"rows on the": target.mode}
+    ours = row["seconds"]["median"]
+    line["seconds"] = figures(ours) + beside(target.seconds)
+    for other in others(result, row):
+        text = figures(other["seconds"]["median"] / ours) if other["seconds"] else other["status"]
+        line[PEERS[other["peer"]]] = text + beside(target.times.get(other["peer"]))
+    return line | {"commit": commit(result)}
+
+
+def measurements(found: Found, device: str, target: Target) -> list[Line]:
+    return [
+        measured(target, result, row)
+        for result, row in runs(found, device, target.case, target.mode)
+        if isa(result, row) == target.isa
+    ]
+
+
+def reached(found: Found, device: str, wanted: list[Target]) -> str:
+    """A line for each measurement."""
+    lines = [line for target in wanted for line in measurements(found, device, target)]
+    # The peers in one order, whichever a line has first.
+    order = ["data", "CPU", "rows on the", "seconds", *PEERS.values(), "commit"]
+    used = [column for column in order if any(column in line for line in lines)]
+    return table([{column: line.get(column, "") for column in used} for line in lines])
+
+
+def unmeasured(found: Found) -> str:
+    """A line for what is wanted of a case and has not been measured, by one or several instruction sets."""
+    by: dict[tuple[str, str], list[str]] = {}
+    for device, wanted in (("cpu", targets.CPU), ("cuda", targets.CUDA)):
+        known = {case.name: case for what in presets.PRESETS.values() for case in what[1](presets.Options(device))}
+        for target in wanted:
+            wishes = [f"{times:g} x {PEERS[peer]}" for peer, times in target.times.items()]
+            if target.seconds is not None:
+                wishes.insert(0, f"{target.seconds:g} s")
+            if wishes and not measurements(found, device, target):
+                key = (data(vars(known[target.case])), ", ".join(wishes))
+                by.setdefault(key, []).append(target.isa or f"GPU, rows on the {target.mode}")
+    return table([{"data": what, "by": ", ".join(isas), "wanted": wish} for (what, wish), isas in by.items()])
+
+
+def initialisations(found: Found) -> str:
+    lines = []
+    for result, row in runs(found, "cuda", "init-iid", "device"):
+        method = result["settings"]["init"]
+        line = {"initial centroids": METHODS.get(method, method).replace("|", "\\|")}
+        line |= {"seconds": figures(row["seconds"]["median"]), "commit": commit(result)}
+        lines.append(line)
+    return table(sorted(lines, key=lambda line: float(line["seconds"])))
+
+
+def front(found: Found) -> str:
+    """README.md's: seconds, ours and the peers', of the newest run on each kind of hardware."""
+    lines = []
+    for device, case in FRONT:
+        newest = {hardware(result): (result, row) for result, row in runs(found, device, case) if row["peer"] == "ours"}
+        for result, row in newest.values():
+            peers = [
+                f"{PEERS[other['peer']]} {other['library']['version']}: {figures(other['seconds']['median'])}"
+                for other in others(result, row)
+                if other["seconds"]
+            ]
+            lines.append(
+                {
+                    "data": data(case_of(result, row)),
+                    "machine": result["machine"]["gpu"] or f"{cpu(result)}, {isa(result, row)}",
+                    "ours": figures(row["seconds"]["median"]),
+                    "others": "; ".join(peers),
+                    "commit": commit(result),
+                }
+            )
+    return table(lines)
+
+
+def tables(found: Found) -> dict[str, str]:
+    """All tables, by name, of the clean ones among current results."""
+    clean = [each for each in found if not each[1]["changed"]]
+    return {
+        "front": front(clean),
+        "cpu": reached(clean, "cpu", targets.CPU),
+        "cuda": reached(clean, "cuda", targets.CUDA),
+        "unmeasured": unmeasured(clean),
+        "initialisations": initialisations(clean),
+    }
+
+
+def filled(text: str, made: dict[str, str]) -> str:
+    return BLOCK.sub(lambda block: f"{block[1]}\n{made[block[2]]}\n{block[3]}", text)
+
+
+def write(found: Found, pages: list[Path] = PAGES) -> None:
+    made = tables(found)
+    for page in pages:
+        page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
