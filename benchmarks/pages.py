@@ -13,7 +13,8 @@ from pathlib import Path
 from . import presets, targets
 from .current import Found, hardware
 from .machine import ROOT
-from .results import Result, Row
+from .peers import LABELS
+from .results import Result, Row, figures
 from .targets import Target
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
@@ -33,14 +34,6 @@ WORDS = {  # what the rows of a case are, by the beginning of its name
     "init-iid": "iid normal",
     "init-blobs": "blobs",
 }
-PEERS = {
-    "faiss": "faiss",
-    "faiss-superkmeans": "faiss SuperKMeans",
-    "superkmeans-f32": "superkmeans flat f32",
-    "sklearn-lloyd": "scikit-learn",
-    "flash-kmeans-fp16": "flash-kmeans fp16",
-    "fastkmeans-triton": "fastkmeans, Triton",
-}
 FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "amx_int8": "AMX"}
 FORCED = {"ours-avx2": "AVX2", "ours-vnni": "VNNI"}
 LIMITS = {"ours-11gb": ", in 11 GB", "ours-6gb": ", in 6 GB"}
@@ -51,11 +44,6 @@ FRONT = [("cpu", "tok768"), ("cpu", "tok384-4096"), ("cpu", "lowrank1024"), ("cu
 FRONT += [("cuda", "colbert-131072")]
 
 Line = dict[str, str]  # cells by their column
-
-
-def figures(value: float) -> str:
-    """Three of them, final zeros too."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def table(lines: list[Line]) -> str:
@@ -99,8 +87,8 @@ def runs(found: Found, device: str, case: str, mode: str = "host") -> Iterator[t
 
 
 def others(result: Result, row: Row) -> Iterator[Row]:
-    """The peers' rows of the same case, in the order of PEERS."""
-    for peer in PEERS:
+    """The peers' rows of the same case, in the order of LABELS."""
+    for peer in LABELS:
         for other in result["rows"]:
             if other["peer"] == peer and all(other[key] == row[key] for key in ("case", "mode")):
                 yield other
@@ -122,7 +110,7 @@ def measured(target: Target, result: Result, row: Row) -> Line:
     line["seconds"] = figures(ours) + beside(target.seconds)
     for other in others(result, row):
         text = figures(other["seconds"]["median"] / ours) if other["seconds"] else other["status"]
-        line[PEERS[other["peer"]]] = text + beside(target.times.get(other["peer"]))
+        line[LABELS[other["peer"]]] = text + beside(target.times.get(other["peer"]))
     return line | {"commit": commit(result)}
 
 
@@ -138,7 +126,7 @@ def reached(found: Found, device: str, wanted: list[Target]) -> str:
     """A line for each measurement."""
     lines = [line for target in wanted for line in measurements(found, device, target)]
     # The peers in one order, whichever a line has first.
-    order = ["data", "CPU", "rows on the", "seconds", *PEERS.values(), "commit"]
+    order = ["data", "CPU", "rows on the", "seconds", *LABELS.values(), "commit"]
     used = [column for column in order if any(column in line for line in lines)]
     return table([{column: line.get(column, "") for column in used} for line in lines])
 
@@ -149,7 +137,7 @@ def unmeasured(found: Found) -> str:
     for device, wanted in (("cpu", targets.CPU), ("cuda", targets.CUDA)):
         known = {case.name: case for what in presets.PRESETS.values() for case in what[1](presets.Options(device))}
         for target in wanted:
-            wishes = [f"{times:g} x {PEERS[peer]}" for peer, times in target.times.items()]
+            wishes = [f"{times:g} x {LABELS[peer]}" for peer, times in target.times.items()]
             if target.seconds is not None:
                 wishes.insert(0, f"{target.seconds:g} s")
             if wishes and not measurements(found, device, target):
@@ -175,7 +163,7 @@ def front(found: Found) -> str:
         newest = {hardware(result): (result, row) for result, row in runs(found, device, case) if row["peer"] == "ours"}
         for result, row in newest.values():
             peers = [
-                f"{PEERS[other['peer']]} {other['library']['version']}: {figures(other['seconds']['median'])}"
+                f"{LABELS[other['peer']]} {other['library']['version']}: {figures(other['seconds']['median'])}"
                 for other in others(result, row)
                 if other["seconds"]
             ]

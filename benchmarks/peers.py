@@ -115,6 +115,17 @@ PEERS = {
 }
 
 
+# How pages name those that they show.
+LABELS = {
+    "faiss": "faiss",
+    "faiss-superkmeans": "faiss SuperKMeans",
+    "superkmeans-f32": "superkmeans flat f32",
+    "sklearn-lloyd": "scikit-learn",
+    "flash-kmeans-fp16": "flash-kmeans fp16",
+    "fastkmeans-triton": "fastkmeans, Triton",
+}
+
+
 def choose(names: list[str], device: str) -> list[Peer]:
     """The peers of these names; of none: all on this device, ours without a limit. UsageError lists the known."""
     unknown = [name for name in names if name not in PEERS]

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .results import Result, Row, mean, name, ours_of
+from .peers import LABELS
+from .results import Result, Row, figures, mean, name, ours_of
 
 PAPER, INK, GRID = "#ffffff", "#24292f", "#d8dee4"
 OURS = "#d55e00"
@@ -116,11 +117,13 @@ def label_right(fig: Any, ax: Any, ends: list[tuple[float, float, str, str]]) ->
 
 def time_against_k(result: Result, timed: list[Row]) -> Any:
     case_k = {case["name"]: case["k"] for case in result["cases"]}
-    # One curve is one kind of data at one dimension; a preset that mixes several has no such curve.
-    if len({case["d"] for case in result["cases"]}) > 1 or len({case_k[row["case"]] for row in timed}) < 2:
+    names = list(dict.fromkeys(map(name, timed)))
+    # A curve is of one kind of data at one dimension, which a preset may mix, and has three points.
+    if len({case["d"] for case in result["cases"]}) > 1 or len({case_k[row["case"]] for row in timed}) < 3:
+        return None
+    if len(names) < 2:
         return None
     fig, (ax,) = figure(1, 8.5, 5)
-    names = list(dict.fromkeys(map(name, timed)))
     look = styles(names)
     ends = []
     for each in names:
@@ -143,7 +146,7 @@ def ratios(result: Result, timed: list[Row]) -> Any:
     """Bars: a library's time over ours, for each case."""
     pairs = [(row, row["ratio"]) for row in timed if row["ratio"] and row["peer"] != "ours"]
     cases = [case["name"] for case in result["cases"] if any(row["case"] == case["name"] for row, _ in pairs)]
-    if not cases:
+    if len(pairs) < 2:  # one bar says no more than its table
         return None
     most = max(sum(row["case"] == case for row, _ in pairs) for case in cases)
     fig, axes = figure(len(cases), 5.5, 1.1 + 0.26 * most)
@@ -160,7 +163,7 @@ def ratios(result: Result, timed: list[Row]) -> Any:
         for i, value in enumerate(values):
             # Right of the bar and of the line at 1, also where the bar goes left: the axis has its labels there.
             ax.annotate(
-                f"{value:.3g}x",
+                f"{figures(value)}x",
                 (max(value, 1), i),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -226,13 +229,16 @@ def headline(found: Sequence[Result]) -> Any:
                 break
     if len(panels) != len(HEADLINE):
         return None
-    fig, axes = figure(len(panels), 4.4, 2.3)
+    fig, axes = figure(len(panels), 4.8, 2.3)
+    fig.get_layout_engine().set(wspace=0.08)
     for ax, (title, rows) in zip(axes, panels, strict=True):
-        bars = sorted(((row["seconds"]["median"], name(row)) for row in rows), reverse=True)
+        bars = sorted(((row["seconds"]["median"], LABELS.get(name(row), name(row))) for row in rows), reverse=True)
         colours = [OURS if text == "ours" else COLOURS[0] for _, text in bars]
         ax.barh([text for _, text in bars], [value for value, _ in bars], color=colours, height=0.6)
         for i, (value, _) in enumerate(bars):
-            ax.annotate(f"{value:.3g} s", (value, i), xytext=(3, 0), textcoords="offset points", va="center", color=INK)
+            ax.annotate(
+                f"{figures(value)} s", (value, i), xytext=(3, 0), textcoords="offset points", va="center", color=INK
+            )
         ax.set_xlim(0, 1.2 * bars[0][0])
         ax.grid(False, axis="y")
         ax.set_title(title, color=INK, fontsize=9)

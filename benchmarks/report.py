@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import UsageError, pages, plot, quality, results
 from .current import current
-from .results import Result, Row, mean, name
+from .results import Result, Row, figures, mean, name
 
 PAGE = results.FOLDER / "README.md"
 PLOTS = "plots"  # beside the page
@@ -19,9 +19,7 @@ PLOTS = "plots"  # beside the page
 
 def number(value: float | None, unit: str = "") -> str:
     """Three figures, or a dash."""
-    if value is None:
-        return "-"
-    return (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}") + unit
+    return "-" if value is None else figures(value) + unit
 
 
 def inertia(row: Row) -> str:

@@ -102,6 +102,11 @@ def name(row: Row) -> str:
     return str(row["peer"]) + (", on device" if row["mode"] == "device" else "")
 
 
+def figures(value: float) -> str:
+    """Three of them, final zeros too."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
 def mean(values: list[float | None] | None) -> float | None:
     known = [value for value in values or [] if value is not None]
     return statistics.fmean(known) if known else None

@@ -37,13 +37,13 @@ def made_up(preset: str, ks: list[int], times: dict[str, list[float]]) -> result
 
 def test_report_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
-    results.save(made_up("clusters", [16, 64], {"ours": [1, 2], "faiss": [3, 4]}), paths[0])
+    results.save(made_up("clusters", [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]}), paths[0])
     results.save(made_up("dims", [16], {"sklearn-lloyd": [5]}), paths[1])
     assert cli.main(["report", *map(str, paths)]) == 0
     text = capsys.readouterr().out
     assert "clusters on cpu" in text
     assert "dims on cpu" in text
-    assert "3x" in text  # faiss over ours at k = 16
+    assert "3.00x" in text  # faiss over ours at k = 16
     assert "cuvs" not in text  # what has no row is not spoken of
 
     assert cli.main(["report", *map(str, paths), "--output", str(tmp_path / "out")]) == 0
@@ -57,7 +57,7 @@ def test_docs_have_results_of_clean_commits_on_a_page_of_their_own(
 ) -> None:
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     for preset, changed in (("clusters", False), ("blobs", True)):
-        found = made_up(preset, [16, 64], {"ours": [1, 2], "faiss": [3, 4]})
+        found = made_up(preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
         results.save(found | {"changed": changed}, tmp_path / f"{preset}.json")
     page, others = tmp_path / "README.md", tmp_path / report.UNCOMMITTED
     assert cli.main(["docs", "--output", str(page)]) == 0
@@ -90,7 +90,7 @@ def test_values_beside_bars_stand_clear_of_the_axis() -> None:
     """Where bars go left, the axis has the libraries' names; values are right of the line at 1."""
     found = made_up("blobs", [16], {"ours": [2], "faiss": [1], "superkmeans-f32": [6]})
     (ax,) = plot.ratios(found, found["rows"]).axes
-    assert {text.get_text(): text.xy[0] for text in ax.texts} == {"0.5x": 1, "3x": 3}
+    assert {text.get_text(): text.xy[0] for text in ax.texts} == {"0.500x": 1, "3.00x": 3}
 
 
 def test_the_chart_is_of_clean_commits_or_none() -> None:
@@ -99,13 +99,13 @@ def test_the_chart_is_of_clean_commits_or_none() -> None:
         each = made_up("blobs", [16], {"ours": [1], "faiss": [3]}) | {"device": device, "changed": False}
         found.append(each | {"rows": [row | {"case": case} for row in each["rows"]]})
     chart = plot.headline(found)
-    assert [[text.get_text() for text in ax.texts] for ax in chart.axes] == [["3 s", "1 s"]] * len(found)
+    assert [[text.get_text() for text in ax.texts] for ax in chart.axes] == [["3.00 s", "1.00 s"]] * len(found)
     assert plot.headline(found[:1]) is None
     assert plot.headline([found[0], found[1] | {"changed": True}]) is None
     newer = made_up("blobs", [16], {"ours": [2], "faiss": [5]}) | {"changed": False}
     newer["rows"] = [row | {"case": plot.HEADLINE[0][0]} for row in newer["rows"]]
     chart = plot.headline([*found, newer])
-    assert [text.get_text() for text in chart.axes[0].texts] == ["5 s", "2 s"]
+    assert [text.get_text() for text in chart.axes[0].texts] == ["5.00 s", "2.00 s"]
 
 
 def shown(*found: results.Result) -> list[list[tuple[str, str]]]:
@@ -195,4 +195,4 @@ def test_the_pages_are_those_of_the_committed_results() -> None:
 
 def test_every_peer_of_a_target_has_a_name() -> None:
     wanted = {peer for target in [*targets.CPU, *targets.CUDA] for peer in target.times}
-    assert wanted <= pages.PEERS.keys() <= peers.PEERS.keys()
+    assert wanted <= peers.LABELS.keys() <= peers.PEERS.keys()
