@@ -24,7 +24,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 def inertia(row: Row) -> str:
     value = mean(row["inertia_per_point"])
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else f"{value:.6g}" + ("" if row["init"] == "given" else " *")
 
 
 def line(row: Row) -> str:
@@ -49,7 +49,7 @@ def cells(row: Row) -> list[str]:
         number(s["first"]),
         number(row["ratio"], "x"),
         number(row["tflops"]),
-        inertia(row) + ("" if row["init"] == "given" else " *"),
+        inertia(row),
         number(mean(row["nmi"])),
         number(row["host_bytes"] and row["host_bytes"] / 2**20),
         number(row["device_bytes"] and row["device_bytes"] / 2**20),
