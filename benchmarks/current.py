@@ -12,10 +12,14 @@ Key = tuple[str, str]  # case and mode
 Found = list[tuple[Path, Result]]
 
 
+def processor(result: Result) -> str:
+    name = str(result["machine"]["cpu"]).replace("(R)", "").removesuffix(" Processor")
+    return f"{name}, {result['settings']['threads']} threads"
+
+
 def hardware(result: Result) -> str:
     """What a time depends on: the GPU, or the CPU and the number of threads."""
-    m = result["machine"]
-    return str(m["gpu"]) if result["device"] == "cuda" else f"{result['settings']['threads']} x {m['cpu']}"
+    return str(result["machine"]["gpu"]) if result["device"] == "cuda" else processor(result)
 
 
 def peers(result: Result, key: Key) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import presets, targets
-from .current import Found, hardware
+from .current import Found, hardware, processor
 from .machine import ROOT
 from .peers import LABELS
 from .results import Result, Row, figures
@@ -68,11 +68,6 @@ def isa(result: Result, row: Row) -> str:
     return FORCED.get(row["peer"]) or best[-1]
 
 
-def cpu(result: Result) -> str:
-    name = str(result["machine"]["cpu"]).replace("(R)", "").removesuffix(" Processor")
-    return f"{name}, {result['settings']['threads']} threads"
-
-
 def commit(result: Result) -> str:
     return str(result["commit"])[:7]
 
@@ -105,7 +100,7 @@ def beside(wanted: float | None) -> str:
 def measured(target: Target, result: Result, row: Row) -> Line:
     """Seconds of ours, and how many times as long each peer takes, beside what is wanted."""
     line = {"data": data(case_of(result, row)) + LIMITS.get(row["peer"], "")}
-    line |= {"CPU": f"{cpu(result)}, {target.isa}"} if target.isa else {"rows on the": target.mode}
+    line |= {"CPU": f"{processor(result)}, {target.isa}"} if target.isa else {"rows on the": target.mode}
     ours = row["seconds"]["median"]
     line["seconds"] = figures(ours) + beside(target.seconds)
     for other in others(result, row):
@@ -170,7 +165,7 @@ def front(found: Found) -> str:
             lines.append(
                 {
                     "data": data(case_of(result, row)),
-                    "machine": result["machine"]["gpu"] or f"{cpu(result)}, {isa(result, row)}",
+                    "machine": ", ".join(filter(None, [hardware(result), isa(result, row)])),
                     "ours": figures(row["seconds"]["median"]),
                     "others": "; ".join(peers),
                     "commit": commit(result),

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from .current import hardware
 from .peers import LABELS
 from .results import Result, Row, figures, mean, name, ours_of
 
@@ -224,8 +225,7 @@ def headline(found: Sequence[Result]) -> Any:
             rows = [r for r in result["rows"] if (r["case"], r["mode"]) == (case, "host") and r["seconds"]]
             rows = [r for r in rows if not r["peer"].startswith("ours-")]
             if len(rows) > 1 and ours_of(rows, rows[0]):
-                where = result["machine"]["gpu"] or f"{result['settings']['threads']} cores, {result['machine']['cpu']}"
-                panels.append((f"{where}\n{words}", rows))
+                panels.append((f"{hardware(result)}\n{words}", rows))
                 break
     if len(panels) != len(HEADLINE):
         return None
