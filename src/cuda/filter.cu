@@ -9,6 +9,8 @@
 #include "cuda/filter.hpp"
 #include "cuda/lift.hpp"
 #include "cuda/neighbours.cuh"
+#include "cuda/refine.cuh"
+#include "cuda/row_order.hpp"
 #include "cuda/scan.cuh"
 #include "cuda/scan_wgmma.cuh"
 #include "cuda/statistics.hpp"
@@ -95,6 +97,8 @@ class Int8Filter final : public Filter {
       narrow_.emplace(device, basis, *narrow, sketcher_.centre(), k, projected(tuning));
       if (lists_run_over()) full_tiles_.emplace(device, k, sketcher_.size());
     }
+    const std::int64_t tiles = tiles_.view().count;
+    if (RowOrder::pays(std::min(n, tuning.batch), tiles)) row_order_.emplace(device, tuning.batch, tiles);
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_, plan);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
     for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
@@ -149,6 +153,7 @@ class Int8Filter final : public Filter {
           batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
       launched("upper_bounds");
       if (keeps_lists() && batch.previous) neighbours_->look_farther(batch, found);
+      if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     if (lists_run_over()) scan_left_over(task, rows, batch, found, notes);
@@ -239,7 +244,7 @@ class Int8Filter final : public Filter {
   void launch_scan(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts,
                    std::int64_t shared_bytes) {
     const unsigned blocks = blocks_for(task.most, kTile), few = blocks_for(kBlocksOfSome * device_.processors(), parts);
-    launch<kScanThreads>(kernel, task, output, task.chosen ? std::min(blocks, few) : blocks, parts, shared_bytes);
+    launch<kScanThreads>(kernel, task, output, task.count ? std::min(blocks, few) : blocks, parts, shared_bytes);
   }
   template <int kThreads, class Output>  // of a block
   void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, unsigned blocks, int parts,
@@ -311,12 +316,14 @@ class Int8Filter final : public Filter {
   // D or L to what a scan has left; out: the rows that have more than their lists hold.
   void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
             const LeftOver& out, Notes* notes) {
-    auto kernel = refine<Minimised, false>;
-    if constexpr (Minimised::kHasNeighbours)
-      if (known.kept.ids) kernel = refine<Minimised, true>;
-    kernel<<<blocks_of_warps(device_, task), kThreads, 0, device_.stream()>>>(
-        task, batch, centroids_, lists, found, known.kept, known.carried, known.settled, known.drift, bound_, out,
-        &notes->refined);
+    const unsigned blocks = blocks_of_warps(device_, task);
+    if (known.kept.ids)
+      refine_to_lists<<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found, known.kept,
+                                                                 known.carried, known.settled, known.drift, bound_, out,
+                                                                 &notes->refined);
+    else
+      refine<Minimised><<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found, bound_, out,
+                                                                   &notes->refined);
     launched("refine");
   }
 
@@ -341,6 +348,7 @@ class Int8Filter final : public Filter {
   DeviceBuffer<std::int32_t> left_over_, left_over_counts_;
   Centroids centroids_ = {};
 
+  std::optional<RowOrder> row_order_;         // where it pays
   std::optional<NeighbourLists> neighbours_;  // where they are kept
 };
 

@@ -25,8 +25,6 @@ struct Best {
 };
 
 struct Distance {
-  static constexpr bool kHasNeighbours = true;  // lists of them may be kept (neighbours.cuh)
-
   float factor = 1;  // or kTinyScale, for scaled pairs
 
   static __device__ Distance of_row(std::uint8_t state, bool tiny) {
@@ -54,8 +52,6 @@ struct Distance {
 };
 
 struct NegatedProduct {
-  static constexpr bool kHasNeighbours = false;
-
   static __device__ NegatedProduct of_row(std::uint8_t, bool) { return {}; }  // small ones are as they are
   __device__ float add(float x, float c, float lane) const { return fmaf(-x, c, lane); }
   __device__ float stored(float loss) const { return loss; }

@@ -13,8 +13,7 @@
 #include <vector>
 
 #include "cuda/batch.hpp"
-#include "cuda/distances.hpp"
-#include "cuda/epilogues.cuh"
+#include "cuda/found.cuh"
 #include "cuda/lists_plan.hpp"
 #include "cuda/movers.hpp"
 #include "cuda/scan.cuh"
@@ -43,27 +42,6 @@ struct Neighbours {
 struct Moves {
   const float* lengths;  // (k) that each centroid moved, rounded up
   float drift;           // sum of all drifts so far
-};
-
-// The nearest centroid of each row so far (distances.hpp); errors, reach: of the row.
-struct Found {
-  Integer* nearest;
-  const float* errors;
-  const float* own_losses;     // as of Batch
-  float *reach, *least_reach;  // (epilogues.cuh)
-
-  Reach reaches() const { return {reach, least_reach}; }
-  template <class Minimised>
-  __device__ void set_reach(int i, float loss, float error, const FilterBound& bound) const {
-    const double radius = Minimised::radius(bound, loss, own_losses, i);
-    reach[i] = least_reach[i] = round_up(radius + static_cast<double>(error));
-  }
-};
-
-// Rows whose lists ran over, to be scanned again: their reach is that of the nearest centroid by then.
-struct LeftOver {
-  std::int32_t *rows, *count;  // of the batch
-  Integer* seeds;              // those of the rows are unset
 };
 
 // A list in a warp, a centroid a lane: its least distance and its number, ascending; kNone where there is none.
@@ -95,40 +73,13 @@ __global__ void move_lengths(const float* shifts, int k, const FilterBound bound
   if (c < k) lengths[c] = round_up(bound.radius(shifts[c]));
 }
 
-// Rows that a warp takes at once: what is known of each is asked for together, and radii, in fp64, are worked out side
-// by side.
-inline constexpr int kRowsAtOnce = 8;
-inline constexpr int kThreads = 256;
-inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
-  return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
-}
-// With a warp for each row, where there are few. Of some rows, nobody knows how many, no more than keep the device
-// busy, since blocks without a row take their time too: a multiple of the two or three that a multiprocessor holds.
-inline constexpr int kBlocksOfSome = 12;
-inline unsigned blocks_of_warps(const Device& device, const ScanTask& task) {
-  return std::min(blocks_for(task.most, kThreads / kWarp),
-                  static_cast<unsigned>((task.chosen ? kBlocksOfSome : 32) * device.processors()));
-}
-
-// D or L of rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
-template <class Minimised>
-__device__ inline float losses_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
-  const float *x[kRowsAtOnce], *c[kRowsAtOnce];
-#pragma unroll
-  for (int u = 0; u < kRowsAtOnce; ++u) {
-    x[u] = batch.rows.row(of_group<kRowsAtOnce>(i, u));
-    c[u] = centroids.row(of_group<kRowsAtOnce>(label, u));
-  }
-  return warp_losses(x, c, centroids.d, Minimised{});
-}
-
 // D to those of the lists' centroids that may be nearest by now, and which rows they decide: settled[i] is 1, of bad
 // rows 2.
 __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const Centroids centroids,
                                                        const Neighbours kept, const Moves moves, const Found found,
                                                        const FilterBound bound, std::uint8_t* settled,
                                                        Integer* refined) {
-  constexpr int kTogether = 4;
+  const bool fours = in_fours(batch, centroids);
   const int lane = lane_id(), half = lane / kNeighbours, slot = lane % kNeighbours;
   static_assert(2 * kNeighbours == kWarp, "two lists in a warp");
   Integer pairs = 0;
@@ -158,23 +109,16 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
       unsigned others = __ballot_sync(kAll, slot < count && least <= own && !computed);
       if (lane == 0) pairs += static_cast<Integer>(__popc(others));
       while (others) {
-        const float *x[kTogether], *c[kTogether];
-        int from[kTogether];
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u) {
-          from[u] = others ? __ffs(static_cast<int>(others)) - 1 : -1;
-          others &= others - 1;
-          x[u] = batch.rows.row(min(static_cast<int>(first) + two + max(from[u], 0) / kNeighbours, last));
-          c[u] = centroids.row(__shfl_sync(kAll, id, max(from[u], 0)));
-        }
-        const float found_now = warp_losses(x, c, centroids.d, Distance{});
-#pragma unroll
-        for (int u = 0; u < kTogether; ++u) {
-          const float one = of_group<kTogether>(found_now, u);
-          const std::int32_t its_id = __shfl_sync(kAll, id, max(from[u], 0));
-          if (from[u] < 0) continue;
-          if (from[u] / kNeighbours == half) best.take(one, its_id);
-          if (lane == from[u]) {
+        const int chosen = min(__popc(others), kPairs), from = take_pairs(others);
+        const std::int32_t its_id = __shfl_sync(kAll, id, from);
+        const float* const x = batch.rows.row(min(static_cast<int>(first) + two + from / kNeighbours, last));
+        const float losses = losses_of_pairs(x, centroids.row(its_id), centroids.d, fours, Distance{});
+        for (int u = 0; u < chosen; ++u) {
+          const float one = of_group<kPairs>(losses, u);
+          const std::int32_t one_id = of_group<kPairs>(its_id, u);
+          const int of = of_group<kPairs>(from, u);
+          if (of / kNeighbours == half) best.take(one, one_id);
+          if (lane == of) {
             its_distance = one;
             computed = true;
           }
@@ -232,15 +176,14 @@ __global__ void look_no_farther(const std::int32_t* open, int count, Reach reach
   if (i < count) reach.all[i] = reach.least[i];
 }
 
-// D or L to all candidates, a warp a row; and the lists of neighbours, where they are kept. carried: there are lists
-// from the assignment before, settled: which decide unless candidates come nearer. Rows that have more candidates than
-// their lists hold are left over.
-template <class Minimised, bool kKeep>
-__global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
-                                                 const Lists lists, const Found found, const Neighbours kept,
-                                                 bool carried, bool settled, float drift, const FilterBound bound,
-                                                 const LeftOver left_over, Integer* refined) {
-  constexpr int kTogether = 4;  // candidates whose elements are on their way at once
+// As refine(), a warp a row, and makes the lists of neighbours. carried: there are lists from the assignment before,
+// settled: which decide unless candidates come nearer.
+__global__ __launch_bounds__(256, 3) void refine_to_lists(const ScanTask task, const Batch batch,
+                                                          const Centroids centroids, const Lists lists,
+                                                          const Found found, const Neighbours kept, bool carried,
+                                                          bool settled, float drift, const FilterBound bound,
+                                                          const LeftOver left_over, Integer* refined) {
+  const bool fours = in_fours(batch, centroids);
   const int rows = rows_of(task), lane = lane_id();
   // Few rows are shared out among all warps.
   const auto at_once = static_cast<int>(min((rows + warp_count() - 1) / warp_count(), std::int64_t{kRowsAtOnce}));
@@ -265,76 +208,62 @@ __global__ __launch_bounds__(256, 3) void refine(const ScanTask task, const Batc
     }
     for (int u = 0; u < at_once && first + u < rows;
          ++u, open >>= kWarp / kRowsAtOnce, ran_over >>= kWarp / kRowsAtOnce) {
-      if (!(open & kGroup) && (settled || !kKeep)) continue;
-      const std::int64_t place = first + u;
-      const int i = row_at(task, static_cast<int>(place));
-      Best best = Minimised::unpacked(found.nearest[i]);
+      if (!(open & kGroup) && settled) continue;
+      const int place = static_cast<int>(first) + u, i = row_at(task, place);
+      Best best = Distance::unpacked(found.nearest[i]);
       const std::int32_t label = best.label;
       WarpList list;
-      if constexpr (kKeep) {
-        const int count = carried ? kept.counts[i] : 0;
-        const std::int64_t at = std::int64_t{i} * kNeighbours + lane;
-        const float least = lane < count ? kept.least[at] : 0.0f;
-        const std::int32_t id = lane < count ? kept.ids[at] : 0;
-        for (int t = 0; t < count; ++t) list.insert(__shfl_sync(kAll, least, t), __shfl_sync(kAll, id, t));
-        if (!list.has(label)) list.insert(round_down(bound.least_radius(best.distance)), label);
-      }
+      const int known = carried ? kept.counts[i] : 0;
+      const std::int64_t entry = std::int64_t{i} * kNeighbours + lane;
+      const float known_least = lane < known ? kept.least[entry] : 0.0f;
+      const std::int32_t known_id = lane < known ? kept.ids[entry] : 0;
+      for (int t = 0; t < known; ++t) list.insert(__shfl_sync(kAll, known_least, t), __shfl_sync(kAll, known_id, t));
+      if (!list.has(label)) list.insert(round_down(bound.least_radius(best.distance)), label);
       for (int part = 0; part < lists.parts; ++part) {
         const std::int64_t at = static_cast<std::int64_t>(part) * lists.list_rows + place;
         const int count = min(lists.counts[at], lists.listed);
         for (int begin = 0; begin < count; begin += kWarp) {
           std::int32_t candidate = -1;
           if (begin + lane < count) candidate = task.centroids.order[lists.lists[at * lists.listed + begin + lane]];
-          bool known = candidate == label;
-          if constexpr (kKeep) known = list.has_mine(candidate);
-          unsigned others = __ballot_sync(kAll, candidate >= 0 && !known);
+          const bool listed = list.has_mine(candidate);
+          unsigned others = __ballot_sync(kAll, candidate >= 0 && !listed);
           pairs += static_cast<Integer>(__popc(others));
           while (others) {
-            const float* some[kTogether];
-            std::int32_t who[kTogether];
-            const int chosen = min(__popc(others), kTogether);
-#pragma unroll
-            for (int c = 0; c < kTogether; ++c) {
-              const std::int32_t id = __shfl_sync(kAll, candidate, max(__ffs(static_cast<int>(others)) - 1, 0));
-              who[c] = others ? id : label;
-              others &= others - 1;
-              some[c] = centroids.row(who[c]);
-            }
-            const float distance = warp_losses(batch.rows.row(i), some, centroids.d, Minimised{});
-            const float least = kKeep ? round_down(bound.least_radius(distance)) : 0.0f;
-#pragma unroll
-            for (int c = 0; c < kTogether; ++c) {
-              if (c >= chosen) break;
-              best.take(of_group<kTogether>(distance, c), who[c]);
-              if constexpr (kKeep) list.insert(of_group<kTogether>(least, c), who[c]);
+            const int chosen = min(__popc(others), kPairs);
+            const std::int32_t id = __shfl_sync(kAll, candidate, take_pairs(others));
+            const float distance =
+                losses_of_pairs(batch.rows.row(i), centroids.row(id), centroids.d, fours, Distance{});
+            const float least = round_down(bound.least_radius(distance));
+            for (int u = 0; u < chosen; ++u) {
+              const std::int32_t its_id = of_group<kPairs>(id, u);
+              best.take(of_group<kPairs>(distance, u), its_id);
+              list.insert(of_group<kPairs>(least, u), its_id);
             }
           }
         }
       }
-      if (lane == 0) found.nearest[i] = Minimised::packed(best);
-      if constexpr (kKeep) {
-        // Not recorded: beyond what was asked for. Dropped: not nearer than the first that is.
-        const Integer dropped = __shfl_sync(kAll, list.mine, kNeighbours);
-        const Integer farthest = __shfl_sync(kAll, list.mine, kAskedFor - 1);
-        const int count = __popc(__ballot_sync(kAll, list.mine != WarpList::kNone && lane < kNeighbours));
-        if (lane < count) {
-          kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
-          kept.least[std::int64_t{i} * kNeighbours + lane] = Distance::unpacked(list.mine).distance;
-        }
-        if (lane == 0) {
-          float beyond = __fsub_rd(found.reach[i], found.errors[i]);
-          // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
-          if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
-          if (dropped != WarpList::kNone) beyond = fminf(beyond, Distance::unpacked(dropped).distance);
-          const float own = round_up(bound.radius(best.distance));
-          const float far = farthest != WarpList::kNone ? Distance::unpacked(farthest).distance : kGrowth * beyond;
-          kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
-          kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
-          kept.bounds[i] = __fadd_rd(beyond, drift);
-        }
+      if (lane == 0) found.nearest[i] = Distance::packed(best);
+      // Not recorded: beyond what was asked for. Dropped: not nearer than the first that is.
+      const Integer dropped = __shfl_sync(kAll, list.mine, kNeighbours);
+      const Integer farthest = __shfl_sync(kAll, list.mine, kAskedFor - 1);
+      const int count = __popc(__ballot_sync(kAll, list.mine != WarpList::kNone && lane < kNeighbours));
+      if (lane < count) {
+        kept.ids[std::int64_t{i} * kNeighbours + lane] = static_cast<std::int32_t>(list.mine);
+        kept.least[std::int64_t{i} * kNeighbours + lane] = Distance::unpacked(list.mine).distance;
+      }
+      if (lane == 0) {
+        float beyond = __fsub_rd(found.reach[i], found.errors[i]);
+        // reach is rounded up: it may say a little more than the bound, which alone holds for what was not scanned.
+        if (settled) beyond = fminf(beyond, __fsub_rd(kept.bounds[i], drift));
+        if (dropped != WarpList::kNone) beyond = fminf(beyond, Distance::unpacked(dropped).distance);
+        const float own = round_up(bound.radius(best.distance));
+        const float far = farthest != WarpList::kNone ? Distance::unpacked(farthest).distance : kGrowth * beyond;
+        kept.wanted[i] = own > 0 ? fminf(fmaxf(__fdividef(far, own), 1.0f), kMostWanted) : 1.0f;
+        kept.counts[i] = static_cast<std::uint8_t>((ran_over & kGroup) ? 0 : count);
+        kept.bounds[i] = __fadd_rd(beyond, drift);
       }
       if (lane == 0 && (ran_over & kGroup)) {
-        found.set_reach<Minimised>(i, best.distance, found.errors[i], bound);
+        found.set_reach<Distance>(i, best.distance, found.errors[i], bound);
         left_over.seeds[i] = 0;
       }
     }

@@ -332,6 +332,7 @@ struct CentroidsOut {
   std::int8_t* q;
   OwnSize *sizes, *finer_sizes;
   TileInfo *tiles, *finer_tiles;
+  std::int32_t* places;
 };
 
 template <int kThreads, class More>
@@ -355,6 +356,7 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
     if (group.thread == 0) out.sizes[place] = out.finer_sizes[place] = {kFarAway, 0.0f};
     return;
   }
+  if (group.thread == 0) out.places[c] = place;
   const float inverse = out.tiles[tile].inverse_scale;
   // The scan multiplies by the inverse, which is that of this scale to within a rounding.
   const float scale = isinf(inverse) ? 0.0f : __fdiv_rn(1.0f, inverse);
@@ -440,6 +442,7 @@ CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
       tiles_(static_cast<int>((k + kTile - 1) / kTile) + 1),  // at most: movers have their own
       q_(device, std::int64_t{2} * tiles_ * kTile * size),
       order_(device, std::int64_t{tiles_} * kTile),
+      places_(device, k),
       sq_lengths_(device, k),
       largest_(device, k),
       sizes_(device, std::int64_t{tiles_} * kTile),
@@ -472,7 +475,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
     order({count > 0 ? shifts : nullptr, limit, false}, others, mover_tiles_, tiles_);
     sketch_kernel<<<blocks_for(places, groups), kBlock, bytes, stream>>>(
         centroids, places, d, sketcher.centre_.data(), rotation, sketcher.rounding_, order_.data(), more,
-        {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data()});
+        {q_.data(), sizes_.data(), finer_sizes_.data(), info_.data(), finer_info_.data(), places_.data()});
     launched("sketch_centroids");
   };
   by_length(

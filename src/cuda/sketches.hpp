@@ -99,14 +99,15 @@ class CentroidTiles {
   void prepare(const Sketcher& sketcher, const float* centroids, const More& more, const float* shifts = nullptr,
                float limit = 0, std::int64_t movers = 0);
   CentroidSketches view() const;
-  CentroidSketches finer() const;  // what both digits say
+  CentroidSketches finer() const;                                // what both digits say
+  const std::int32_t* places() const { return places_.data(); }  // (k) that of each centroid in `order`
   int mover_tiles() const { return mover_tiles_; }
 
  private:
   Device& device_;
   int k_, tiles_, mover_tiles_ = 0;
   DeviceBuffer<std::int8_t> q_;
-  DeviceBuffer<std::int32_t> order_;
+  DeviceBuffer<std::int32_t> order_, places_;
   DeviceBuffer<float> sq_lengths_, largest_;
   DeviceBuffer<OwnSize> sizes_, finer_sizes_;
   DeviceBuffer<TileInfo> info_, finer_info_;

@@ -66,7 +66,7 @@ std::int64_t row_sketch_size(const Tuning& tuning, const Problem& problem) {
 
 // Bytes a row of a batch.
 std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
-  std::int64_t bytes = 8 + 8 + 8 + 12;  // reach, nearest, seed, places in the lists of those left over
+  std::int64_t bytes = 8 + 8 + 8 + 4 + 12;  // reach, nearest, seed, order, places in the lists of those left over
   if (problem.converts) bytes += 4 * problem.d;
   if (!tuning.resident) bytes += 2 * problem.row_bytes;
   if (tuning.kind != Kind::int8) return bytes;

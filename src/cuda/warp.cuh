@@ -140,4 +140,56 @@ __device__ inline float warp_losses(const float* x, const float* const (&c)[kCou
   return warp_losses(same, c, d, loss);
 }
 
+// Pairs of rows and centroids whose losses a warp works out at once, eight lanes each.
+inline constexpr int kPairs = 4, kPairLanes = kWarp / kPairs;
+
+// Whether what begins at p, a row every ld elements, can be read four elements at a time.
+__device__ inline bool in_fours(const float* p, std::int64_t ld, int d) {
+  return reinterpret_cast<std::uintptr_t>(p) % sizeof(float4) == 0 && ld % 4 == 0 && d % 4 == 0;
+}
+
+// D or L of the pairs, that of each group's x and c in its lanes. A lane has the sums of four neighbouring lanes of D
+// (warp_loss), so that it reads 16 bytes at a time, where `fours` says that it can; the tree is the same.
+template <class Minimised>
+__device__ inline float losses_of_pairs(const float* x, const float* c, int d, bool fours, const Minimised& loss) {
+  const int lane = lane_id() % kPairLanes;
+  float sums[4] = {};
+  const auto add = [&](const float4& a, const float4& b) {
+    sums[0] = loss.add(a.x, b.x, sums[0]);
+    sums[1] = loss.add(a.y, b.y, sums[1]);
+    sums[2] = loss.add(a.z, b.z, sums[2]);
+    sums[3] = loss.add(a.w, b.w, sums[3]);
+  };
+  if (fours) {
+#pragma unroll 2
+    for (int j = 4 * lane; j < d; j += kWarp)
+      add(*reinterpret_cast<const float4*>(x + j), *reinterpret_cast<const float4*>(c + j));
+  } else {
+    // Beyond the end are zeros, which add nothing.
+    const auto four = [d](const float* p, int j) {
+      return float4{p[j], j + 1 < d ? p[j + 1] : 0, j + 2 < d ? p[j + 2] : 0, j + 3 < d ? p[j + 3] : 0};
+    };
+    for (int j = 4 * lane; j < d; j += kWarp) add(four(x, j), four(c, j));
+  }
+  // Lanes of D that are 16, 8 and 4 apart stand 4, 2 and 1 apart; those 2 and 1 apart in one lane, so two exchanges are
+  // spared by giving half of what there is away.
+  const bool high = lane & 4, middle = lane & 2;
+  const float first = (high ? sums[2] : sums[0]) + __shfl_xor_sync(kAll, high ? sums[0] : sums[2], 4);
+  const float second = (high ? sums[3] : sums[1]) + __shfl_xor_sync(kAll, high ? sums[1] : sums[3], 4);
+  float sum = (middle ? second : first) + __shfl_xor_sync(kAll, middle ? first : second, 2);
+  sum = sum + __shfl_xor_sync(kAll, sum, 1);
+  sum = sum + __shfl_xor_sync(kAll, sum, 4);
+  return sum + __shfl_xor_sync(kAll, sum, 2);
+}
+
+// Takes the lowest kPairs bits away. Returns which of them is that of the lane's group, or the lowest where there are
+// fewer.
+__device__ inline int take_pairs(unsigned& bits) {
+  int mine = __ffs(static_cast<int>(bits)) - 1;
+#pragma unroll
+  for (int u = 0; u < kPairs; ++u, bits &= bits - 1)
+    if (u == lane_group<kPairs>() && bits) mine = __ffs(static_cast<int>(bits)) - 1;
+  return mine;
+}
+
 }  // namespace fastkmeans::cuda
