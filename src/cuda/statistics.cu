@@ -120,8 +120,7 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   DeviceBuffer<Found> found(device, 1);
   device.upload(found.data(), &none, sizeof none);
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
-    const unsigned blocks =
-        std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device.processors()));
+    const unsigned blocks = grid_stride_blocks(device, count, kThreads / kWarp, 32);
     look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), Lanes(static_cast<int>(d)),
                                                    magnitude_limit_bits(d), weights, states_.data(),
                                                    all_statistics ? column_max.data() : nullptr, found.data());
