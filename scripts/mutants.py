@@ -359,7 +359,7 @@ MUTANTS = [
     Mutant("parallel_weights_of_all_shards", "reducer.sum(", "std::make_pair("),
     Mutant("parallel_least_weight", "std::max<std::int64_t>(1, ", "std::max<std::int64_t>(0, "),
     Mutant("afk_totals", "i < all.size()", "i < 2"),
-    Mutant("afk_proposal", " + total_mass", ""),
+    Mutant("afk_proposal", " + total_mass_", ""),
     Mutant("afk_nearest", "std::min(now_[i], before_[i])", "now_[i]"),
     Mutant("afk_lowered", "shard_->lower_distances({centroid, 1, d_}, false)", "static_cast<void>(centroid)"),
     Mutant("is_tiny", "< kTinyBelow", "< 0"),
