@@ -46,10 +46,7 @@ class CudaShard final : public Shard {
         lowering_(device_),
         narrow_(forced_),
         search_(device_) {
-    if (rows.weights()) {
-      weights_.resize(device_, n_);
-      device_.upload(weights_.data(), rows.weights(), weights_.bytes());
-    }
+    if (rows.weights()) weights_ = uploaded(device_, rows.weights(), n_);
     // Whether they stay is known for sure when k is: this is what they and their sketches take.
     const std::int64_t bytes = n_ * (store_.row_bytes() + sketch_size(d_) + 32);
     store_.hold(bytes < device_.available() / 8 * 7);

@@ -212,7 +212,7 @@ void allow_shared_memory(const Device& device, Kernel* kernel, std::int64_t byte
 template <class T>
 DeviceBuffer<T> uploaded(Device& device, const T* values, std::int64_t count) {
   DeviceBuffer<T> out(device, count);
-  device.upload(out.data(), values, out.bytes());
+  if (count > 0) device.upload(out.data(), values, out.bytes());
   return out;
 }
 

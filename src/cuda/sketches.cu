@@ -394,10 +394,8 @@ Sketcher::Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre)
     factors.insert(factors.end(), round.factors.begin(), round.factors.end());
     blocks.insert(blocks.end(), round.blocks.begin(), round.blocks.end());
   }
-  factors_.resize(device, static_cast<std::int64_t>(factors.size()));
-  blocks_.resize(device, static_cast<std::int64_t>(blocks.size()));
-  device.upload(factors_.data(), factors.data(), factors_.bytes());
-  device.upload(blocks_.data(), blocks.data(), blocks_.bytes());
+  factors_ = uploaded(device, factors.data(), std::ssize(factors));
+  blocks_ = uploaded(device, blocks.data(), std::ssize(blocks));
 }
 
 RotationView Sketcher::view() const {

@@ -117,8 +117,7 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   DeviceBuffer<std::uint32_t> column_max(device, d);
   device.clear(column_max.data(), column_max.bytes());
   const Found none = {0, std::numeric_limits<Integer>::max(), 0, kNone};
-  DeviceBuffer<Found> found(device, 1);
-  device.upload(found.data(), &none, sizeof none);
+  const auto found = uploaded(device, &none, 1);
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
     const unsigned blocks = grid_stride_blocks(device, count, kThreads / kWarp, 32);
     look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), Lanes(static_cast<int>(d)),
