@@ -241,6 +241,7 @@ MUTANTS = [
     Mutant("row_scaled_first", "-exponent", "0"),
     Mutant("zero_sum_stays", "length > 0", "length >= 0"),
     Mutant("initial_rows_transformed", "!metric.keeps_rows()", "false"),
+    Mutant("centroids_on_the_host", "x.cuda_device != MatrixView::kHost", "false"),
     Mutant("filter_of_a_device", 'of_fit.device.starts_with("cuda")', "false"),
     Mutant("initialisations_by_distance", "by_distance ? *by_distance : of_fit", "of_fit"),
     Mutant("first_rows_transformed", "!metric_.keeps_rows()", "false"),
