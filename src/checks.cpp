@@ -37,6 +37,13 @@ void require_shape(const char* name, const MatrixView& x, std::int64_t least_row
   if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
 }
 
+void require_centroids(const char* name, const MatrixView& x) {
+  require_shape(name, x);
+  // mutant: centroids_on_the_host
+  if (x.cuda_device != MatrixView::kHost)
+    refuse(std::string("the memory of ") + name, "that of cuda:" + std::to_string(x.cuda_device), "that of the host");
+}
+
 void require_execution(const Execution& execution) {
   require_at_least("n_threads", execution.n_threads, 0);
   if (execution.memory_limit < 0) refuse("memory_limit", std::to_string(execution.memory_limit), "at least 0");
@@ -70,7 +77,7 @@ void require_problem(const MatrixView& x, const Params& params) {
   if (params.k > kMostRows) refuse("k", std::to_string(params.k), "at most " + std::to_string(kMostRows));
   if (const auto weights = static_cast<std::int64_t>(params.weights.size()); weights != 0 && weights != x.rows)
     refuse("the length of weights", std::to_string(weights), "that of the data, " + std::to_string(x.rows));
-  if (params.init) require_shape("init", *params.init);
+  if (params.init) require_centroids("init", *params.init);
   if (params.init && (params.init->rows > params.k || params.init->cols != x.cols))
     refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
            "(k, d) = " + shape_text(params.k, x.cols) + ", or fewer rows");

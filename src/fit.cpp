@@ -249,7 +249,7 @@ Result fit(const MatrixView& x, const Params& given) {
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
   FpState fp_state;
   require_shape("data", x, 0);
-  require_shape("centroids", centroids);
+  require_centroids("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),

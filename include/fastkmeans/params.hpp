@@ -74,7 +74,7 @@ struct Params {
   std::optional<MetricType> metric;  // nullopt: euclidean, or cosine where spherical says so
   bool spherical = false;            // faiss's name of cosine
   InitMethod init_method = InitMethod::random;
-  // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
+  // (m, d), 1 <= m <= k, in host memory: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
   EmptyClusters empty_clusters = EmptyClusters::farthest;
   bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row

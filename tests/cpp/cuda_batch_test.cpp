@@ -47,24 +47,6 @@ class Rows {
   std::vector<cuda::DeviceBuffer<char>> there_;
 };
 
-void expect_same_batch(const BatchResult& got, const BatchResult& expected) {
-  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
-  EXPECT_EQ(got.labels, expected.labels);
-  EXPECT_EQ(got.centroid_offsets, expected.centroid_offsets);
-  EXPECT_TRUE(same_bits(got.inertia, expected.inertia));
-  EXPECT_EQ(got.n_iter, expected.n_iter);
-  EXPECT_EQ(got.converged, expected.converged);
-  EXPECT_EQ(got.timed_out, expected.timed_out);
-  EXPECT_EQ(got.n_used, expected.n_used);
-  EXPECT_EQ(got.n_zero, expected.n_zero);
-  EXPECT_EQ(got.n_empty, expected.n_empty);
-  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
-  for (std::size_t i = 0; i < got.warnings.size(); ++i) {
-    EXPECT_EQ(got.warnings[i].problem, expected.warnings[i].problem);
-    EXPECT_EQ(got.warnings[i].warning.message, expected.warnings[i].warning.message);
-  }
-}
-
 // isa: of the fits on the device; returns these.
 BatchResult expect_as_on_the_cpu(const Rows& rows, BatchParams params, const char* isa, std::int64_t memory_limit = 0) {
   params.each.execution = on("", 2);
