@@ -117,41 +117,52 @@ __global__ void begin_runs(const Group all, const std::int32_t* drawn, std::uint
   }
 }
 
+// Where shared memory has dimension j of centroid c: kTogether centroids side by side, a whole group after the other,
+// so that the way from dimension to dimension is known to the compiler.
+__device__ int place_of(int c, int j, int d) { return (c / kTogether * d + j) * kTogether + c % kTogether; }
+
 // The sums of a D's lanes lane, lane + kStep, lane + 2 kStep, ..., added as the tree has it, for kTogether centroids:
-// c has dimension j of the first of them at j * padded. kWidth: lanes from there on are 0, which adds nothing.
-template <int kStep, int kWidth>
-__device__ __forceinline__ void add_tree(const float* x, const float* c, int d, int padded, int lane,
-                                         float (&sums)[kTogether]) {
+// c: their group. kWidth: lanes from there on are 0, which adds nothing. kTurns:
+// of d = kTurns * kWidth, so many elements in every lane: a third of the instructions are saved, and a row stays in
+// registers; or 0.
+template <int kStep, int kWidth, int kTurns>
+__device__ __forceinline__ void add_tree(const float* x, const float* c, int d, int lane, float (&sums)[kTogether]) {
   if constexpr (kStep == kWidth) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) sums[u] = 0;
-#pragma unroll 1
-    for (int j = lane; j < d; j += kLanes) {
+    const auto add = [&](int j) {
       const float value = x[j];
       float its[kTogether];
 #pragma unroll
       for (int u = 0; u < kTogether; u += 4)
-        *reinterpret_cast<float4*>(its + u) = *reinterpret_cast<const float4*>(c + j * padded + u);
+        *reinterpret_cast<float4*>(its + u) = *reinterpret_cast<const float4*>(c + j * kTogether + u);
 #pragma unroll
       for (int u = 0; u < kTogether; ++u) sums[u] = Distance{}.add(value, its[u], sums[u]);
+    };
+    if constexpr (kTurns > 0) {
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) add(lane + turn * kLanes);
+    } else {
+#pragma unroll 1
+      for (int j = lane; j < d; j += kLanes) add(j);
     }
   } else {
     float others[kTogether];
-    add_tree<2 * kStep, kWidth>(x, c, d, padded, lane, sums);
-    add_tree<2 * kStep, kWidth>(x, c, d, padded, lane + kStep, others);
+    add_tree<2 * kStep, kWidth, kTurns>(x, c, d, lane, sums);
+    add_tree<2 * kStep, kWidth, kTurns>(x, c, d, lane + kStep, others);
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) sums[u] = sums[u] + others[u];
   }
 }
 
 // The nearest centroid of a row, by a thread.
-template <int kWidth>
+template <int kWidth, int kTurns>
 __device__ Best nearest(const float* row, const float* centroids, int d, int padded) {
   Best best = {kInfinity, 0};
 #pragma unroll 1
   for (int c = 0; c < padded; c += kTogether) {
     float distances[kTogether];
-    add_tree<1, kWidth>(row, centroids + c, d, padded, 0, distances);
+    add_tree<1, kWidth, kTurns>(row, centroids + c * d, d, 0, distances);
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) best.take(distances[u], c + u);
   }
@@ -200,19 +211,27 @@ __device__ double total_shift(double* moved, int k) {
   return moved[0];
 }
 
-// A block a problem, all of whose iterations are its own. stop: of Device. Two blocks a multiprocessor at least: with
-// 128 registers nothing is spilled.
-template <int kWidth>
+// A block a problem, all of whose iterations are its own. stop: of Device. Two of the largest blocks a multiprocessor,
+// and eight of two warps: with 128 registers three are spilled at most (d = 64), outside the loop over centroids.
+template <int kWidth, int kTurns>
 __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
     iterate(const Group all, const std::int32_t* numbers, const Until until, const volatile int* stop) {
-  // How far each centroid moved, (padded); the centroids, (d, padded); 32 rows of each warp.
+  // How far each centroid moved, (padded); the centroids, (padded, d) as place_of() has them; 32 rows of each warp.
   extern __shared__ __align__(16) double moved[];
   __shared__ Integer bins[2 * ExactSum::kBins];
-  __shared__ State state;  // of thread 0 alone
+  __shared__ Problem problem;  // not in registers, of which there are few
+  __shared__ State state;      // it and done are of thread 0 alone
   __shared__ Until::Step next;
-  __shared__ int changed, failed;
-  const int number = numbers[blockIdx.x], d = all.d, stride = row_floats(d);
-  const Problem problem = all.problems[number];
+  __shared__ int done, changed, failed;
+  const int number = numbers[blockIdx.x], d = kTurns > 0 ? kTurns * kWidth : all.d, stride = row_floats(d);
+  if (threadIdx.x == 0) {
+    problem = all.problems[number];
+    state = all.states[number];
+    failed = state.failed;
+    done = 0;
+    next = failed ? Until::Step::none : until.next(state.run, 0);
+  }
+  __syncthreads();
   const int padded = padded_clusters(problem.k);
   float* const own = reinterpret_cast<float*>(moved + padded);
   float* const tile = own + padded * d + warp_of_block() * kWarp * stride;
@@ -222,29 +241,23 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
   const ScaleView scale = all.scale_of(number);
 
   for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x)) {
-    const int j = e / padded, c = min(e - j * padded, problem.k - 1);
+    const int j = e / kTogether % d, c = min(e / kTogether / d * kTogether + e % kTogether, problem.k - 1);
     own[e] = centroids[std::int64_t{c} * d + j];
-  }
-  if (threadIdx.x == 0) {
-    state = all.states[number];
-    failed = state.failed;
-    next = failed ? Until::Step::none : until.next(state.run, 0);
   }
   __syncthreads();
 
-  for (int done = 0; next != Until::Step::none;) {
+  while (next != Until::Step::none) {
     const bool updates = next == Until::Step::iteration;
     bool tiny = true;
     for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x))
       tiny = tiny && magnitude_bits(own[e]) < magnitude_bits(kTinyBelow);
     if (threadIdx.x < 2 * ExactSum::kBins) bins[threadIdx.x] = 0;
     if (threadIdx.x == 0) changed = 0;
-    tiny = __syncthreads_and(tiny);
+    if (__syncthreads_and(tiny)) failed = 1;
 
-    int moves = 0;
     for (int first = warp_of_block() * kWarp; first < problem.n; first += static_cast<int>(blockDim.x)) {
       load_rows(problem, first, d, stride, lanes, tile);
-      const Best best = nearest<kWidth>(tile + lane_id() * stride, own, d, padded);
+      const Best best = nearest<kWidth, kTurns>(tile + lane_id() * stride, own, d, padded);
       const int i = first + lane_id();
       const bool has_row = i < problem.n;
       std::int32_t before = best.label;
@@ -254,13 +267,12 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
         *label = best.label;
       }
       add_distances(best.distance, has_row, bins);
-      moves += before != best.label;
       const Move move = {before != best.label, before, best.label};
+      const int moves = __popc(__ballot_sync(kAll, move.times != 0));
+      if (lane_id() == 0 && moves != 0) atomicAdd(&changed, moves);
       if (updates) move_rows<1>({tile, stride}, kWarp, move, scale, sums, lanes);
       __syncwarp();  // the next rows come to the same place
     }
-    moves = __reduce_add_sync(kAll, moves);
-    if (lane_id() == 0 && moves != 0) atomicAdd(&changed, moves);
     __syncthreads();
 
     for (int c = warp_of_block(); updates && c < problem.k; c += warps_of_block()) {
@@ -276,10 +288,9 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
       float distance = 0;
       for (int j = lane_id(); j < d; j += kWarp) {
         const float now = its[j];
-        float* const copies = own + j * padded;
-        distance = Distance{}.add(now, copies[c], distance);
-        copies[c] = now;
-        for (int last = c + 1; c == problem.k - 1 && last < padded; ++last) copies[last] = now;
+        distance = Distance{}.add(now, own[place_of(c, j, d)], distance);
+        // The last one fills its group.
+        for (int same = c; same < (c == problem.k - 1 ? padded : c + 1); ++same) own[place_of(same, j, d)] = now;
       }
       distance = add_lanes(distance);
       if (lane_id() == 0) moved[c] = sqrt(true_distance(distance));
@@ -290,7 +301,6 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
       const double shift = updates ? total_shift(moved, problem.k) : 0.0;
       if (lane_id() == 0) {
         const double inertia = ExactSum(reinterpret_cast<const std::int64_t*>(bins)).value();
-        failed = failed || tiny;
         if (updates)
           until.note({inertia, state.run.inertia - inertia, shift, changed, false}, state.run);
         else
@@ -458,9 +468,15 @@ class CudaSmallShards final : public SmallShards {
             labels_.data()};
   }
 
-  // By the lanes of D that hold anything.
+  // By the lanes of D that hold anything, and how many elements they hold.
   void (*kernel() const)(Group, const std::int32_t*, Until, const volatile int*) {
-    return d_ <= 8 ? cuda::iterate<8> : d_ <= 16 ? cuda::iterate<16> : cuda::iterate<kLanes>;
+    switch (d_) {
+      case 8: return cuda::iterate<8, 1>;
+      case 16: return cuda::iterate<16, 1>;
+      case 32: return cuda::iterate<kLanes, 1>;
+      case 64: return cuda::iterate<kLanes, 2>;
+      default: return d_ < 8 ? cuda::iterate<8, 0> : d_ < 16 ? cuda::iterate<16, 0> : cuda::iterate<kLanes, 0>;
+    }
   }
 
   DeviceNumber on_;
