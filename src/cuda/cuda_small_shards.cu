@@ -10,6 +10,7 @@
 #include "cuda/move_rows.cuh"
 #include "cuda/results.hpp"
 #include "cuda/rows.hpp"
+#include "cuda/small_nearest.cuh"
 #include "cuda/small_tuning.hpp"
 #include "cuda/sums.hpp"
 #include "cuda/warp.cuh"
@@ -19,7 +20,6 @@
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr int kTogether = kSmallTogether;
 constexpr int kFactsThreads = 256, kCopyThreads = 256;
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
@@ -117,58 +117,6 @@ __global__ void begin_runs(const Group all, const std::int32_t* drawn, std::uint
   }
 }
 
-// Where shared memory has dimension j of centroid c: kTogether centroids side by side, a whole group after the other,
-// so that the way from dimension to dimension is known to the compiler.
-__device__ int place_of(int c, int j, int d) { return (c / kTogether * d + j) * kTogether + c % kTogether; }
-
-// The sums of a D's lanes lane, lane + kStep, lane + 2 kStep, ..., added as the tree has it, for kTogether centroids:
-// c: their group. kWidth: lanes from there on are 0, which adds nothing. kTurns:
-// of d = kTurns * kWidth, so many elements in every lane: a third of the instructions are saved, and a row stays in
-// registers; or 0.
-template <int kStep, int kWidth, int kTurns>
-__device__ __forceinline__ void add_tree(const float* x, const float* c, int d, int lane, float (&sums)[kTogether]) {
-  if constexpr (kStep == kWidth) {
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) sums[u] = 0;
-    const auto add = [&](int j) {
-      const float value = x[j];
-      float its[kTogether];
-#pragma unroll
-      for (int u = 0; u < kTogether; u += 4)
-        *reinterpret_cast<float4*>(its + u) = *reinterpret_cast<const float4*>(c + j * kTogether + u);
-#pragma unroll
-      for (int u = 0; u < kTogether; ++u) sums[u] = Distance{}.add(value, its[u], sums[u]);
-    };
-    if constexpr (kTurns > 0) {
-#pragma unroll
-      for (int turn = 0; turn < kTurns; ++turn) add(lane + turn * kLanes);
-    } else {
-#pragma unroll 1
-      for (int j = lane; j < d; j += kLanes) add(j);
-    }
-  } else {
-    float others[kTogether];
-    add_tree<2 * kStep, kWidth, kTurns>(x, c, d, lane, sums);
-    add_tree<2 * kStep, kWidth, kTurns>(x, c, d, lane + kStep, others);
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) sums[u] = sums[u] + others[u];
-  }
-}
-
-// The nearest centroid of a row, by a thread.
-template <int kWidth, int kTurns>
-__device__ Best nearest(const float* row, const float* centroids, int d, int padded) {
-  Best best = {kInfinity, 0};
-#pragma unroll 1
-  for (int c = 0; c < padded; c += kTogether) {
-    float distances[kTogether];
-    add_tree<1, kWidth, kTurns>(row, centroids + c * d, d, 0, distances);
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) best.take(distances[u], c + u);
-  }
-  return best;
-}
-
 // 32 rows from `first` on, the last again and again where there are fewer.
 __device__ void load_rows(const Problem& problem, int first, int d, int stride, const Lanes& lanes, float* tile) {
   for (int some = 0; some < kWarp; some += lanes.rows()) {
@@ -241,7 +189,8 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
   const ScaleView scale = all.scale_of(number);
 
   for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x)) {
-    const int j = e / kTogether % d, c = min(e / kTogether / d * kTogether + e % kTogether, problem.k - 1);
+    const int j = e / kSmallTogether % d,
+              c = min(e / kSmallTogether / d * kSmallTogether + e % kSmallTogether, problem.k - 1);
     own[e] = centroids[std::int64_t{c} * d + j];
   }
   __syncthreads();
