@@ -91,6 +91,7 @@ class Rows {
   std::vector<fk::MatrixView> views(const std::optional<Integers>& offsets) const {
     require_dimensions(offsets ? 2 : 3);
     std::vector<fk::MatrixView> parts;
+    parts.reserve(offsets ? offsets->size() : static_cast<std::size_t>(shape_[0]));
     if (offsets)
       for (std::size_t b = 0; b + 1 < offsets->size(); ++b)
         parts.push_back(part(offsets->data()[b] * strides_[0], offsets->data()[b + 1] - offsets->data()[b], 0));
@@ -325,7 +326,8 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
                    std::string_view empty_clusters, std::string_view init_method, nb::handle init,
                    std::string_view init_dtype, std::optional<Integers> init_offsets, std::optional<Vector> weights,
                    bool labels, std::string device, std::int64_t memory_limit, int n_threads,
-                   std::int64_t chunk_size_data, std::int64_t chunk_size_centroids) {
+                   std::int64_t chunk_size_data, std::int64_t chunk_size_centroids, std::uintptr_t device_centroids,
+                   std::uintptr_t device_labels) {
   const Rows x(data, dtype);
   const std::vector<fk::MatrixView> problems = x.views(offsets);
   std::optional<Rows> initial;
@@ -337,6 +339,8 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   params.k = {k.data(), k.size()};
   if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
   if (weights) params.each.weights = {weights->data(), weights->size()};
+  params.on_device = {reinterpret_cast<float*>(device_centroids), reinterpret_cast<std::int64_t*>(device_labels)};
+  const bool on_host = device_centroids == 0;
   params.each.execution =
       execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   fk::BatchResult result;
@@ -347,10 +351,9 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   nb::list warnings;
   for (const auto& [problem, warning] : result.warnings)
     warnings.append(nb::make_tuple(problem, kind_name(warning.kind), warning.message));
-  const auto columns = static_cast<std::size_t>(result.d), clusters = columns ? result.centroids.size() / columns : 0;
   nb::dict out;
-  out["centroids"] = to_numpy(std::move(result.centroids), {clusters, columns});
-  out["labels"] = to_numpy_or_none(std::move(result.labels), labels);
+  out["centroids"] = to_numpy_or_none(std::move(result.centroids), on_host);
+  out["labels"] = to_numpy_or_none(std::move(result.labels), on_host && labels);
   out["inertia"] = to_numpy_or_none(std::move(result.inertia), true);
   out["n_iter"] = to_numpy_or_none(std::vector<std::int64_t>(result.n_iter.begin(), result.n_iter.end()), true);
   out["converged"] = to_numpy_or_none(std::move(result.converged), true);
@@ -479,7 +482,8 @@ NB_MODULE(_core, m) {
         "inertia_tol"_a, "changed_tol"_a, "max_runtime_secs"_a, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
         "metric"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,
         "init_method"_a, "init"_a.none(), "init_dtype"_a, "init_offsets"_a.none(), "weights"_a.none(), "labels"_a,
-        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a);
+        "device"_a, "memory_limit"_a, "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a,
+        "device_centroids"_a = 0, "device_labels"_a = 0);
   m.def("predict", &predict, "data"_a, "dtype"_a, "centroids"_a, "centroids_dtype"_a, nb::kw_only(),
         "distances"_a = false, "metric"_a = "euclidean", "device"_a = "cpu", "memory_limit"_a = defaults.memory_limit,
         "n_threads"_a = defaults.n_threads, "chunk_size_data"_a = defaults.chunk_size_data,

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "host/masses.hpp"
@@ -71,6 +71,69 @@ class Block {
   std::vector<double> before_, now_;
 };
 
+// The random words of one redo.
+struct Draws {
+  std::uint64_t seed;
+  std::uint32_t redo;
+
+  // Below `total`, for this step of the chain of centroid c.
+  Mass below(Mass total, std::size_t c, std::uint32_t step, Purpose purpose) const {
+    return draw_below(
+        total, random_words(seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo}));
+  }
+};
+
+// How rows are proposed: by their mass and by their weight, half of the times each.
+class Proposals {
+ public:
+  // distances: D of this shard's rows to the centroids of the beginning. factor: of masses.
+  Proposals(const Source& rows, const std::vector<double>& distances, double factor, Reducer& reducer)
+      : factor_(factor) {
+    Mass own_mass = 0, own_weight = 0;
+    for (std::int64_t i = 0; i < rows.rows(); ++i) {
+      own_mass += Masses::mass(distances[static_cast<std::size_t>(i)], factor, rows.weight(i));
+      own_weight += static_cast<Mass>(rows.weight(i));
+    }
+    const std::vector<Mass> all = of_all_shards({own_mass, own_weight}, reducer);
+    // mutant: afk_totals
+    for (std::size_t i = 0; i < all.size(); i += 2) total_mass_ += all[i], total_weight_ += all[i + 1];
+    std::vector<Mass> ends(distances.size());
+    Mass end = 0;
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      const auto weight = static_cast<Mass>(rows.weight(static_cast<std::int64_t>(i)));
+      if (weight > 0) end += weight * chance(distances[i]);  // D of others may be beyond
+      ends[i] = end;
+    }
+    urn_.emplace(end, rows_by_ends(std::move(ends)), reducer);
+  }
+
+  // The row that this step of the chain of centroid c proposes.
+  RowPlace draw(const Draws& draws, std::size_t c, std::uint32_t step) const {
+    return urn_->row_at(draws.below(urn_->total(), c, step, Purpose::proposal));
+  }
+  // Of a row of weight 1.
+  Mass mass(double distance) const { return Masses::mass(distance, factor_, 1); }
+  // How often it is proposed, out of 2 total_mass total_weight times.
+  Mass chance(double distance) const { return mass(distance) * total_weight_ + total_mass_; }  // mutant: afk_proposal
+
+ private:
+  double factor_;
+  Mass total_mass_ = 0, total_weight_ = 0;  // over all shards
+  std::optional<Urn> urn_;
+};
+
+// The place in the block of the row at which the chain of centroid c ends; it begins at `begin`.
+std::size_t walk(const Block& block, std::size_t begin, const Proposals& proposals, const Draws& draws, std::size_t c) {
+  std::size_t at = begin;
+  for (std::uint32_t step = 1; step < kChain; ++step) {
+    const std::size_t next = begin + step;
+    const Mass gain = proposals.mass(block.distance(next)) * proposals.chance(block.distance_before(at));
+    const Mass loss = proposals.mass(block.distance(at)) * proposals.chance(block.distance_before(next));
+    if (draws.below(loss, c, step, Purpose::acceptance) < gain) at = next;  // mutant: afk_acceptance
+  }
+  return at;
+}
+
 }  // namespace
 
 std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source& rows, const Metric& metric,
@@ -85,35 +148,10 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
   const double largest = largest_over_shards(shard.largest_distance(), reducer);
   if (largest == 0)  // every row of weight equals one of them
     return kmeans_plus_plus(std::move(centroids), shard, rows, metric, params.k, params.seed, redo, reducer, workers);
-  const double factor = mass_factor(largest);
-
-  // Rows are proposed by their mass and by their weight, half of the times each.
   std::vector<double> distances(static_cast<std::size_t>(rows.rows()));
   shard.copy_distances(distances.data());
-  const auto mass = [factor](double distance) { return Masses::mass(distance, factor, 1); };
-  Mass own_mass = 0, own_weight = 0;
-  for (std::int64_t i = 0; i < rows.rows(); ++i) {
-    own_mass += Masses::mass(distances[static_cast<std::size_t>(i)], factor, rows.weight(i));
-    own_weight += static_cast<Mass>(rows.weight(i));
-  }
-  const std::vector<Mass> all = of_all_shards({own_mass, own_weight}, reducer);
-  Mass total_mass = 0, total_weight = 0;
-  // mutant: afk_totals
-  for (std::size_t i = 0; i < all.size(); i += 2) total_mass += all[i], total_weight += all[i + 1];
-  // How often a row of weight 1 and this mass is proposed, out of 2 total_mass total_weight times.
-  const auto chance = [&](Mass of_row) { return of_row * total_weight + total_mass; };  // mutant: afk_proposal
-  std::vector<Mass> ends(distances.size());
-  Mass end = 0;
-  for (std::size_t i = 0; i < ends.size(); ++i) {
-    const auto weight = static_cast<Mass>(rows.weight(static_cast<std::int64_t>(i)));
-    if (weight > 0) end += weight * chance(mass(distances[i]));  // D of others may be beyond
-    ends[i] = end;
-  }
-  const Urn urn(end, rows_by_ends(std::move(ends)), reducer);
-
-  const auto bits = [&](std::size_t c, std::uint32_t step, Purpose purpose) {
-    return random_words(params.seed, {static_cast<std::uint32_t>(c), step, static_cast<std::uint32_t>(purpose), redo});
-  };
+  const Proposals proposals(rows, distances, mass_factor(largest), reducer);
+  const Draws draws = {params.seed, redo};
   const std::size_t most = chains_together(rows.cols());
   for (std::size_t c = first; c < k;) {
     // So that the rule for tiny data, which takes the centroids added together, decides as for each
@@ -121,8 +159,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     const std::size_t chains = c > first && is_tiny(&centroids[(c - 1) * d], rows.cols()) ? 1 : std::min(most, k - c);
     std::vector<RowPlace> places;
     for (std::size_t of = c; of < c + chains; ++of)
-      for (std::uint32_t step = 0; step < kChain; ++step)
-        places.push_back(urn.row_at(draw_below(urn.total(), bits(of, step, Purpose::proposal))));
+      for (std::uint32_t step = 0; step < kChain; ++step) places.push_back(proposals.draw(draws, of, step));
     std::vector<float> proposed(places.size() * d);
     rows_at(places, rows, metric, reducer, workers, proposed.data());
     Block block(shard, std::move(proposed), beginning,
@@ -131,14 +168,7 @@ std::vector<float> afk_mc2(std::vector<float> given, Shard& shard, const Source&
     bool tiny = false;
     for (std::size_t begin = 0; begin < places.size() && !tiny; begin += kChain, ++c) {
       workers.checkpoint(0);
-      std::size_t at = begin;
-      for (std::uint32_t step = 1; step < kChain; ++step) {
-        const std::size_t next = begin + step;
-        const Mass gain = mass(block.distance(next)) * chance(mass(block.distance_before(at)));
-        const Mass loss = mass(block.distance(at)) * chance(mass(block.distance_before(next)));
-        if (draw_below(loss, bits(c, step, Purpose::acceptance)) < gain) at = next;  // mutant: afk_acceptance
-      }
-      const float* const centroid = block.row(at);
+      const float* const centroid = block.row(walk(block, begin, proposals, draws, c));
       centroids.insert(centroids.end(), centroid, centroid + d);
       tiny = is_tiny(centroid, rows.cols());
       block.add(centroid);

@@ -6,7 +6,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
-#include <numeric>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -33,7 +33,8 @@ constexpr double kManyProducts = 1 << 26;
 // the host in a fit's, at 10 GB/s.
 constexpr double kProductsMeanwhile = 1 << 20;
 constexpr std::int64_t kBytesMeanwhile = 1 << 24;
-// Fewer problems are on the host, and done there, in the milliseconds that 25 launches and their answers take.
+// Fewer problems are on the host, and done there, in the milliseconds that 25 launches and their answers took; a launch
+// takes 32 iterations since, and what that changes was not measured.
 constexpr std::int64_t kFewProblems = 32;
 // Of problems in lockstep each has a block, some hundredth of the device, which does about so many multiply-adds in
 // those 60 us. So one that takes longer must have others beside it that would have waited for it.
@@ -75,6 +76,7 @@ class Batch {
  public:
   Batch(std::span<const MatrixView> problems, const BatchParams& params)
       : problems_(problems.begin(), problems.end()),
+        init_(params.init.begin(), params.init.end()),
         params_(params),
         deadline_(params.each.max_runtime_secs),
         row_offsets_{0} {
@@ -85,21 +87,26 @@ class Batch {
                "that of the problems, " + std::to_string(count));
     if (params.each.callback) refuse("callback", "set", "empty: problems run side by side");
     require_options(params.each);
+    if (goes_to_device() && params.each.labels && !params.on_device.labels)
+      refuse("the address of labels on the device", "null", "that of room for them, as for centroids");
+    if (init_.empty() && params.each.init) init_.assign(problems.size(), *params.each.init);
     for (const MatrixView& x : problems)
       row_offsets_.push_back(row_offsets_.back() + std::max<std::int64_t>(x.rows, 0));
     const auto weights = static_cast<std::int64_t>(params.each.weights.size());
     if (weights != 0 && weights != row_offsets_.back())
       refuse("the length of weights", std::to_string(weights),
              "that of all rows, " + std::to_string(row_offsets_.back()));
-    result_.d = problems.empty() ? 0 : problems[0].cols;
+    if (!problems.empty()) {
+      result_.d = problems[0].cols;
+      home_ = problems[0].cuda_device;
+    }
     result_.centroid_offsets = {0};
     for (std::int64_t b = 0; b < count; ++b) {
       errors_.keep(b, [&] { require(b); });
       errors_.rethrow();
       result_.centroid_offsets.push_back(result_.centroid_offsets.back() + k(b));
     }
-    result_.centroids.resize(static_cast<std::size_t>(result_.centroid_offsets.back() * result_.d));
-    if (params.each.labels) result_.labels.resize(static_cast<std::size_t>(row_offsets_.back()));
+    if (!goes_to_device()) make_room();
     result_.inertia.resize(problems.size());
     result_.n_iter.resize(problems.size());
     result_.converged.resize(problems.size());
@@ -110,23 +117,13 @@ class Batch {
   }
 
   BatchResult run(Workers& workers) {
-    const auto count = static_cast<std::int64_t>(problems_.size());
-    const double all = operations(0, count);
-    std::vector<std::int64_t> small, on_devices;
     // A filter that is forced may be one that only a device has.
     const bool forced = !forced_filter(params_.each.execution.filter).empty();
     if (!forced) fit_in_lockstep(workers);
-    for (std::int64_t b = 0; b < count; ++b) {
-      if (is_done(b)) continue;
-      if ((forced && is_on_device(b)) ||
-          !is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))
-        fit(b, workers);
-      else
-        (is_on_device(b) ? on_devices : small).push_back(b);
-    }
-    fit_side_by_side(std::move(small), workers);
-    fit_copies(on_devices, workers);
-    errors_.rethrow();
+    std::vector<std::int64_t> left;
+    for (std::int64_t b = 0; b < std::ssize(problems_); ++b)
+      if (result_.n_iter[static_cast<std::size_t>(b)] == 0) left.push_back(b);
+    if (!left.empty()) fit_alone(left, forced, workers);
     std::stable_sort(result_.warnings.begin(), result_.warnings.end(),
                      [](const auto& a, const auto& b) { return a.problem < b.problem; });
     return std::move(result_);
@@ -137,18 +134,26 @@ class Batch {
     return params_.k.empty() ? params_.each.k : params_.k[static_cast<std::size_t>(b)];
   }
   const MatrixView& rows(std::int64_t b) const { return problems_[static_cast<std::size_t>(b)]; }
-  bool is_done(std::int64_t b) const { return result_.n_iter[static_cast<std::size_t>(b)] > 0; }
+  const MatrixView* init(std::int64_t b) const { return init_.empty() ? nullptr : &init_[static_cast<std::size_t>(b)]; }
   bool is_on_device(std::int64_t b) const { return rows(b).cuda_device != MatrixView::kHost; }
-  std::int64_t bytes(std::int64_t b) const {
-    return rows(b).rows * rows(b).cols * static_cast<std::int64_t>(item_size(rows(b).dtype));
+  static std::int64_t bytes_of(const MatrixView& x) {
+    return x.rows * x.cols * static_cast<std::int64_t>(item_size(x.dtype));
   }
+  std::int64_t bytes(std::int64_t b) const { return bytes_of(rows(b)); }
   std::int64_t first_row(std::int64_t b) const { return row_offsets_[static_cast<std::size_t>(b)]; }
 
-  // Where these go.
-  float* centroids(std::int64_t b) {
-    return result_.centroids.data() + result_.centroid_offsets[static_cast<std::size_t>(b)] * result_.d;
+  std::int64_t first_value(std::int64_t b) const {  // of its centroids
+    return result_.centroid_offsets[static_cast<std::size_t>(b)] * result_.d;
   }
-  std::int64_t* labels(std::int64_t b) { return result_.labels.data() + first_row(b); }
+
+  // Where these go: into the result, or from there to the device, if they were not made on it.
+  bool goes_to_device() const { return params_.on_device.centroids != nullptr; }
+  void make_room() {
+    result_.centroids.resize(static_cast<std::size_t>(first_value(std::ssize(problems_))));
+    if (params_.each.labels) result_.labels.resize(static_cast<std::size_t>(row_offsets_.back()));
+  }
+  float* centroids(std::int64_t b) { return result_.centroids.data() + first_value(b); }
+  std::int64_t* labels(std::int64_t b) { return params_.each.labels ? result_.labels.data() + first_row(b) : nullptr; }
 
   // Multiply-adds of an assignment of each of these problems.
   double operations(std::int64_t begin, std::int64_t end) const {
@@ -170,42 +175,81 @@ class Batch {
     Params params = params_.each;
     params.k = k(b);
     params.allow_fewer_rows = true;
-    if (!params_.init.empty()) params.init = params_.init[static_cast<std::size_t>(b)];
+    if (init(b)) params.init = *init(b);
     const auto first = static_cast<std::size_t>(first_row(b)), count = static_cast<std::size_t>(rows(b).rows);
     if (!params.weights.empty()) params.weights = params.weights.subspan(first, count);  // mutant: problem_weights
     return params;
   }
 
   void require(std::int64_t b) {
-    require_problem(rows(b), of(b));
+    require_problem(rows(b), k(b), init(b), 0, true);
     if (rows(b).cols != result_.d)
       refuse("the number of columns of data", std::to_string(rows(b).cols),
              "that of problem 0, " + std::to_string(result_.d));
-    if (!is_on_device(b) || rows(b).cuda_device == known_device_) return;
+    const auto place = [](int device) { return device == MatrixView::kHost ? "the host" : std::to_string(device); };
+    const int its = rows(b).cuda_device;
+    if (init(b) && init(b)->cuda_device != MatrixView::kHost && init(b)->cuda_device != its)
+      refuse("the device of init", place(init(b)->cuda_device), "that of data, " + place(its));
+    if (goes_to_device() && (its != home_ || its == MatrixView::kHost))
+      refuse("the place of data", place(its), "the CUDA device of the results");
+    if (!is_on_device(b) || its == known_device_) return;
     device(b);  // or it throws
-    known_device_ = rows(b).cuda_device;
+    known_device_ = its;
+  }
+
+  LockstepFit lockstep_fit(std::int64_t b) {
+    if (!goes_to_device()) return {rows(b), k(b), init(b), centroids(b), labels(b)};
+    const auto& [its_centroids, its_labels] = params_.on_device;
+    return {rows(b), k(b), init(b), its_centroids + first_value(b),
+            params_.each.labels ? its_labels + first_row(b) : nullptr};
   }
 
   // Of the problems on each device those that can; some may fail, and are not done.
   void fit_in_lockstep(Workers& workers) {
-    std::map<int, std::vector<std::int64_t>> on_device;
-    for (std::int64_t b = 0; b < std::ssize(problems_); ++b)
-      if (is_on_device(b) && takes_small_shards(rows(b).cols, k(b)) && runs_in_lockstep(rows(b), of(b)))
-        on_device[rows(b).cuda_device].push_back(b);
-    for (auto& [device, able] : on_device) fit_in_lockstep(std::move(able), workers);
+    std::map<std::pair<int, int>, std::vector<std::int64_t>> alike;  // by the device, and where initial centroids lie
+    bool takes = false;
+    for (std::int64_t b = 0, known_k = 0; b < std::ssize(problems_); ++b) {
+      if (!is_on_device(b)) continue;
+      if (k(b) != known_k) takes = takes_small_shards(result_.d, known_k = k(b));  // which asks the environment
+      if (takes && runs_in_lockstep(lockstep_fit(b), params_.each))
+        alike[{rows(b).cuda_device, init(b) ? init(b)->cuda_device : MatrixView::kHost}].push_back(b);
+    }
+    for (auto& [places, able] : alike) fit_in_lockstep(std::move(able), workers);
   }
 
-  // able: of one device; those are fitted whose size suits their number.
+  // able: alike; those are fitted whose size suits their number.
   void fit_in_lockstep(std::vector<std::int64_t> able, Workers& workers) {
     const std::int64_t count = std::ssize(able);
     std::erase_if(able, [&](std::int64_t b) { return !is_for_lockstep(operations(b, b + 1), count); });
     std::vector<LockstepFit> fits;
     fits.reserve(able.size());
-    for (const std::int64_t b : able)
-      fits.push_back({rows(b), of(b), centroids(b), params_.each.labels ? labels(b) : nullptr});
-    fastkmeans::fit_in_lockstep(fits, deadline_, workers, [&](std::int64_t fit, Result&& found) {
-      store(able[static_cast<std::size_t>(fit)], std::move(found));
-    });
+    for (const std::int64_t b : able) fits.push_back(lockstep_fit(b));
+    fastkmeans::fit_in_lockstep(
+        fits, {params_.each, goes_to_device(), deadline_}, workers,
+        [&](std::int64_t fit, Result&& found) { store(able[static_cast<std::size_t>(fit)], std::move(found)); });
+  }
+
+  // Each by a shard of its own. forced: a filter.
+  void fit_alone(const std::vector<std::int64_t>& left, bool forced, Workers& workers) {
+    if (goes_to_device()) make_room();
+    Buffer<char> initial;
+    std::vector<MatrixView*> there;
+    for (const std::int64_t b : left)
+      if (init(b) && init(b)->cuda_device != MatrixView::kHost) there.push_back(&init_[static_cast<std::size_t>(b)]);
+    bring_to_host(there, workers, initial);
+    const double all = operations(0, std::ssize(problems_));
+    std::vector<std::int64_t> small, on_devices;
+    for (const std::int64_t b : left) {
+      if ((forced && is_on_device(b)) ||
+          !is_small(operations(b, b + 1), all, workers.count(), is_on_device(b) ? bytes(b) : 0))
+        fit(b, workers);
+      else
+        (is_on_device(b) ? on_devices : small).push_back(b);
+    }
+    fit_side_by_side(std::move(small), workers);
+    fit_copies(on_devices, workers);
+    errors_.rethrow();
+    if (goes_to_device()) give_to_device(left, workers);
   }
 
   // A thread each.
@@ -225,22 +269,53 @@ class Batch {
     Buffer<char> memory;
     for (auto next = on_devices.begin(); next != on_devices.end();) {
       std::vector<std::int64_t> some;
-      std::vector<MatrixView> there;
+      std::vector<MatrixView*> there;
       std::int64_t size = 0;
       for (; next != on_devices.end() && (some.empty() || size + bytes(*next) <= kCopiedBytes); ++next) {
         some.push_back(*next);
-        there.push_back(rows(*next));
+        there.push_back(&problems_[static_cast<std::size_t>(*next)]);
         size += bytes(*next);
       }
-      memory.resize(size);
-      copy_to_host(there, params_.each.execution, workers, memory.data());
-      const char* copy = memory.data();
-      for (const std::int64_t b : some) {
-        problems_[static_cast<std::size_t>(b)] = MatrixView(copy, rows(b).rows, rows(b).cols, rows(b).dtype);
-        copy += bytes(b);
-      }
+      bring_to_host(there, workers, memory);
       fit_side_by_side(std::move(some), workers);
     }
+  }
+
+  // Matrices on devices become copies in this memory.
+  void bring_to_host(const std::vector<MatrixView*>& matrices, Workers& workers, Buffer<char>& memory) {
+    if (matrices.empty()) return;
+    std::vector<MatrixView> there;
+    std::int64_t size = 0;
+    for (const MatrixView* x : matrices) {
+      there.push_back(*x);
+      size += bytes_of(*x);
+    }
+    memory.resize(size);
+    copy_to_host(there, params_.each.execution, workers, memory.data());
+    const char* copy = memory.data();
+    for (MatrixView* x : matrices) {
+      *x = MatrixView(copy, x->rows, x->cols, x->dtype);
+      copy += bytes_of(*x);
+    }
+  }
+
+  // What was found of these problems, ascending, and is on the host alone; what stands together at once.
+  void give_to_device(const std::vector<std::int64_t>& found, Workers& workers) {
+    std::vector<DeviceCopy> copies;
+    for (auto next = found.begin(); next != found.end();) {
+      const std::int64_t first = *next;
+      std::int64_t end = first;
+      for (; next != found.end() && *next == end; ++next) ++end;
+      const auto add = [&](auto* to, const auto& from, std::int64_t at, std::int64_t behind) {
+        const auto begin = static_cast<std::size_t>(at), count = static_cast<std::size_t>(behind - at);
+        copies.emplace_back(to + begin, std::as_bytes(std::span(from).subspan(begin, count)));
+      };
+      add(params_.on_device.centroids, result_.centroids, first_value(first), first_value(end));
+      if (params_.each.labels) add(params_.on_device.labels, result_.labels, first_row(first), first_row(end));
+    }
+    copy_to_device(copies, home_, params_.each.execution, workers);
+    result_.centroids = {};
+    result_.labels = {};
   }
 
   void fit(std::int64_t b, Workers& workers) {
@@ -270,10 +345,12 @@ class Batch {
   }
 
   std::vector<MatrixView> problems_;  // their rows, or copies of these
+  std::vector<MatrixView> init_;      // their initial centroids, or copies of these; empty: none are given
   const BatchParams& params_;
   const Deadline deadline_;
   std::vector<std::int64_t> row_offsets_;  // (B + 1) among the rows of all
   BatchResult result_;
+  int home_ = MatrixView::kHost;          // where the rows of the first problem lie
   int known_device_ = MatrixView::kHost;  // can be used
   std::mutex warnings_mutex_;
   FirstError errors_;

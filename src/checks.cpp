@@ -29,12 +29,19 @@ void refuse(const std::string& name, const std::string& value, const std::string
 }
 
 void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows) {
-  const std::string shape = shape_text(x.rows, x.cols);
+  const auto shape = [&] { return shape_text(x.rows, x.cols); };  // of thousands of problems for those that are wrong
   if (x.rows < least_rows || x.cols < 1)
-    refuse(std::string("the shape of ") + name, shape, "at least " + shape_text(least_rows, 1));
+    refuse(std::string("the shape of ") + name, shape(), "at least " + shape_text(least_rows, 1));
   if (x.rows > kMostRows || x.cols > kMostDims)
-    refuse(std::string("the shape of ") + name, shape, "at most " + shape_text(kMostRows, kMostDims));
+    refuse(std::string("the shape of ") + name, shape(), "at most " + shape_text(kMostRows, kMostDims));
   if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
+}
+
+void require_centroids(const char* name, const MatrixView& x) {
+  require_shape(name, x);
+  // mutant: centroids_on_the_host
+  if (x.cuda_device != MatrixView::kHost)
+    refuse(std::string("the memory of ") + name, "that of cuda:" + std::to_string(x.cuda_device), "that of the host");
 }
 
 void require_execution(const Execution& execution) {
@@ -64,16 +71,17 @@ void require_options(const Params& params) {
   required_metric(params.metric, params.spherical);
 }
 
-void require_problem(const MatrixView& x, const Params& params) {
-  require_shape("data", x, params.allow_fewer_rows ? 0 : 1);
-  require_at_least("k", params.k, 1);
-  if (params.k > kMostRows) refuse("k", std::to_string(params.k), "at most " + std::to_string(kMostRows));
-  if (const auto weights = static_cast<std::int64_t>(params.weights.size()); weights != 0 && weights != x.rows)
+void require_problem(const MatrixView& x, std::int64_t k, const MatrixView* init, std::size_t weights,
+                     bool allow_fewer_rows) {
+  require_shape("data", x, allow_fewer_rows ? 0 : 1);
+  require_at_least("k", k, 1);
+  if (k > kMostRows) refuse("k", std::to_string(k), "at most " + std::to_string(kMostRows));
+  if (weights != 0 && static_cast<std::int64_t>(weights) != x.rows)
     refuse("the length of weights", std::to_string(weights), "that of the data, " + std::to_string(x.rows));
-  if (params.init) require_shape("init", *params.init);
-  if (params.init && (params.init->rows > params.k || params.init->cols != x.cols))
-    refuse("the shape of init", shape_text(params.init->rows, params.init->cols),
-           "(k, d) = " + shape_text(params.k, x.cols) + ", or fewer rows");
+  if (init) require_shape("init", *init);
+  if (init && (init->rows > k || init->cols != x.cols))
+    refuse("the shape of init", shape_text(init->rows, init->cols),
+           "(k, d) = " + shape_text(k, x.cols) + ", or fewer rows");
 }
 
 }  // namespace fastkmeans

@@ -2,6 +2,7 @@
 // What callers must not ask for: std::invalid_argument names the parameter, its value and what is allowed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -18,12 +19,15 @@ inline constexpr std::int64_t kMostDims = 1 << 19;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed);
 void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1);
+// Initial centroids, or those of a prediction: the CPU reads them.
+void require_centroids(const char* name, const MatrixView& x);
 void require_execution(const Execution& execution);
 // What metric and spherical say together.
 MetricType required_metric(const std::optional<MetricType>& metric, bool spherical);
 // What does not depend on the rows.
 void require_options(const Params& params);
-// The rows x, k, weights and init.
-void require_problem(const MatrixView& x, const Params& params);
+// Of a problem: its rows, k, how many weights there are, and its initial centroids or null.
+void require_problem(const MatrixView& x, std::int64_t k, const MatrixView* init, std::size_t weights,
+                     bool allow_fewer_rows);
 
 }  // namespace fastkmeans

@@ -128,10 +128,10 @@ void add_warnings(std::int64_t n, const Params& params, Result& result) {
   if (result.n_used < n)
     result.warnings.push_back(
         {Warning::Kind::subsampled, "training on " + std::to_string(result.n_used) + " of " + std::to_string(n) +
-                                        " points (k * max_points_per_centroid = " + std::to_string(params.k) + " * " +
+                                        " points (k * max_points_per_centroid = " + std::to_string(result.k) + " * " +
                                         std::to_string(*params.max_points_per_centroid) +
                                         "); max_points_per_centroid=None trains on all"});
-  if (params.min_points_per_centroid && result.n_used / params.k < *params.min_points_per_centroid)
+  if (params.min_points_per_centroid && result.n_used / result.k < *params.min_points_per_centroid)
     result.warnings.push_back(
         {Warning::Kind::few_points, "training on " + std::to_string(result.n_used) + " points for " +
                                         std::to_string(params.k) + " centroids, fewer than min_points_per_centroid = " +
@@ -160,9 +160,9 @@ const Metric& metric_for(MetricType type) {
   return euclidean();
 }
 
-Result result_of(Run run, const RowCounts& rows, std::int64_t d, const Params& params) {
+Result result_of(Run run, const RowCounts& rows, std::int64_t k, std::int64_t d, const Params& params) {
   Result result;
-  result.k = params.k;
+  result.k = k;
   result.d = d;
   result.inertia = run.inertia;
   result.n_iter = run.n_iter;
@@ -194,7 +194,7 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
 
   const bool settled = run.settled;
   const std::int64_t n_used = sum_over_shards(rows_of_weight(used, workers), reducer);
-  Result result = result_of(std::move(run), {n, n_used, statistics.zero_rows}, rows.cols(), params);
+  Result result = result_of(std::move(run), {n, n_used, statistics.zero_rows}, params.k, rows.cols(), params);
   if (auto text = precision_warning(shard->moments(), reducer); !text.empty())
     result.warnings.push_back({Warning::Kind::precision, std::move(text)});
   if (params.labels) {  // of all rows, to the centroids returned
@@ -238,7 +238,8 @@ Result fit_rows(const MatrixView& x, Params params, Workers& workers) {
 Result fit(const MatrixView& x, const Params& given) {
   FpState fp_state;
   require_options(given);
-  require_problem(x, given);
+  require_problem(x, given.k, given.init ? &*given.init : nullptr, given.weights.size(), given.allow_fewer_rows);
+  if (given.init) require_centroids("init", *given.init);
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
   params.execution.device = device_for(x, params.k, given.execution);
@@ -249,7 +250,7 @@ Result fit(const MatrixView& x, const Params& given) {
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
   FpState fp_state;
   require_shape("data", x, 0);
-  require_shape("centroids", centroids);
+  require_centroids("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),

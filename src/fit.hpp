@@ -22,9 +22,9 @@ struct RowCounts {
   std::int64_t given, used, zero;
 };
 
-// What a run comes to for the caller, and all warnings but that of fp64 rows; centroids, labels and the inertia that
-// belongs to them are still to come.
-Result result_of(Run run, const RowCounts& rows, std::int64_t d, const Params& params);
+// What a run comes to for the caller (params: all but k), and all warnings but that of fp64 rows; centroids, labels and
+// the inertia that belongs to them are still to come.
+Result result_of(Run run, const RowCounts& rows, std::int64_t k, std::int64_t d, const Params& params);
 
 // The metric of this name.
 const Metric& metric_for(MetricType type);

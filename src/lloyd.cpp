@@ -2,7 +2,6 @@
 #include "lloyd.hpp"
 
 #include <chrono>
-#include <cmath>
 #include <utility>
 
 namespace fastkmeans {
@@ -19,21 +18,11 @@ bool wants_stop(const Params& params, const IterationStats& stats, Reducer& redu
 
 }  // namespace
 
-// docs/algorithm.md section 3.
-bool Progress::is_within_tolerance(const IterationStats& stats) const {
-  // mutant: below_tol
-  if (params_.tol > 0 && stats.shift < params_.tol) return true;
-  const bool first = iteration() == 0;
-  const auto rows = static_cast<double>(first ? stats.changed : first_changed_);
-  if (static_cast<double>(stats.changed) < params_.changed_tol * rows) return true;  // mutant: changed_tol
-  if (params_.inertia_tol == 0 || first) return false;
-  // mutant: inertia_tol
-  return metric_.gain(run_.inertia, stats.inertia) < params_.inertia_tol * std::abs(run_.inertia);
-}
+Tolerances tolerances_of(const Params& params) { return {params.tol, params.inertia_tol, params.changed_tol}; }
 
 void Progress::report(IterationStats& stats, Reducer& reducer) {
   stats.iteration = run_.n_iter++;
-  if (keeps_) run_.iterations.push_back(stats);
+  run_.iterations.push_back(stats);
   run_.stopped = wants_stop(params_, stats, reducer);
 }
 
@@ -41,16 +30,10 @@ void Progress::note(IterationStats stats, const Deadline& deadline, Reducer& red
   // Where a split cluster's new centroid gets rows, the next assignment will show.
   // mutant: split_is_not_filled
   run_.n_empty = stats.empty - (params_.empty_clusters == EmptyClusters::split ? 0 : stats.relocated);
-  // mutant: settled
-  run_.settled = stats.changed == 0 && stats.relocated == 0;
-  run_.converged = run_.settled || is_within_tolerance(stats);
-  if (iteration() == 0) first_changed_ = stats.changed;
-  run_.inertia = stats.inertia;
+  const double gain = metric_.gain(run_.inertia, stats.inertia);
+  run_.note({stats.inertia, gain, stats.shift, stats.changed, stats.relocated != 0}, tolerances_);
   report(stats, reducer);
-  // mutant: any_tolerance
-  const bool has_tolerance = params_.tol > 0 || params_.inertia_tol > 0 || params_.changed_tol > 0;
-  is_over_ = has_tolerance && run_.converged;
-  if (is_over_) return;
+  if (run_.is_over) return;
   // Without a tolerance all iterations are asked for; once settled each is the identity: reported, not computed.
   stats.seconds = 0;
   while (run_.settled && goes_on()) report(stats, reducer);
@@ -62,7 +45,7 @@ Run lloyd(Shard& shard, Start start, int redo, const Metric& metric, const Fixed
           const Deadline& deadline, Reducer& reducer) {
   CentroidRule rule = {params.frozen_centroids && params.init ? params.init->rows : 0, params.int_centroids,
                        params.empty_clusters, params.seed, static_cast<std::uint32_t>(redo)};
-  Progress progress(params, metric, true);
+  Progress progress(params, metric);
   shard.start_run(std::move(start));
   while (progress.goes_on()) {
     const auto begin = std::chrono::steady_clock::now();

@@ -9,48 +9,46 @@
 #include "deadline.hpp"
 #include "fastkmeans/params.hpp"
 #include "fastkmeans/result.hpp"
+#include "numeric/convergence.hpp"
 #include "numeric/metric.hpp"
 #include "shard.hpp"
 
 namespace fastkmeans {
 
 // One run: what it ends with. Centroids and labels are in the shard.
-struct Run {
+struct Run : Convergence {
+  Run() : Convergence{} {}
+  explicit Run(const Convergence& end) : Convergence(end) {}
+
   std::vector<IterationStats> iterations;  // all, or none where nobody wants them
-  int n_iter = 0;
-  double inertia = 0;  // of the last assignment
-  bool converged = false;
-  // The last iteration changed nothing: labels and inertia belong to the centroids that the shard has.
-  bool settled = false;
-  bool stopped = false;    // by the callback, or at the deadline
-  bool timed_out = false;  // at the deadline
+  bool stopped = false;                    // by the callback, or at the deadline
+  bool timed_out = false;                  // at the deadline
   std::int64_t n_empty = 0;
 };
+
+Tolerances tolerances_of(const Params& params);
 
 // How far a run has come, and whether it goes on.
 class Progress {
  public:
-  // keeps: all iterations, in Run::iterations. What is given must outlive it.
-  Progress(const Params& params, const Metric& metric, bool keeps) : params_(params), metric_(metric), keeps_(keeps) {}
+  // What is given must outlive it.
+  Progress(const Params& params, const Metric& metric)
+      : params_(params), tolerances_(tolerances_of(params)), metric_(metric) {}
 
-  bool goes_on() const { return !is_over_ && !run_.stopped && iteration() < params_.niter; }
+  bool goes_on() const { return !run_.stopped && run_.goes_on(params_.niter); }
   // The number of the next iteration, from 0.
   int iteration() const { return run_.n_iter; }
   // What that came to, over all shards; its number is known. Iterations that would change nothing are noted with it.
   void note(IterationStats stats, const Deadline& deadline, Reducer& reducer);
-  const Run& run() const { return run_; }
   Run take() { return std::move(run_); }
 
  private:
   const Params& params_;
+  Tolerances tolerances_;
   const Metric& metric_;
-  bool keeps_;
   Run run_;
-  std::int64_t first_changed_ = 0;  // rows that the first iteration changed: all
-  bool is_over_ = false;            // within a tolerance
 
   void report(IterationStats& stats, Reducer& reducer);
-  bool is_within_tolerance(const IterationStats& stats) const;
 };
 
 // The inertia of an assignment, rounded once.

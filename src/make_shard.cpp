@@ -98,6 +98,13 @@ void copy_to_host([[maybe_unused]] std::span<const MatrixView> matrices, [[maybe
 #endif
 }
 
+void copy_to_device([[maybe_unused]] std::span<const DeviceCopy> copies, [[maybe_unused]] int device,
+                    [[maybe_unused]] const Execution& execution, [[maybe_unused]] Workers& workers) {
+#if FASTKMEANS_CUDA
+  cuda::copy_to_device(copies, device, execution, workers);
+#endif
+}
+
 bool takes_small_shards([[maybe_unused]] std::int64_t d, [[maybe_unused]] std::int64_t k) {
 #if FASTKMEANS_CUDA
   // Their assignments are not checked.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "fastkmeans/params.hpp"
 #include "numeric/metric.hpp"
@@ -29,6 +31,10 @@ std::unique_ptr<Source> make_source(const MatrixView& x, const std::int64_t* wei
 
 // Matrices in the memory of CUDA devices, one after the other into host memory: each in its dtype, C order, no gaps.
 void copy_to_host(std::span<const MatrixView> matrices, const Execution& execution, Workers& workers, char* out);
+
+// The other way: bytes, and where they go.
+using DeviceCopy = std::pair<void*, std::span<const std::byte>>;
+void copy_to_device(std::span<const DeviceCopy> copies, int device, const Execution& execution, Workers& workers);
 
 // A shard of these rows. execution.device: as device_for() says, "" being "cpu"; its instruction set "":
 // FASTKMEANS_ISA, else the best there is; std::runtime_error if it cannot be had. With FASTKMEANS_VERIFY=1 each of its

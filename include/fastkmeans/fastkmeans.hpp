@@ -46,8 +46,8 @@ FASTKMEANS_API Result fit(const MatrixView& x, const Params& params);
 // Errors name the problem, the first that is wrong.
 FASTKMEANS_API BatchResult fit_batch(std::span<const MatrixView> problems, const BatchParams& params);
 
-// The nearest centroid, by D, of each row of x (n, d); centroids (k, d); ties to the lowest index. x may have no rows,
-// and then no address; all else is checked as ever.
+// The nearest centroid, by D, of each row of x (n, d); centroids (k, d), in host memory; ties to the lowest index. x
+// may have no rows, and then no address; all else is checked as ever.
 FASTKMEANS_API Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params = {});
 
 struct InstructionSet {

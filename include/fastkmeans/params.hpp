@@ -74,7 +74,7 @@ struct Params {
   std::optional<MetricType> metric;  // nullopt: euclidean, or cosine where spherical says so
   bool spherical = false;            // faiss's name of cosine
   InitMethod init_method = InitMethod::random;
-  // (m, d), 1 <= m <= k: the first initial centroids; the others are rows. All k: nredo is then 1.
+  // (m, d), 1 <= m <= k, in host memory: the first initial centroids; the others are rows. All k: nredo is then 1.
   std::optional<MatrixView> init;
   EmptyClusters empty_clusters = EmptyClusters::farthest;
   bool frozen_centroids = false;  // those of `init` stay where they are; where they are empty they get no row
@@ -94,6 +94,12 @@ struct Params {
   std::function<bool(const IterationStats&)> callback;
 };
 
+// Room for the results of a call in the memory of the CUDA device where all rows lie, written by the time it returns.
+struct DeviceResults {
+  float* centroids = nullptr;  // as BatchResult has them; null: there is no such room
+  std::int64_t* labels = nullptr;
+};
+
 // Many problems in one call: B of them, with columns alike.
 struct BatchParams {
   // Of every problem, as of a fit of its own: the same seed, too. A problem may have fewer rows than k, whatever
@@ -101,8 +107,10 @@ struct BatchParams {
   // each.max_runtime_secs: of the whole call, whose problems get one iteration each when it is over; each.callback must
   // be empty.
   Params each;
-  std::span<const std::int64_t> k;   // (B) clusters of each problem; empty: each.k
-  std::span<const MatrixView> init;  // (B) initial centroids of each problem, as Params::init; empty: each.init
+  std::span<const std::int64_t> k;  // (B) clusters of each problem; empty: each.k
+  // (B) initial centroids of each problem, as Params::init, or on the CUDA device of its rows; empty: each.init
+  std::span<const MatrixView> init;
+  DeviceResults on_device;  // centroids and labels go there, and not into the result
 };
 
 struct PredictParams {

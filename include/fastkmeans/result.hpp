@@ -62,8 +62,8 @@ struct Result {
 struct BatchResult {
   std::int64_t d = 0;
   std::vector<std::int64_t> centroid_offsets;  // (B + 1) problem b has centroids [offsets[b], offsets[b + 1])
-  std::vector<float> centroids;                // (sum of k, d)
-  std::vector<std::int64_t> labels;            // of all rows, each in [0, k of its problem); empty unless wanted
+  std::vector<float> centroids;                // (sum of k, d); empty if they are in BatchParams::on_device
+  std::vector<std::int64_t> labels;            // of all rows, each in [0, k of its problem); likewise, or not wanted
   std::vector<double> inertia;                 // (B)
   std::vector<int> n_iter;                     // (B)
   std::vector<std::uint8_t> converged;         // (B) 0 or 1

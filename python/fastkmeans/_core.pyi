@@ -49,8 +49,8 @@ class _FitResult(TypedDict):
     warnings: list[tuple[str, str]]  # kind (see _report._CATEGORIES), message
 
 class _BatchResult(TypedDict):
-    centroids: npt.NDArray[np.float32]  # (sum of k, d)
-    labels: npt.NDArray[np.int64] | None  # of all rows
+    centroids: npt.NDArray[np.float32] | None  # (sum of k times d,); None if they are on the device
+    labels: npt.NDArray[np.int64] | None  # of all rows; likewise
     inertia: npt.NDArray[np.float64]  # (B,), and so on
     n_iter: npt.NDArray[np.int64]
     converged: npt.NDArray[np.uint8]
@@ -128,6 +128,8 @@ def fit_batch(
     offsets: npt.NDArray[np.int64] | None,  # (B + 1,), C order, ascending from 0 to the rows of data
     k: npt.NDArray[np.int64],  # (B,)
     init_offsets: npt.NDArray[np.int64] | None,  # as offsets
+    device_centroids: int = 0,  # addresses of room for results on the device of data; 0: arrays come back
+    device_labels: int = 0,
     **options: Unpack[_Options],
 ) -> _BatchResult: ...
 def predict(

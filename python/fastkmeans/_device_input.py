@@ -46,6 +46,30 @@ def of_cupy(cupy: Any, array: Any, wanted: str) -> DeviceMatrix | None:
     return DeviceMatrix(array.data.ptr, array.shape, array.strides, number, stream, array)
 
 
+def room(home: Any, shape: tuple[int, ...], dtype: str) -> tuple[Any, int]:
+    """An array for results where `home` says (see _input.Rows), not initialised, and its address.
+
+    It belongs to the stream that is current there, as a DeviceMatrix does.
+    """
+    if isinstance(home, str):
+        import cupy  # its arrays came in
+
+        with cupy.cuda.Device(int(home.removeprefix("cupy:"))):
+            array = cupy.empty(shape, dtype)
+        return array, array.data.ptr
+    import torch  # its tensors came in
+
+    tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=home)
+    return tensor, tensor.data_ptr()
+
+
+def number_of(home: Any) -> int | None:
+    """Of the CUDA device where arrays of this home lie; None: on the host."""
+    if isinstance(home, str):
+        return int(home.removeprefix("cupy:"))
+    return home.index if home is not None and home.type == "cuda" else None
+
+
 def adopted(data: Any) -> Any:
     """Another library's array on a CUDA device as one of torch or cupy, in place; None if neither is imported."""
     device = getattr(data, "__dlpack_device__", None)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import boolean, init_method, integer
+from ._device_input import DeviceMatrix, number_of, room
 from ._report import warn
 from .kmeans import FastKMeans
 
@@ -88,7 +89,8 @@ def fit_batch(
         and so do those with weights, a sample, float64 rows, inner products, frozen or integer centroids, methods other
         than "random", several runs, or a cluster that gets empty. Their rows are copied for that, 256 MiB at a time.
 
-    The other parameters are those of `FastKMeans`. Labels and centroids come back as the kind of array that data is.
+    The other parameters are those of `FastKMeans`. Labels and centroids come back as the kind of array that data is, on
+    its device; those of problems that iterate there, and initial centroids that lie there, never leave it.
     Of warnings of one kind the first is issued, with the number of problems that have it too. There is no callback.
 
     Raises what `FastKMeans.fit` raises, but for few rows; a message about a problem names it, the first that is wrong.
@@ -127,7 +129,9 @@ def fit_batch(
     count = shape[0] if row_offsets is None else len(row_offsets) - 1
     one_k = np.ndim(k) == 0
     ks = _clusters(k, count)
-    initial, init_offsets = (None, None) if method else _initial(init, ks, one_k, shape[-1])
+    initial, init_offsets = (None, None) if method else _initial(_read_init(init, rows), ks, one_k, shape[-1])
+    wants_labels = boolean("labels", labels)
+    centroids, labels_found, addresses = _on_device(rows, ks, wants_labels)
     found = _core.fit_batch(
         rows.array,
         rows.dtype,
@@ -137,14 +141,18 @@ def fit_batch(
         **_input.as_init(initial),
         init_offsets=init_offsets,
         weights=None if weights is None else _input.read_weights(weights, *shape[:-1]).reshape(-1),
-        labels=boolean("labels", labels),
+        labels=wants_labels,
+        **addresses,
         **options._execution(rows, where),
     )
     warn(_first_of_each_kind(found["warnings"]))
-    centroids = found["centroids"].reshape(*((count, integer("k", k)) if one_k else (ks.sum(),)), shape[-1])
+    if found["centroids"] is not None:
+        centroids = _input.give_back(found["centroids"], rows.home)
+    if found["labels"] is not None:
+        labels_found = _input.give_back(found["labels"], rows.home)
     return BatchResult(
-        _input.give_back(centroids, rows.home),
-        None if found["labels"] is None else _input.give_back(found["labels"].reshape(shape[:-1]), rows.home),
+        centroids.reshape(*((count, integer("k", k)) if one_k else (int(ks.sum()),)), shape[-1]),
+        None if labels_found is None else labels_found.reshape(shape[:-1]),
         found["inertia"],
         found["n_iter"],
         found["converged"].astype(bool),
@@ -192,20 +200,50 @@ def _clusters(k: Any, count: int) -> npt.NDArray[np.int64]:
     return ks
 
 
+def _read_init(init: Any, data: _input.Rows) -> _input.Rows:
+    """Initial centroids: on the device where the data are read, if one stream wrote both; else on the host."""
+    if isinstance(data.array, DeviceMatrix):
+        rows = _input.read_array(init, "init", f"cuda:{data.array.device}")
+        if not isinstance(rows.array, DeviceMatrix) or rows.array.stream == data.array.stream:
+            return rows
+    return _input.read_array(init, "init")
+
+
+def _on_device(data: _input.Rows, ks: npt.NDArray[np.int64], labels: bool) -> tuple[Any, Any, dict[str, int]]:
+    """Room for centroids and labels where data on a device are read, and its addresses for the core; None if they do
+    not belong there. Neither takes more than the rows: more centroids than these are no work for a device.
+    """
+    matrix, d = data.array, data.array.shape[-1]
+    if not isinstance(matrix, DeviceMatrix) or number_of(data.home) != matrix.device:
+        return None, None, {}
+    n = int(np.prod(matrix.shape[:-1]))
+    if not len(ks) or ks.min() < 1 or ks.max() > n or ks.sum() > n:
+        return None, None, {}
+    centroids, centroids_at = room(data.home, (int(ks.sum()), d), "float32")
+    found, labels_at = room(data.home, (n,), "int64") if labels else (None, 0)
+    return centroids, found, {"device_centroids": centroids_at, "device_labels": labels_at}
+
+
 def _initial(
-    init: Any, ks: npt.NDArray[np.int64], one_k: bool, d: int
+    rows: _input.Rows, ks: npt.NDArray[np.int64], one_k: bool, d: int
 ) -> tuple[_input.Rows, npt.NDArray[np.int64] | None]:
     """The first initial centroids of each problem: three-dimensional, or a matrix with offsets."""
-    rows = _input.read_array(init, "init")
     shape, count = rows.array.shape, len(ks)
     if len(shape) == 2 and not one_k and shape == (ks.sum(), d):
         return rows, _ends(ks)
     if len(shape) == 2 and one_k and shape[1] == d:
-        return rows._replace(array=np.broadcast_to(rows.array, (count, *shape))), None
+        return rows._replace(array=_repeated(rows.array, count)), None
     if len(shape) != 3 or shape[0] != count or shape[2] != d:
         matrix = f"(m, {d})" if one_k else f"({ks.sum()}, {d})"
         raise ValueError(f"init must have shape ({count}, m, {d}) or {matrix}, given shape {tuple(shape)}.")
     return rows, None
+
+
+def _repeated(matrix: Any, count: int) -> Any:
+    """The same matrix for so many problems, in place."""
+    if isinstance(matrix, DeviceMatrix):
+        return matrix._replace(shape=(count, *matrix.shape), strides=(0, *matrix.strides))
+    return np.broadcast_to(matrix, (count, *matrix.shape))
 
 
 def _first_of_each_kind(found: Iterable[tuple[int, str, str]]) -> list[tuple[str, str]]:

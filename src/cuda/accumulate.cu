@@ -102,19 +102,13 @@ __global__ void move_relocated(RowsView rows, std::int64_t count, const std::int
   labels[numbers[i]] = to[i];
 }
 
-void upload_all(Device& device, const std::vector<double>& from, DeviceBuffer<double>& to) {
-  if (from.empty()) return;
-  to.resize(device, static_cast<std::int64_t>(from.size()));
-  device.upload(to.data(), from.data(), to.bytes());
-}
-
 }  // namespace
 
-Scale::Scale(Device& device, const FixedPoint& scale) : fine_(scale.fine) {
-  upload_all(device, scale.grain, grain_);
-  upload_all(device, scale.inverse, inverse_);
-  upload_all(device, scale.lo_inverse, lo_inverse_);
-}
+Scale::Scale(Device& device, const FixedPoint& scale)
+    : grain_(uploaded(device, scale.grain.data(), std::ssize(scale.grain))),
+      inverse_(uploaded(device, scale.inverse.data(), std::ssize(scale.inverse))),
+      lo_inverse_(uploaded(device, scale.lo_inverse.data(), std::ssize(scale.lo_inverse))),
+      fine_(scale.fine) {}
 
 ScaleView Scale::view() const { return {grain_.data(), inverse_.data(), lo_inverse_.data(), fine_}; }
 

@@ -231,8 +231,7 @@ void Candidates::scan(const SeededRows& rows, int count) {
   const RowSketches few = {few_q_.data(), few_half_inverse_.data(), few_sq_norms_.data(), few_errors_.data()};
   sketcher_.sketch_rows({values_.data(), rows.d}, count, good_.data(), few);
   const auto kernel = count <= kOfTile ? scan_candidates<1> : scan_candidates<2>;
-  const unsigned blocks =
-      std::min(blocks_for(rows.n, kWarpRows * (kThreads / kWarp)), static_cast<unsigned>(8 * device_.processors()));
+  const unsigned blocks = grid_stride_blocks(device_, rows.n, kWarpRows * (kThreads / kWarp), 8);
   kernel<<<blocks, kThreads, 0, device_.stream()>>>(sketches_from(0), reach_.data(), rows.n,
                                                     static_cast<int>(sketcher_.size()), few, count, pairs(),
                                                     &near_.data()->pairs);
@@ -242,8 +241,7 @@ void Candidates::scan(const SeededRows& rows, int count) {
 void Candidates::refine(const SeededRows& rows, RowsView view, bool are_all, Integer begin, Integer end,
                         double factor) {
   const auto most = static_cast<std::int64_t>(end - begin);
-  const unsigned blocks =
-      std::min(blocks_for(most, kPairsAtOnce * (kThreads / kWarp)), static_cast<unsigned>(8 * device_.processors()));
+  const unsigned blocks = grid_stride_blocks(device_, most, kPairsAtOnce * (kThreads / kWarp), 8);
   refine_candidates<<<blocks, kThreads, 0, device_.stream()>>>(
       pairs(), begin, end, &near_.data()->pairs, view, are_all, values_.data(), static_cast<int>(rows.d),
       {rows.distances, rows.weights}, factor, near_.data()->taken);

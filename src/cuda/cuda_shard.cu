@@ -18,7 +18,7 @@
 #include "cuda/narrow.hpp"
 #include "cuda/narrow_plan.hpp"
 #include "cuda/results.hpp"
-#include "cuda/rows.hpp"
+#include "cuda/row_store.hpp"
 #include "cuda/statistics.hpp"
 #include "cuda/summary.hpp"
 #include "cuda/tuning.hpp"
@@ -29,9 +29,6 @@
 
 namespace fastkmeans::cuda {
 namespace {
-
-// Of rows on their way from the host, twice in pinned memory: a few milliseconds of the bus.
-constexpr std::int64_t kPinnedBytes = 64 << 20;
 
 class CudaShard final : public Shard {
  public:
@@ -45,16 +42,14 @@ class CudaShard final : public Shard {
         n_(rows.rows()),
         d_(rows.cols()),
         device_(number, execution, workers),
+        store_(device_, rows, metric),
         lowering_(device_),
         narrow_(forced_),
         search_(device_) {
-    if (rows.weights()) {
-      weights_.resize(device_, n_);
-      device_.upload(weights_.data(), rows.weights(), weights_.bytes());
-    }
+    if (rows.weights()) weights_ = uploaded(device_, rows.weights(), n_);
     // Whether they stay is known for sure when k is: this is what they and their sketches take.
-    const std::int64_t bytes = n_ * (row_bytes() + sketch_size(d_) + 32);
-    hold_rows(bytes < device_.available() / 8 * 7);
+    const std::int64_t bytes = n_ * (store_.row_bytes() + sketch_size(d_) + 32);
+    store_.hold(bytes < device_.available() / 8 * 7);
     on_.leave();
   }
 
@@ -65,7 +60,7 @@ class CudaShard final : public Shard {
 
   Statistics statistics() override {
     const auto on = on_.here();
-    facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), true, products());
+    facts_.emplace(device_, store_.rows(), n_, d_, store_.at_a_time(), weights_.data(), true, products());
     return facts_->statistics();
   }
 
@@ -79,7 +74,7 @@ class CudaShard final : public Shard {
     const auto on = on_.here();
     DeviceBuffer<float> values(device_, count * d_);
     DeviceBuffer<std::uint64_t> hashes(device_, count);
-    fetch_rows(rows, count, values.data());
+    store_.fetch(rows, count, values.data());
     cuda::hash_rows(device_, values.data(), count, d_, hashes.data());
     device_.download(out, hashes.data(), hashes.bytes());
   }
@@ -100,7 +95,7 @@ class CudaShard final : public Shard {
     distances_.resize(device_, n_);
     summaries_.emplace(device_, k_);
     device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
-    fetch_rows(start.rows.data(), drawn, centroids_.data() + given);
+    store_.fetch(start.rows.data(), drawn, centroids_.data() + given);
     tiny_ = are_tiny(device_, centroids_.data(), size);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
                           cudaMemcpyDeviceToDevice, device_.stream()),
@@ -128,7 +123,7 @@ class CudaShard final : public Shard {
     if (pending_) {
       pass(true);
     } else {
-      store_->each_batch(rows_at_a_time(), [&](std::int64_t first, std::int64_t count, RowsView rows) {
+      store_.rows().each_batch(store_.at_a_time(), [&](std::int64_t first, std::int64_t count, RowsView rows) {
         accumulate_batch(first, count, rows);
       });
     }
@@ -207,7 +202,7 @@ class CudaShard final : public Shard {
     const auto on = on_.here();
     if (first) {
       free_for_others();  // for sketches
-      seeded_at_a_time_ = rows_at_a_time();
+      seeded_at_a_time_ = store_.at_a_time();
     }
     distances_.resize(device_, n_);
     lowering_.lower(seeded_rows(), added, first);
@@ -246,7 +241,6 @@ class CudaShard final : public Shard {
 
  private:
   bool products() const { return metric_.loss() == Loss::negated_product; }  // decide labels
-  std::int64_t row_bytes() const { return rows_.place() == Place::device ? 0 : resident_row_bytes(rows_.dtype(), d_); }
 
   void free_filters() {
     filter_.reset();
@@ -259,30 +253,9 @@ class CudaShard final : public Shard {
     check(cudaStreamSynchronize(device_.stream()), "cudaStreamSynchronize");  // only then it is free
   }
 
-  // Where there is no memory for all rows, they stay on the host.
-  void hold_rows(bool resident) {
-    store_.reset();
-    resident_ = resident;
-    try {
-      store_ = make_rows(device_, rows_, metric_, resident, passing_bytes());
-    } catch (const OutOfMemory&) {
-      if (!resident) throw;
-      hold_rows(false);
-    }
-  }
-
-  // Of rows on their way: twice on the device too, and some may have to be converted.
-  std::int64_t passing_bytes() const { return std::min(kPinnedBytes, device_.available() / 16); }
-  // Rows that are looked at in passing.
-  std::int64_t rows_at_a_time() const { return std::max<std::int64_t>(passing_bytes() / 4 / d_, 1); }
-
   const RowFacts& facts() {
-    if (!facts_) facts_.emplace(device_, *store_, n_, d_, rows_at_a_time(), weights_.data(), false, products());
+    if (!facts_) facts_.emplace(device_, store_.rows(), n_, d_, store_.at_a_time(), weights_.data(), false, products());
     return *facts_;
-  }
-
-  void fetch_rows(const std::int64_t* rows, std::int64_t count, float* out) {
-    if (count > 0) store_->fetch(rows, count, out);
   }
 
   Centroids view() const { return {centroids_.data(), static_cast<int>(k_), static_cast<int>(d_), tiny_}; }
@@ -291,7 +264,7 @@ class CudaShard final : public Shard {
   // go back to the host if they must.
   Filter& filter() {
     if (filter_ && (tiny_ || !narrow_.looks_again())) return *filter_;
-    narrow_.look(problem(), limits(), assignments_ > 1, [&] { return search_.survey(*store_, n_, d_, view()); });
+    narrow_.look(problem(), limits(), assignments_ > 1, [&] { return search_.survey(store_.rows(), n_, d_, view()); });
     if (filter_ && !narrow_.width()) return *filter_;
     free_filters();
     const auto tune_again = [&] {
@@ -302,7 +275,7 @@ class CudaShard final : public Shard {
     tune_again();
     for (;;) {
       try {
-        if (resident_ && !tuning_.resident && row_bytes() > 0) hold_rows(false);
+        if (store_.resident() && !tuning_.resident && store_.row_bytes() > 0) store_.hold(false);
         filter_ = make_filter();
         return *filter_;
       } catch (const OutOfMemory&) {
@@ -316,13 +289,12 @@ class CudaShard final : public Shard {
 
   Problem problem() const {
     const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
-    return {n_, d_, k_, row_bytes(), converts, more_, products(), tiny_, narrow_.size()};
+    return {n_, d_, k_, store_.row_bytes(), converts, more_, products(), tiny_, narrow_.size()};
   }
 
   DeviceLimits limits() {
     // Of what the tuning counts, this is here already.
-    const std::int64_t held =
-        (resident_ ? n_ * row_bytes() : 0) + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
+    const std::int64_t held = store_.bytes() + labels_.bytes() + before_.bytes() + distances_.bytes() + facts().bytes();
     // What it does not count, and is still to come: sketches of the centroids, and their sums.
     const std::int64_t narrow = narrow_.width() ? 6 * narrow_.size() + 64 : 0;
     const std::int64_t centroids = k_ * (2 * sketch_size(d_) + narrow + 64 + (sums_ ? 0 : 16 * d_));
@@ -331,7 +303,7 @@ class CudaShard final : public Shard {
 
   std::unique_ptr<Filter> make_filter() {
     if (tuning_.kind == Kind::none) return all_pairs(device_, tuning_.batch, metric_.loss());
-    DeviceBuffer<float> centre = central_row(device_, *store_, n_, d_);
+    DeviceBuffer<float> centre = central_row(device_, store_.rows(), n_, d_);
     if (tuning_.kind == Kind::low_dim) return low_dim(device_, k_, d_, tuning_.batch, std::move(centre));
     return int8_filter(device_, n_, k_, d_, tuning_, std::move(centre), metric_.loss(), search_.basis(),
                        narrow_.width(), ListsPlan(problem(), limits(), !forced_.empty()));
@@ -359,7 +331,7 @@ class CudaShard final : public Shard {
       used.prepare(view());
       name_ = used.name();
       kernel_ = scaled ? "" : scan_of(tuning_);
-      store_->each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      store_.rows().each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
         used.assign({rows, begin, static_cast<int>(count), states + begin, own_losses ? own_losses + begin : nullptr,
                      before_from(begin), labels_.data() + begin, distances_.data() + begin},
                     &summaries_->summary()->notes);
@@ -440,7 +412,7 @@ class CudaShard final : public Shard {
     DeviceBuffer<float> values(device_, count * d_);
     const auto numbers = uploaded(device_, places.data(), count);
     const auto old_labels = uploaded(device_, from.data(), count), new_labels = uploaded(device_, to.data(), count);
-    store_->fetch(places.data(), count, values.data());
+    store_.fetch(places.data(), count, values.data());
     relocate(device_, {values.data(), d_}, count, numbers.data(), old_labels.data(), new_labels.data(), weights_.data(),
              scale_->view(), sums_->view(), labels_.data());
   }
@@ -463,7 +435,7 @@ class CudaShard final : public Shard {
   }
 
   SeededRows seeded_rows() {
-    return {*store_, n_, d_, seeded_at_a_time_, facts().states(), weights_.data(), distances_.data()};
+    return {store_.rows(), n_, d_, seeded_at_a_time_, facts().states(), weights_.data(), distances_.data()};
   }
 
   DeviceNumber on_;
@@ -475,8 +447,7 @@ class CudaShard final : public Shard {
   std::int64_t n_, d_, k_ = 0;
   Device device_;
   DeviceBuffer<std::int64_t> weights_;  // (n), or none
-  std::unique_ptr<Rows> store_;
-  bool resident_ = false;  // rows from the host that stay on the device
+  RowStore store_;
   std::optional<RowFacts> facts_;
   Lowering lowering_;
   std::int64_t seeded_at_a_time_ = 1;  // rows: to ask how much memory is free takes as long as a step of k-means++

@@ -10,6 +10,7 @@
 #include "cuda/move_rows.cuh"
 #include "cuda/results.hpp"
 #include "cuda/rows.hpp"
+#include "cuda/small_nearest.cuh"
 #include "cuda/small_tuning.hpp"
 #include "cuda/sums.hpp"
 #include "cuda/warp.cuh"
@@ -19,12 +20,11 @@
 namespace fastkmeans::cuda {
 namespace {
 
-constexpr int kTogether = kSmallTogether;
-constexpr int kFactsThreads = 256;
+constexpr int kFactsThreads = 256, kCopyThreads = 256;
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
-using Step = SmallShards::Step;
-static_assert(sizeof(Step) == 32, "without gaps: it is copied to the host as it is");
+using State = SmallShards::State;
+using Until = SmallShards::Until;
 
 struct Problem {
   RowsView rows;
@@ -33,15 +33,10 @@ struct Problem {
   std::int64_t row, centroid;  // its first, among those of all problems
 };
 
-// Of a problem before the first iteration.
-struct Facts {
-  std::int32_t zero_rows, failed;
-};
-
 // All problems, in device memory.
 struct Group {
   const Problem* problems;
-  Facts* facts;
+  State* states;
   int d;
   bool directions;          // centroids have length 1
   float* centroids;         // (sum of k, d)
@@ -116,48 +111,10 @@ __global__ void begin_runs(const Group all, const std::int32_t* drawn, std::uint
       if (magnitude_bits(centroids[e]) >= limit) failed = 1;
   }
   __syncthreads();
-  if (threadIdx.x == 0) all.facts[number] = {zero_rows, failed};
-}
-
-// The sums of a D's lanes lane, lane + kStep, lane + 2 kStep, ..., added as the tree has it, for kTogether centroids:
-// c has dimension j of the first of them at j * padded. kWidth: lanes from there on are 0, which adds nothing.
-template <int kStep, int kWidth>
-__device__ __forceinline__ void add_tree(const float* x, const float* c, int d, int padded, int lane,
-                                         float (&sums)[kTogether]) {
-  if constexpr (kStep == kWidth) {
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) sums[u] = 0;
-#pragma unroll 1
-    for (int j = lane; j < d; j += kLanes) {
-      const float value = x[j];
-      float its[kTogether];
-#pragma unroll
-      for (int u = 0; u < kTogether; u += 4)
-        *reinterpret_cast<float4*>(its + u) = *reinterpret_cast<const float4*>(c + j * padded + u);
-#pragma unroll
-      for (int u = 0; u < kTogether; ++u) sums[u] = Distance{}.add(value, its[u], sums[u]);
-    }
-  } else {
-    float others[kTogether];
-    add_tree<2 * kStep, kWidth>(x, c, d, padded, lane, sums);
-    add_tree<2 * kStep, kWidth>(x, c, d, padded, lane + kStep, others);
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) sums[u] = sums[u] + others[u];
+  if (threadIdx.x == 0) {
+    all.states[number].zero_rows = zero_rows;
+    all.states[number].failed = failed;
   }
-}
-
-// The nearest centroid of a row, by a thread.
-template <int kWidth>
-__device__ Best nearest(const float* row, const float* centroids, int d, int padded) {
-  Best best = {kInfinity, 0};
-#pragma unroll 1
-  for (int c = 0; c < padded; c += kTogether) {
-    float distances[kTogether];
-    add_tree<1, kWidth>(row, centroids + c, d, padded, 0, distances);
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) best.take(distances[u], c + u);
-  }
-  return best;
 }
 
 // 32 rows from `first` on, the last again and again where there are fewer.
@@ -202,83 +159,116 @@ __device__ double total_shift(double* moved, int k) {
   return moved[0];
 }
 
-// A block a problem: an assignment, and if it `updates`, all else of an iteration. Two blocks a multiprocessor at
-// least: with 128 registers nothing is spilled.
-template <int kWidth>
+// A block a problem, all of whose iterations are its own. stop: of Device. Two of the largest blocks a multiprocessor,
+// and eight of two warps: with 128 registers three are spilled at most (d = 64), outside the loop over centroids.
+template <int kWidth, int kTurns>
 __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
-    take_step(const Group all, const std::int32_t* numbers, bool updates, Step* steps) {
-  // How far each centroid moved, (padded); the centroids before, (d, padded); 32 rows of each warp.
+    iterate(const Group all, const std::int32_t* numbers, const Until until, const volatile int* stop) {
+  // How far each centroid moved, (padded); the centroids, (padded, d) as place_of() has them; 32 rows of each warp.
   extern __shared__ __align__(16) double moved[];
   __shared__ Integer bins[2 * ExactSum::kBins];
-  __shared__ int changed, failed;
-  const int number = numbers[blockIdx.x], d = all.d, stride = row_floats(d);
-  const Problem problem = all.problems[number];
-  const Facts facts = all.facts[number];
+  __shared__ Problem problem;  // not in registers, of which there are few
+  __shared__ State state;      // it and done are of thread 0 alone
+  __shared__ Until::Step next;
+  __shared__ int done, changed, failed;
+  const int number = numbers[blockIdx.x], d = kTurns > 0 ? kTurns * kWidth : all.d, stride = row_floats(d);
+  if (threadIdx.x == 0) {
+    problem = all.problems[number];
+    state = all.states[number];
+    failed = state.failed;
+    done = 0;
+    next = failed ? Until::Step::none : until.next(state.run, 0);
+  }
+  __syncthreads();
   const int padded = padded_clusters(problem.k);
-  float* const old = reinterpret_cast<float*>(moved + padded);
-  float* const tile = old + padded * d + warp_of_block() * kWarp * stride;
+  float* const own = reinterpret_cast<float*>(moved + padded);
+  float* const tile = own + padded * d + warp_of_block() * kWarp * stride;
   float* const centroids = all.centroids + problem.centroid * d;
-
-  bool tiny = true;
-  for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x)) {
-    const int j = e / padded, c = min(e - j * padded, problem.k - 1);
-    const float value = centroids[std::int64_t{c} * d + j];
-    tiny = tiny && magnitude_bits(value) < magnitude_bits(kTinyBelow);
-    old[e] = value;
-  }
-  if (threadIdx.x < 2 * ExactSum::kBins) bins[threadIdx.x] = 0;
-  if (threadIdx.x == 0) changed = failed = 0;
-  if (__syncthreads_and(tiny) || facts.failed) {
-    if (threadIdx.x == 0) steps[blockIdx.x] = {0, 0, 0, 0, 1};
-    return;
-  }
-
   const Lanes lanes(d);
   const SumsView sums = all.sums_of(problem);
   const ScaleView scale = all.scale_of(number);
-  int moves = 0;
-  for (int first = warp_of_block() * kWarp; first < problem.n; first += static_cast<int>(blockDim.x)) {
-    load_rows(problem, first, d, stride, lanes, tile);
-    const Best best = nearest<kWidth>(tile + lane_id() * stride, old, d, padded);
-    const int i = first + lane_id();
-    const bool has_row = i < problem.n;
-    std::int32_t before = best.label;
-    if (has_row) {
-      std::int32_t* const label = all.labels + problem.row + i;
-      before = *label;
-      *label = best.label;
-    }
-    add_distances(best.distance, has_row, bins);
-    moves += before != best.label;
-    const Move move = {before != best.label, before, best.label};
-    if (updates) move_rows<1>({tile, stride}, kWarp, move, scale, sums, lanes);
-    __syncwarp();  // the next rows come to the same place
+
+  for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x)) {
+    const int j = e / kSmallTogether % d,
+              c = min(e / kSmallTogether / d * kSmallTogether + e % kSmallTogether, problem.k - 1);
+    own[e] = centroids[std::int64_t{c} * d + j];
   }
-  moves = __reduce_add_sync(kAll, moves);
-  if (lane_id() == 0 && moves != 0) atomicAdd(&changed, moves);
   __syncthreads();
 
-  for (int c = warp_of_block(); updates && c < problem.k; c += warps_of_block()) {
-    float* const its = centroids + std::int64_t{c} * d;
-    if (sums.weights[c] == 0) {
-      failed = 1;
-      continue;
+  while (next != Until::Step::none) {
+    const bool updates = next == Until::Step::iteration;
+    bool tiny = true;
+    for (int e = static_cast<int>(threadIdx.x); e < padded * d; e += static_cast<int>(blockDim.x))
+      tiny = tiny && magnitude_bits(own[e]) < magnitude_bits(kTinyBelow);
+    if (threadIdx.x < 2 * ExactSum::kBins) bins[threadIdx.x] = 0;
+    if (threadIdx.x == 0) changed = 0;
+    if (__syncthreads_and(tiny)) failed = 1;
+
+    for (int first = warp_of_block() * kWarp; first < problem.n; first += static_cast<int>(blockDim.x)) {
+      load_rows(problem, first, d, stride, lanes, tile);
+      const Best best = nearest<kWidth, kTurns>(tile + lane_id() * stride, own, d, padded);
+      const int i = first + lane_id();
+      const bool has_row = i < problem.n;
+      std::int32_t before = best.label;
+      if (has_row) {
+        std::int32_t* const label = all.labels + problem.row + i;
+        before = *label;
+        *label = best.label;
+      }
+      add_distances(best.distance, has_row, bins);
+      const Move move = {before != best.label, before, best.label};
+      const int moves = __popc(__ballot_sync(kAll, move.times != 0));
+      if (lane_id() == 0 && moves != 0) atomicAdd(&changed, moves);
+      if (updates) move_rows<1>({tile, stride}, kWarp, move, scale, sums, lanes);
+      __syncwarp();  // the next rows come to the same place
     }
-    if (all.directions)
-      Direction::update(sums, scale, c, its, its);
-    else
-      Mean::update(sums, scale, c, its, its);
-    float distance = 0;
-    for (int j = lane_id(); j < d; j += kWarp) distance = Distance{}.add(its[j], old[j * padded + c], distance);
-    distance = add_lanes(distance);
-    if (lane_id() == 0) moved[c] = sqrt(true_distance(distance));
+    __syncthreads();
+
+    for (int c = warp_of_block(); updates && c < problem.k; c += warps_of_block()) {
+      if (sums.weights[c] == 0) {
+        failed = 1;
+        continue;
+      }
+      float* const its = centroids + std::int64_t{c} * d;
+      if (all.directions)
+        Direction::update(sums, scale, c, its, its);
+      else
+        Mean::update(sums, scale, c, its, its);
+      float distance = 0;
+      for (int j = lane_id(); j < d; j += kWarp) {
+        const float now = its[j];
+        distance = Distance{}.add(now, own[place_of(c, j, d)], distance);
+        // The last one fills its group.
+        for (int same = c; same < (c == problem.k - 1 ? padded : c + 1); ++same) own[place_of(same, j, d)] = now;
+      }
+      distance = add_lanes(distance);
+      if (lane_id() == 0) moved[c] = sqrt(true_distance(distance));
+    }
+    __syncthreads();
+
+    if (warp_of_block() == 0) {
+      const double shift = updates ? total_shift(moved, problem.k) : 0.0;
+      if (lane_id() == 0) {
+        const double inertia = ExactSum(reinterpret_cast<const std::int64_t*>(bins)).value();
+        if (updates)
+          until.note({inertia, state.run.inertia - inertia, shift, changed, false}, state.run);
+        else
+          state.run.inertia = inertia;
+        ++done;
+        next = failed || !updates || *stop ? Until::Step::none : until.next(state.run, done);
+      }
+    }
+    __syncthreads();
   }
-  __syncthreads();
-  if (warp_of_block() != 0) return;
-  const double shift = updates ? total_shift(moved, problem.k) : 0.0;
-  if (lane_id() == 0)
-    steps[blockIdx.x] = {ExactSum(reinterpret_cast<const std::int64_t*>(bins)).value(), shift, changed, facts.zero_rows,
-                         failed};
+  if (threadIdx.x != 0) return;
+  state.failed = failed;
+  all.states[number] = state;
+}
+
+template <class From, class To>
+__global__ void copy_values(const From* from, std::int64_t count, To* to) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
+  if (i < count) to[i] = from[i];
 }
 
 class CudaSmallShards final : public SmallShards {
@@ -294,21 +284,23 @@ class CudaSmallShards final : public SmallShards {
     std::vector<MatrixView> matrices;
     for (const SmallProblem& problem : problems.first(problems_.size())) matrices.push_back(problem.rows);
     const auto count = static_cast<std::int64_t>(problems_.size());
-    if (!in_place) convert(joined(matrices));
+    if (!in_place) {
+      converted_.resize(device_, all_n_ * d_);
+      convert(joined(matrices), converted_.data());
+    }
     for (std::size_t b = 0; b < problems_.size(); ++b) {
       const MatrixView& x = matrices[b];
       problems_[b].rows = in_place ? RowsView{static_cast<const float*>(x.data), x.row_stride / kItem}
                                    : RowsView{converted_.data() + problems_[b].row * d_, d_};
     }
     descriptions_ = uploaded(device_, problems_.data(), count);
-    facts_.resize(device_, count);
+    states_.resize(device_, count);
     centroids_.resize(device_, all_k_ * d_);
     sums_.resize(device_, all_k_ * d_);
     weights_.resize(device_, all_k_);
     scales_.resize(device_, 2 * count * d_);
     labels_.resize(device_, all_n_);
     numbers_.resize(device_, std::max(count, all_k_));
-    steps_.resize(device_, count);
     answers_.resize(problems_.size());
     allow_shared_memory(device_, begin_runs);
     allow_shared_memory(device_, kernel());
@@ -319,14 +311,20 @@ class CudaSmallShards final : public SmallShards {
 
   std::int64_t count() const override { return static_cast<std::int64_t>(problems_.size()); }
 
-  void start_runs(std::span<const float> values, std::span<const std::int32_t> rows) override {
+  void start_runs(const SmallStart& start) override {
     const auto on = on_.here();
+    const auto& [values, matrices, rows] = start;
     if (rows.empty()) {
-      device_.upload(centroids_.data(), values.data(), centroids_.bytes());
-      take_rows(device_, metric_, centroids_.data(), all_k_, d_);
+      if (values.empty()) {
+        convert(matrices, centroids_.data());
+      } else {
+        device_.upload(centroids_.data(), values.data(), centroids_.bytes());
+        take_rows(device_, metric_, centroids_.data(), all_k_, d_);
+      }
     } else {
       device_.upload(numbers_.data(), rows.data(), static_cast<std::int64_t>(rows.size_bytes()));
     }
+    device_.clear(states_.data(), states_.bytes());
     device_.clear(sums_.data(), sums_.bytes());
     device_.clear(weights_.data(), weights_.bytes());
     check(cudaMemsetAsync(labels_.data(), 0xff, static_cast<std::size_t>(labels_.bytes()), device_.stream()),
@@ -337,23 +335,41 @@ class CudaSmallShards final : public SmallShards {
     launched("begin_runs");
   }
 
-  std::span<const Step> iterate(std::span<const std::int32_t> problems) override { return step(problems, true); }
-  std::span<const Step> assign(std::span<const std::int32_t> problems) override { return step(problems, false); }
-
-  void copy_centroids(std::int64_t first, std::int64_t count, float* out) override {
+  std::span<const State> iterate(std::span<const std::int32_t> problems, const Until& until) override {
     const auto on = on_.here();
-    const std::int64_t begin = first_centroid(first), rows = first_centroid(first + count) - begin;
-    device_.download(out, centroids_.data() + begin * d_, rows * d_ * kItem);
+    const auto running = static_cast<std::int64_t>(problems.size());
+    device_.upload(numbers_.data(), problems.data(), static_cast<std::int64_t>(problems.size_bytes()));
+    const int warps = small_warps(running, d_, most_k_, device_.processors(), device_.shared_memory());
+    kernel()<<<static_cast<unsigned>(running), static_cast<unsigned>(warps * kWarp),
+               static_cast<std::size_t>(small_shared_bytes(d_, most_k_, warps)), device_.stream()>>>(
+        group(), numbers_.data(), until, device_.stop());
+    launched("iterate");
+    device_.download(answers_.data(), states_.data(), states_.bytes());
+    return answers_;
   }
-  void copy_labels(std::int64_t first, std::int64_t count, std::int64_t* out) override {
+
+  void copy_centroids(std::int64_t first, std::int64_t count, float* out, bool there) override {
     const auto on = on_.here();
-    const std::int64_t begin = first_row(first);
-    cuda::copy_labels(device_, labels_.data() + begin, first_row(first + count) - begin, out);
+    const std::int64_t begin = first_centroid(first), size = (first_centroid(first + count) - begin) * d_;
+    const float* const from = centroids_.data() + begin * d_;
+    if (!there) return device_.download(out, from, size * kItem);
+    copy_values<<<blocks_for(size, kCopyThreads), kCopyThreads, 0, device_.stream()>>>(from, size, out);
+    launched("copy_values");
+    device_.wait();
+  }
+  void copy_labels(std::int64_t first, std::int64_t count, std::int64_t* out, bool there) override {
+    const auto on = on_.here();
+    const std::int64_t begin = first_row(first), size = first_row(first + count) - begin;
+    const std::int32_t* const from = labels_.data() + begin;
+    if (!there) return cuda::copy_labels(device_, from, size, out);
+    copy_values<<<blocks_for(size, kCopyThreads), kCopyThreads, 0, device_.stream()>>>(from, size, out);
+    launched("copy_values");
+    device_.wait();
   }
 
  private:
   static constexpr std::int64_t kItem = sizeof(float);
-  static constexpr std::int64_t kBytesOfProblem = sizeof(Problem) + sizeof(Facts) + sizeof(Step) + sizeof(std::int32_t);
+  static constexpr std::int64_t kBytesOfProblem = sizeof(Problem) + sizeof(State) + sizeof(std::int32_t);
 
   // Of a problem, or of one behind the last.
   std::int64_t first_centroid(std::int64_t b) const {
@@ -384,40 +400,32 @@ class CudaSmallShards final : public SmallShards {
            (x.col_stride == kItem || x.cols == 1);
   }
 
-  void convert(const std::vector<MatrixView>& parts) {
-    converted_.resize(device_, all_n_ * d_);
-    float* to = converted_.data();
-    for (const MatrixView& x : parts) {
+  // Matrices as fp32 that the metric has taken, one after the other.
+  void convert(std::span<const MatrixView> matrices, float* out) {
+    float* to = out;
+    for (const MatrixView& x : matrices) {
       to_float(device_, x, to);
       to += x.rows * d_;
     }
-    take_rows(device_, metric_, converted_.data(), all_n_, d_);
+    take_rows(device_, metric_, out, (to - out) / d_, d_);
   }
 
   Group group() const {
-    return {descriptions_.data(),  facts_.data(),     static_cast<int>(d_),
+    return {descriptions_.data(),  states_.data(),    static_cast<int>(d_),
             !metric_.keeps_rows(), centroids_.data(), sums_.data(),
             weights_.data(),       scales_.data(),    scales_.data() + scales_.size() / 2,
             labels_.data()};
   }
 
-  // By the lanes of D that hold anything.
-  void (*kernel() const)(Group, const std::int32_t*, bool, Step*) {
-    return d_ <= 8 ? take_step<8> : d_ <= 16 ? take_step<16> : take_step<kLanes>;
-  }
-
-  std::span<const Step> step(std::span<const std::int32_t> problems, bool updates) {
-    if (problems.empty()) return {};
-    const auto on = on_.here();
-    const auto count = static_cast<std::int64_t>(problems.size());
-    device_.upload(numbers_.data(), problems.data(), static_cast<std::int64_t>(problems.size_bytes()));
-    const int warps = small_warps(count, d_, most_k_, device_.processors(), device_.shared_memory());
-    kernel()<<<static_cast<unsigned>(count), static_cast<unsigned>(warps * kWarp),
-               static_cast<std::size_t>(small_shared_bytes(d_, most_k_, warps)), device_.stream()>>>(
-        group(), numbers_.data(), updates, steps_.data());
-    launched("take_step");
-    device_.download(answers_.data(), steps_.data(), count * static_cast<std::int64_t>(sizeof(Step)));
-    return {answers_.data(), problems.size()};
+  // By the lanes of D that hold anything, and how many elements they hold.
+  void (*kernel() const)(Group, const std::int32_t*, Until, const volatile int*) {
+    switch (d_) {
+      case 8: return cuda::iterate<8, 1>;
+      case 16: return cuda::iterate<16, 1>;
+      case 32: return cuda::iterate<kLanes, 1>;
+      case 64: return cuda::iterate<kLanes, 2>;
+      default: return d_ < 8 ? cuda::iterate<8, 0> : d_ < 16 ? cuda::iterate<16, 0> : cuda::iterate<kLanes, 0>;
+    }
   }
 
   DeviceNumber on_;
@@ -427,14 +435,13 @@ class CudaSmallShards final : public SmallShards {
   std::vector<Problem> problems_;
   DeviceBuffer<float> converted_;  // (sum of n, d) rows that are not read where they lie
   DeviceBuffer<Problem> descriptions_;
-  DeviceBuffer<Facts> facts_;
+  DeviceBuffer<State> states_;
   DeviceBuffer<float> centroids_;
   DeviceBuffer<Integer> sums_, weights_;
   DeviceBuffer<double> scales_;  // grains, then their inverses
   DeviceBuffer<std::int32_t> labels_;
-  DeviceBuffer<std::int32_t> numbers_;  // of the problems that take a step, or of the rows that runs begin with
-  DeviceBuffer<Step> steps_;
-  std::vector<Step> answers_;  // of the last step; pinned memory for them takes 1.5 ms a call (H200)
+  DeviceBuffer<std::int32_t> numbers_;  // of the problems that iterate, or of the rows that runs begin with
+  std::vector<State> answers_;          // states_; pinned memory for them takes 1.5 ms a call (H200)
 };
 
 }  // namespace

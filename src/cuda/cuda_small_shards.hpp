@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many small problems on a CUDA device (small_shards.hpp): a block each, one launch an iteration.
+// Many small problems on a CUDA device (small_shards.hpp): a block each, which iterates until its run is over.
 #pragma once
 
 #include <memory>

@@ -212,7 +212,7 @@ void allow_shared_memory(const Device& device, Kernel* kernel, std::int64_t byte
 template <class T>
 DeviceBuffer<T> uploaded(Device& device, const T* values, std::int64_t count) {
   DeviceBuffer<T> out(device, count);
-  device.upload(out.data(), values, out.bytes());
+  if (count > 0) device.upload(out.data(), values, out.bytes());
   return out;
 }
 
@@ -227,6 +227,12 @@ std::vector<T> downloaded(Device& device, const T* values, std::int64_t count) {
 // Blocks of a grid for `items`, `per_block` each.
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+// The same where threads stride over the items: at most `per_processor` for each, and one if there is nothing to do.
+inline unsigned grid_stride_blocks(const Device& device, std::int64_t items, std::int64_t per_block,
+                                   int per_processor) {
+  const std::int64_t most = std::int64_t{per_processor} * device.processors();
+  return static_cast<unsigned>(std::clamp<std::int64_t>((items + per_block - 1) / per_block, 1, most));
 }
 
 }  // namespace fastkmeans::cuda

@@ -121,8 +121,7 @@ class AllPairs final : public Filter {
 };
 
 unsigned blocks_of_warps(Device& device, std::int64_t rows, int of_processor = 16) {
-  return std::max(
-      1u, std::min(blocks_for(rows, kThreads / kWarp), static_cast<unsigned>(of_processor * device.processors())));
+  return grid_stride_blocks(device, rows, kThreads / kWarp, of_processor);
 }
 
 }  // namespace
@@ -145,8 +144,8 @@ void search_chosen(Device& device, const Centroids& centroids, const Batch& batc
 
 template <class Minimised>
 void unpack_nearest(Device& device, const Integer* nearest, const Batch& batch, const ChosenRows& chosen, bool tiny) {
-  const unsigned blocks = std::min(blocks_for(batch.count, kThreads), static_cast<unsigned>(16 * device.processors()));
-  unpack_kernel<Minimised><<<blocks, kThreads, 0, device.stream()>>>(nearest, batch, chosen, tiny);
+  unpack_kernel<Minimised><<<grid_stride_blocks(device, batch.count, kThreads, 16), kThreads, 0, device.stream()>>>(
+      nearest, batch, chosen, tiny);
   launched("unpack_nearest");
 }
 
@@ -176,8 +175,8 @@ void lower_distances(Device& device, const Centroids& added, RowsView rows, std:
 bool are_tiny(Device& device, const float* values, std::int64_t count) {
   DeviceBuffer<std::uint32_t> largest(device, 1);
   device.clear(largest.data(), largest.bytes());
-  largest_kernel<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device.processors())), kThreads, 0,
-                   device.stream()>>>(values, count, largest.data());
+  largest_kernel<<<grid_stride_blocks(device, count, kThreads, 8), kThreads, 0, device.stream()>>>(values, count,
+                                                                                                   largest.data());
   launched("largest_magnitude");
   std::uint32_t bits = 0;
   device.download(&bits, largest.data(), sizeof bits);

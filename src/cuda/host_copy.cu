@@ -49,4 +49,12 @@ void copy_to_host(std::span<const MatrixView> matrices, const Execution& executi
   }
 }
 
+void copy_to_device(std::span<const std::pair<void*, std::span<const std::byte>>> copies, int number,
+                    const Execution& execution, Workers& workers) {
+  const OnDevice on(number);
+  Device device(number, execution, workers);
+  for (const auto& [to, from] : copies) device.upload(to, from.data(), static_cast<std::int64_t>(from.size()));
+  device.wait();
+}
+
 }  // namespace fastkmeans::cuda

@@ -225,8 +225,7 @@ class LowDim final : public Filter {
     const LowDimScan scan = {
         centroids_, batch, centre_.data(), values_.data(), starts_.data(), whole, FilterBound::Rounded(bound_, kDims)};
     const OpenRows open = {open_.data(), counts_.data()}, left_over = {left_over_.data(), counts_.data() + 1};
-    const unsigned blocks =
-        std::min(blocks_for(batch.count, S::kRowsOfBlock), static_cast<unsigned>(kBlocks * device_.processors()));
+    const unsigned blocks = grid_stride_blocks(device_, batch.count, S::kRowsOfBlock, kBlocks);
     device_.clear(counts_.data(), counts_.bytes());
     const bool labelled = batch.previous && centroids_.k <= Codes::kMost;
     if (labelled) {

@@ -100,10 +100,6 @@ __global__ void masses_with(const Candidates candidates, RowsView rows, std::int
   if (lane_id() < candidates.count) add(out + lane_id(), sum);
 }
 
-unsigned blocks_of_rows(const Device& device, std::int64_t n, std::int64_t per_block, int per_processor) {
-  return std::max(1u, std::min(blocks_for(n, per_block), static_cast<unsigned>(per_processor * device.processors())));
-}
-
 }  // namespace
 
 void DeviceMasses::changed() {
@@ -119,8 +115,8 @@ void DeviceMasses::measure(const SeededRows& rows, std::optional<int> exponent) 
   Integer* const largest = &words_->data()->low;
   words_->clear();
   if (!exponent) {
-    largest_distance<<<blocks_of_rows(device_, rows.n, kThreads, 4), kThreads, 0, device_.stream()>>>(view, rows.n,
-                                                                                                      largest);
+    largest_distance<<<grid_stride_blocks(device_, rows.n, kThreads, 4), kThreads, 0, device_.stream()>>>(view, rows.n,
+                                                                                                          largest);
     launched("largest_distance");
   }
   if (parts > 0) {
@@ -177,7 +173,7 @@ std::vector<Mass> DeviceMasses::with(const SeededRows& rows, CentroidsView candi
   const Candidates some = {values.data(), tiny.data(), static_cast<int>(count), static_cast<int>(d)};
   rows.store.each_batch(rows.most, [&](std::int64_t begin, std::int64_t batch, RowsView view) {
     const MassesView masses = {rows.distances + begin, rows.weights ? rows.weights + begin : nullptr};
-    masses_with<<<blocks_of_rows(device_, batch, kThreads / kWarp, 16), kThreads, 0, device_.stream()>>>(
+    masses_with<<<grid_stride_blocks(device_, batch, kThreads / kWarp, 16), kThreads, 0, device_.stream()>>>(
         some, view, batch, rows.states + begin, masses, std::ldexp(1.0, exponent), sums.data());
     launched("masses_with");
   });

@@ -104,9 +104,8 @@ Projection::Projection(Device& device, const Basis& basis, std::int64_t size, co
 void Projection::project(RowsView rows, std::int64_t count, float* z, float* errors) const {
   if (count == 0) return;
   multiply(device_, rows, count, d_, centre_, w_.data(), size_, z);
-  add_tails<<<std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device_.processors())), kThreads,
-              0, device_.stream()>>>(rows, count, static_cast<int>(d_), centre_, bound_, static_cast<int>(size_), z,
-                                     errors);
+  add_tails<<<grid_stride_blocks(device_, count, kThreads / kWarp, 32), kThreads, 0, device_.stream()>>>(
+      rows, count, static_cast<int>(d_), centre_, bound_, static_cast<int>(size_), z, errors);
   launched("add_tails");
 }
 

@@ -52,9 +52,7 @@ __global__ void hash(const float* rows, std::int64_t count, std::int64_t d, std:
   if (i < count) out[i] = row_hash(rows + i * d, d);
 }
 
-unsigned grid_for(Device& device, std::int64_t elements) {
-  return std::max(1u, std::min(blocks_for(elements, kThreads), static_cast<unsigned>(16 * device.processors())));
-}
+unsigned grid_for(Device& device, std::int64_t elements) { return grid_stride_blocks(device, elements, kThreads, 16); }
 
 bool is_aligned(const MatrixView& x) {
   const auto item = static_cast<std::int64_t>(item_size(x.dtype));

@@ -372,14 +372,14 @@ __global__ void sketch_centroids(const float* centroids, int places, int d, cons
   take_into(out.finer_tiles[tile], out.finer_sizes[place]);
 }
 
-// Calls launch<kThreads>(blocks for `count` sketches, bytes of shared memory).
+// Calls one of them with (sketches of a block at a time, bytes of shared memory).
 template <class Warps, class Blocks>
-void by_length(std::int64_t size, std::int64_t count, const Warps& warps, const Blocks& blocks) {
+void by_length(std::int64_t size, const Warps& warps, const Blocks& blocks) {
   const auto bytes = [&](int groups) { return static_cast<int>((groups * size + 2 * kBlock / kWarp) * sizeof(float)); };
   if (size <= kLongestForWarps)
-    warps(blocks_for(count, kBlock / kWarp), bytes(kBlock / kWarp));
+    warps(kBlock / kWarp, bytes(kBlock / kWarp));
   else
-    blocks(blocks_for(count, 1), bytes(1));
+    blocks(1, bytes(1));
 }
 
 }  // namespace
@@ -396,10 +396,8 @@ Sketcher::Sketcher(Device& device, std::int64_t d, DeviceBuffer<float> centre)
     factors.insert(factors.end(), round.factors.begin(), round.factors.end());
     blocks.insert(blocks.end(), round.blocks.begin(), round.blocks.end());
   }
-  factors_.resize(device, static_cast<std::int64_t>(factors.size()));
-  blocks_.resize(device, static_cast<std::int64_t>(blocks.size()));
-  device.upload(factors_.data(), factors.data(), factors_.bytes());
-  device.upload(blocks_.data(), blocks.data(), blocks_.bytes());
+  factors_ = uploaded(device, factors.data(), std::ssize(factors));
+  blocks_ = uploaded(device, blocks.data(), std::ssize(blocks));
 }
 
 RotationView Sketcher::view() const {
@@ -413,27 +411,27 @@ RotationView Sketcher::view() const {
 
 void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
                            const float* lost) const {
-  const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
+  const auto launch = [&](auto kernel, int groups, int bytes) {
     allow_shared_memory(device_, kernel, bytes);
-    kernel<<<std::min(blocks, static_cast<unsigned>(64 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+    kernel<<<grid_stride_blocks(device_, count, groups, 64), kBlock, bytes, device_.stream()>>>(
         rows, count, static_cast<int>(d_), states, centre_.data(), view(), rounding_, lost, out);
     launched("sketch_rows");
   };
   by_length(
-      size(), count, [&](unsigned blocks, int bytes) { launch(sketch_rows_kernel<kWarp>, blocks, bytes); },
-      [&](unsigned blocks, int bytes) { launch(sketch_rows_kernel<kBlock>, blocks, bytes); });
+      size(), [&](int groups, int bytes) { launch(sketch_rows_kernel<kWarp>, groups, bytes); },
+      [&](int groups, int bytes) { launch(sketch_rows_kernel<kBlock>, groups, bytes); });
 }
 
 void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
-  const auto launch = [&](auto kernel, unsigned blocks, int bytes) {
+  const auto launch = [&](auto kernel, int groups, int bytes) {
     allow_shared_memory(device_, kernel, bytes);
-    kernel<<<std::min(blocks, static_cast<unsigned>(32 * device_.processors())), kBlock, bytes, device_.stream()>>>(
+    kernel<<<grid_stride_blocks(device_, again.most, groups, 32), kBlock, bytes, device_.stream()>>>(
         rows, again, static_cast<int>(d_), centre_.data(), view(), rounding_, out);
     launched("sketch_again");
   };
   by_length(
-      size(), again.most, [&](unsigned blocks, int bytes) { launch(sketch_again_kernel<kWarp>, blocks, bytes); },
-      [&](unsigned blocks, int bytes) { launch(sketch_again_kernel<kBlock>, blocks, bytes); });
+      size(), [&](int groups, int bytes) { launch(sketch_again_kernel<kWarp>, groups, bytes); },
+      [&](int groups, int bytes) { launch(sketch_again_kernel<kBlock>, groups, bytes); });
 }
 
 CentroidTiles::CentroidTiles(Device& device, std::int64_t k, std::int64_t size)
@@ -479,9 +477,9 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
     launched("sketch_centroids");
   };
   by_length(
-      sketcher.size(), k_,
-      [&](unsigned, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp, More>, kBlock / kWarp, bytes); },
-      [&](unsigned, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock, More>, 1, bytes); });
+      sketcher.size(),
+      [&](int groups, int bytes) { launch(measure<kWarp>, sketch_centroids<kWarp, More>, groups, bytes); },
+      [&](int groups, int bytes) { launch(measure<kBlock>, sketch_centroids<kBlock, More>, groups, bytes); });
 }
 
 template void CentroidTiles::prepare(const Sketcher&, const float*, const NoHeights&, const float*, float,

@@ -117,11 +117,9 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   DeviceBuffer<std::uint32_t> column_max(device, d);
   device.clear(column_max.data(), column_max.bytes());
   const Found none = {0, std::numeric_limits<Integer>::max(), 0, kNone};
-  DeviceBuffer<Found> found(device, 1);
-  device.upload(found.data(), &none, sizeof none);
+  const auto found = uploaded(device, &none, 1);
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
-    const unsigned blocks =
-        std::min(blocks_for(count, kThreads / kWarp), static_cast<unsigned>(32 * device.processors()));
+    const unsigned blocks = grid_stride_blocks(device, count, kThreads / kWarp, 32);
     look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), Lanes(static_cast<int>(d)),
                                                    magnitude_limit_bits(d), weights, states_.data(),
                                                    all_statistics ? column_max.data() : nullptr, found.data());

@@ -107,8 +107,8 @@ Summary Summaries::fetch(std::vector<float>* shifts) {
 void Summaries::add(std::int64_t count, const std::int32_t* previous, const std::int32_t* labels,
                     const float* distances, const std::int64_t* weights) {
   if (count == 0) return;
-  add_rows<<<std::min(blocks_for(count, kThreads), static_cast<unsigned>(8 * device_.processors())), kThreads, 0,
-             device_.stream()>>>(count, previous, labels, distances, weights, summary());
+  add_rows<<<grid_stride_blocks(device_, count, kThreads, 8), kThreads, 0, device_.stream()>>>(
+      count, previous, labels, distances, weights, summary());
   launched("add_rows");
 }
 

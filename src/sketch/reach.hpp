@@ -38,7 +38,7 @@ struct Reach {
     offset = -std::bit_cast<float>(before) * factor;
   }
 
-  // 1 if it is reached, 0 if not or if the score is infinite or no number.
+  // 1 if it is reached, 0 if not, which is so of -infinity and of what is no number.
   FASTKMEANS_BOTH float by(float score) const { return saturated(fmaf(score, factor, offset)); }
 };
 

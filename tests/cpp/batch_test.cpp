@@ -204,7 +204,21 @@ TEST(BatchNoOracle, ErrorsNameTheFirstProblemThatIsWrong) {
   params.k = {};
   params.init = views;
   expect_contains(error(views, params), {"problem 0: the shape of init is (10, 3)"});
+  views[1].rows = 10;
+  std::vector<MatrixView> elsewhere(2, MatrixView(rows[0].row(0), 2, 3));
+  elsewhere[1].cuda_device = 1;
+  params.init = elsewhere;
+  EXPECT_EQ(error(views, params), "problem 1: the device of init is 1; it must be that of data, the host");
   params.init = {};
+  views[1].rows = 11;
+  float centroid = 0;
+  std::int64_t label = 0;
+  params.on_device = {&centroid, nullptr};
+  expect_contains(error(views, params), {"the address of labels on the device is null"});
+  params.on_device.labels = &label;
+  EXPECT_EQ(error(views, params),
+            "problem 0: the place of data is the host; it must be the CUDA device of the results");
+  params.on_device = {};
   const std::vector<double> weights(20, 1.0);
   params.each.weights = weights;
   EXPECT_EQ(error(views, params), "the length of weights is 20; it must be that of all rows, 21");

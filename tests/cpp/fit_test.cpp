@@ -237,6 +237,12 @@ TEST(ErrorsNoOracle, Shapes) {
   expect_contains(error({x.values.data(), 0, 2}, spoiled.view()), {"centroids", "row 2"});
   expect_contains(error(x.view(), {x.values.data(), 0, 2}), {"centroids", "(0, 2)"});
   expect_contains(error(x.view(), {static_cast<const float*>(nullptr), 4, 2}), {"centroids", "null"});
+  MatrixView there = x.view();
+  there.cuda_device = 1;
+  EXPECT_EQ(error(x.view(), there), "the memory of centroids is that of cuda:1; it must be that of the host");
+  Params from_there = params_of(4, {});
+  from_there.init = there;
+  EXPECT_EQ(fit_error(x.view(), from_there), "the memory of init is that of cuda:1; it must be that of the host");
   expect_contains(message_of<std::invalid_argument>([&] {
                     PredictParams params;
                     params.execution.n_threads = -2;

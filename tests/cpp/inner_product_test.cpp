@@ -138,12 +138,7 @@ TEST(InnerProductNoOracle, FiltersAndBoundsServe) {
   const Environment none("FASTKMEANS_FILTER", nullptr);
   Random random(303);
   constexpr std::int64_t kRows = 1000, kClusters = 100;
-  const Matrix around = random_rows(Kind::normal, kClusters, 48, random);
-  Matrix x = random_rows(Kind::normal, kRows, 48, random);
-  for (std::int64_t i = 0; i < kRows; ++i)
-    for (std::int64_t j = 0; j < 48; ++j)
-      x.row(i)[j] =
-          (around.row(i % kClusters)[j] + 0x1p-4f * x.row(i)[j]) * (0.5f + 0x1p-4f * static_cast<float>(i % 8));
+  const Matrix x = clusters_of_many_lengths(kRows, kClusters, 48, random);
   for (const Path& path : kernel_paths(true)) {
     if (path.filter.empty() || path.filter == "low_dim" || path.filter.starts_with("narrow")) continue;
     Params params = of_products(kClusters, 8);

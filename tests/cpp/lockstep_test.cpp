@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fits in lockstep are fits of their own, to the bit. On this machine: over shards of the CPU, an iteration of each in
-// turn.
+// Fits in lockstep are fits of their own, to the bit. On this machine: over shards of the CPU, each in turn.
 #include "lockstep.hpp"
 
 #include <map>
@@ -19,13 +18,16 @@ namespace {
 class ShardsInTurn final : public SmallShards {
  public:
   ShardsInTurn(const std::vector<LockstepFit>& fits, const Metric& metric, Workers& workers) : metric_(metric) {
-    for (const auto& fit : fits) ones_.push_back(std::make_unique<One>(fit.rows, fit.params.k, metric, workers));
+    for (const auto& fit : fits) ones_.push_back(std::make_unique<One>(fit.rows, fit.k, metric, workers));
+    states_.resize(ones_.size());
   }
 
   std::int64_t count() const override { return std::ssize(ones_); }
 
-  void start_runs(std::span<const float> values, std::span<const std::int32_t> rows) override {
+  void start_runs(const SmallStart& given) override {
+    auto [values, matrices, rows] = given;
     EXPECT_NE(values.empty(), rows.empty());
+    EXPECT_TRUE(matrices.empty());  // which lie on a device
     for (const auto& one : ones_) {
       const auto k = static_cast<std::size_t>(one->k), d = static_cast<std::size_t>(one->source.cols());
       Start start;
@@ -43,19 +45,25 @@ class ShardsInTurn final : public SmallShards {
     EXPECT_TRUE(values.empty() && rows.empty());
   }
 
-  std::span<const Step> iterate(std::span<const std::int32_t> problems) override { return step(problems, true); }
-  std::span<const Step> assign(std::span<const std::int32_t> problems) override {
-    assigned_ += std::ssize(problems);
-    return step(problems, false);
+  std::span<const State> iterate(std::span<const std::int32_t> problems, const Until& until) override {
+    EXPECT_FALSE(problems.empty());
+    ++calls_;
+    for (const std::int32_t number : problems) {
+      const auto at = static_cast<std::size_t>(number);
+      step(*ones_[at], states_[at], until);
+    }
+    return states_;
   }
-  void copy_centroids(std::int64_t first, std::int64_t count, float* out) override {
+  void copy_centroids(std::int64_t first, std::int64_t count, float* out, bool there) override {
+    EXPECT_FALSE(there);
     copies_.push_back(count);
     for (std::int64_t b = first; b < first + count; ++b) {
       const std::vector<float> its = ones_[static_cast<std::size_t>(b)]->shard->centroids();
       out = std::copy(its.begin(), its.end(), out);
     }
   }
-  void copy_labels(std::int64_t first, std::int64_t count, std::int64_t* out) override {
+  void copy_labels(std::int64_t first, std::int64_t count, std::int64_t* out, bool there) override {
+    EXPECT_FALSE(there);
     for (std::int64_t b = first; b < first + count; ++b) {
       const One& one = *ones_[static_cast<std::size_t>(b)];
       one.shard->copy_labels(out);
@@ -66,6 +74,7 @@ class ShardsInTurn final : public SmallShards {
   const std::vector<std::int64_t>& copies() const { return copies_; }  // of so many problems
   std::int64_t assigned() const { return assigned_; }                  // problems
   std::int64_t most_steps() const { return most_steps_; }
+  std::int64_t calls() const { return calls_; }
 
  private:
   struct One {
@@ -83,43 +92,50 @@ class ShardsInTurn final : public SmallShards {
     int steps = 0;
   };
 
-  std::span<const Step> step(std::span<const std::int32_t> problems, bool updates) {
-    steps_.clear();
-    for (const std::int32_t number : problems) {
-      One& one = *ones_[static_cast<std::size_t>(number)];
-      Shard& shard = *one.shard;
+  void step(One& one, State& state, const Until& until) {
+    using enum Until::Step;
+    Shard& shard = *one.shard;
+    state.zero_rows = static_cast<std::int32_t>(one.statistics.zero_rows);
+    std::int32_t done = 0;
+    for (Until::Step next; !state.failed && (next = until.next(state.run, done)) != none;) {
       shard.assign(true);
-      if (updates) {
-        shard.accumulate(one.scale);
-        shard.update({}, alone_);
-        most_steps_ = std::max<std::int64_t>(most_steps_, ++one.steps);
+      const double inertia = inertia_over_shards(shard.assigned(), metric_, alone_);
+      if (next == assignment) {
+        ++assigned_;
+        state.run.inertia = inertia;
+        return;
       }
-      steps_.push_back({inertia_over_shards(shard.assigned(), metric_, alone_), shard.updated().shift,
-                        shard.assigned().changed, static_cast<std::int32_t>(one.statistics.zero_rows),
-                        updates && shard.updated().empty > 0});
+      shard.accumulate(one.scale);
+      shard.update({}, alone_);
+      state.failed = shard.updated().empty > 0;
+      until.note(
+          {inertia, metric_.gain(state.run.inertia, inertia), shard.updated().shift, shard.assigned().changed, false},
+          state.run);
+      ++done;
+      most_steps_ = std::max<std::int64_t>(most_steps_, ++one.steps);
     }
-    return steps_;
   }
 
   const Metric& metric_;
   NoReducer alone_;
   std::vector<std::unique_ptr<One>> ones_;
-  std::vector<Step> steps_;
+  std::vector<State> states_;
   std::vector<std::int64_t> copies_;
-  std::int64_t assigned_ = 0, most_steps_ = 0;
+  std::int64_t assigned_ = 0, most_steps_ = 0, calls_ = 0;
 };
 
 struct Found {
   std::map<std::int64_t, Result> results;
-  std::int64_t assigned = 0, most_steps = 0;
+  std::int64_t assigned = 0, most_steps = 0, calls = 0;
   std::vector<std::int64_t> copies;
 };
 
 // apart: the number of a fit whose results go elsewhere than between those of its neighbours.
-Found in_lockstep(std::vector<LockstepFit> fits, double seconds = 0, std::size_t apart = 0) {
+Found in_lockstep(std::vector<LockstepFit> fits, const Params& params, std::size_t apart = 0) {
   Found found;
   Workers workers(1, {});
-  const Metric& metric = fits[0].params.spherical ? spherical() : euclidean();
+  const Metric& metric = params.spherical ? spherical() : euclidean();
+  const Deadline deadline(params.max_runtime_secs);
   ShardsInTurn shards(fits, metric, workers);
   std::vector<float> centroids(10'000), other_centroids(1'000);
   std::vector<std::int64_t> labels(10'000), other_labels(1'000);
@@ -130,17 +146,18 @@ Found in_lockstep(std::vector<LockstepFit> fits, double seconds = 0, std::size_t
     fits[b].centroids = elsewhere ? other_centroids.data() : centroid;
     fits[b].labels = elsewhere ? other_labels.data() : label;
     if (elsewhere) continue;
-    centroid += fits[b].params.k * fits[b].rows.cols;
+    centroid += fits[b].k * fits[b].rows.cols;
     label += fits[b].rows.rows;
   }
-  fit_in_lockstep(shards, fits, metric, Deadline(seconds), workers, [&](std::int64_t number, Result&& result) {
+  fit_in_lockstep(shards, fits, {params, false, deadline}, workers, [&](std::int64_t number, Result&& result) {
     const LockstepFit& fit = fits[static_cast<std::size_t>(number)];
-    result.centroids.assign(fit.centroids, fit.centroids + fit.params.k * fit.rows.cols);
-    if (fit.params.labels) result.labels.assign(fit.labels, fit.labels + fit.rows.rows);
+    result.centroids.assign(fit.centroids, fit.centroids + fit.k * fit.rows.cols);
+    if (params.labels) result.labels.assign(fit.labels, fit.labels + fit.rows.rows);
     found.results.emplace(number, std::move(result));
   });
   found.assigned = shards.assigned();
   found.most_steps = shards.most_steps();
+  found.calls = shards.calls();
   found.copies = shards.copies();
   return found;
 }
@@ -149,22 +166,22 @@ Found in_lockstep(std::vector<LockstepFit> fits, double seconds = 0, std::size_t
 struct Fits {
   std::vector<Matrix> rows, init;
   std::vector<float> together;  // or all initial centroids, one after the other
+  std::vector<MatrixView> starts;
   std::vector<LockstepFit> fits;
 
-  Fits(const Params& params, bool starts, Random& random, bool one_array = false) {
+  Fits(bool given, Random& random, bool one_array = false) {
     for (const std::int64_t k : {4, 1, 9, 2, 17, 4}) {
       rows.push_back(random_rows(Kind::normal, 20 * k + std::ssize(rows), 5, random));
       init.push_back(random_rows(Kind::normal, k, 5, random));
     }
     for (const Matrix& x : init) together.insert(together.end(), x.values.begin(), x.values.end());
     const float* start = together.data();
-    for (std::size_t b = 0; b < rows.size(); ++b) {
-      fits.push_back({rows[b].view(), params, nullptr, nullptr});
-      fits.back().params.k = init[b].rows;
-      fits.back().params.execution = on("");
-      if (starts) fits.back().params.init = one_array ? MatrixView(start, init[b].rows, 5) : init[b].view();
-      start += init[b].rows * 5;
+    for (const Matrix& x : init) {
+      starts.push_back(one_array ? MatrixView(start, x.rows, 5) : x.view());
+      start += x.rows * 5;
     }
+    for (std::size_t b = 0; b < rows.size(); ++b)
+      fits.push_back({rows[b].view(), init[b].rows, given ? &starts[b] : nullptr, nullptr, nullptr});
   }
 };
 
@@ -180,14 +197,18 @@ TEST(LockstepNoOracle, EachIsAFitOfItsOwn) {
     params.changed_tol = round % 4 == 3 ? 0.1 : 0;
     params.spherical = round % 3 == 1;
     params.labels = round != 5;
-    const Fits fits(params, round % 4 < 2, random, round % 4 == 1);
+    params.execution = on("");
+    const Fits fits(round % 4 < 2, random, round % 4 == 1);
     const std::size_t apart = round % 3;
-    const Found found = in_lockstep(fits.fits, 0, apart);
+    const Found found = in_lockstep(fits.fits, params, apart);
     using Counts = std::vector<std::int64_t>;
     EXPECT_EQ(found.copies, apart == 0 ? Counts{6} : apart == 1 ? (Counts{1, 1, 4}) : (Counts{2, 1, 3}));
     for (const auto& [fit, result] : found.results) {
       const LockstepFit& own = fits.fits[static_cast<std::size_t>(fit)];
-      Result expected = fastkmeans::fit(own.rows, own.params);
+      Params alone = params;
+      alone.k = own.k;
+      if (own.init) alone.init = *own.init;
+      Result expected = fastkmeans::fit(own.rows, alone);
       EXPECT_TRUE(result.iterations.empty());
       expected.iterations.clear();
       expect_same(result, expected);
@@ -200,12 +221,10 @@ TEST(LockstepNoOracle, EachIsAFitOfItsOwn) {
 
 TEST(LockstepNoOracle, AFitThatFailsHasNoResult) {
   const Matrix apart(4, 1, {0, 1, 10, 11}), start(2, 1, {0, 1}), far(2, 1, {0, 1000});
-  Params params;
-  params.k = 2;
-  params.init = start.view();
-  std::vector<LockstepFit> fits(3, {apart.view(), params, nullptr, nullptr});
-  fits[1].params.init = far.view();  // whose second cluster is empty
-  const Found found = in_lockstep(fits);
+  const MatrixView starts[] = {start.view(), far.view()};
+  std::vector<LockstepFit> fits(3, {apart.view(), 2, &starts[0], nullptr, nullptr});
+  fits[1].init = &starts[1];  // whose second cluster is empty
+  const Found found = in_lockstep(fits, {});
   EXPECT_EQ(found.results.size(), 2u);
   EXPECT_FALSE(found.results.contains(1));
   EXPECT_EQ(found.results.at(2).labels, (std::vector<std::int64_t>{0, 0, 1, 1}));
@@ -213,27 +232,47 @@ TEST(LockstepNoOracle, AFitThatFailsHasNoResult) {
 
 TEST(LockstepNoOracle, OnlyWhatIsNotSettledIsAssignedAgain) {
   const Matrix apart(4, 1, {0, 1, 10, 11}), start(2, 1, {0, 1});
+  const MatrixView init = start.view();
+  const std::vector<LockstepFit> fits(3, {apart.view(), 2, &init, nullptr, nullptr});
   Params params;
-  params.k = 2;
-  params.init = start.view();
   params.tol = 0;
   for (const auto& [niter, again] : {std::pair{1, 3}, {2, 3}, {3, 0}, {25, 0}}) {
     params.niter = niter;
-    const Found found = in_lockstep(std::vector<LockstepFit>(3, {apart.view(), params, nullptr, nullptr}));
+    const Found found = in_lockstep(fits, params);
+    EXPECT_EQ(found.calls, 1);
     EXPECT_EQ(found.assigned, again) << niter;
     EXPECT_EQ(found.most_steps, std::min(niter, 3));
     EXPECT_EQ(found.results.at(0).n_iter, niter);
   }
   params.niter = 1;
   params.labels = false;
-  EXPECT_EQ(in_lockstep(std::vector<LockstepFit>(3, {apart.view(), params, nullptr, nullptr})).assigned, 0);
+  EXPECT_EQ(in_lockstep(fits, params).assigned, 0);
+}
+
+TEST(LockstepNoOracle, ALongRunTakesSeveralCalls) {
+  Random random(1412);
+  Params params;
+  params.niter = 500;
+  params.execution = on("");
+  params.max_points_per_centroid.reset();
+  const Matrix x = random_rows(Kind::normal, 10'000, 3, random);
+  params.k = 20;
+  const Found found = in_lockstep({{x.view(), params.k, nullptr, nullptr, nullptr}}, params);
+  Result expected = fastkmeans::fit(x.view(), params);
+  EXPECT_GT(expected.n_iter, 32);
+  EXPECT_EQ(found.calls, (expected.n_iter + 31) / 32);
+  expected.iterations.clear();
+  expect_same(found.results.at(0), expected);
 }
 
 TEST(LockstepNoOracle, TimeEndsAllOfThem) {
   Random random(1411);
-  const Fits fits({}, true, random);
-  const Found found = in_lockstep(fits.fits, 1e-9);
+  const Fits fits(true, random);
+  Params params;
+  params.max_runtime_secs = 1e-9;
+  const Found found = in_lockstep(fits.fits, params);
   EXPECT_FALSE(found.results.empty());
+  EXPECT_EQ(found.calls, 2);  // an iteration, and the labels
   for (const auto& [fit, result] : found.results) {
     EXPECT_TRUE(result.timed_out);
     EXPECT_EQ(result.n_iter, 1);
@@ -255,7 +294,7 @@ TEST(LockstepNoOracle, WhatRunsSo) {
     Params params;
     params.k = 3;
     change(x, params);
-    return runs_in_lockstep(x, params);
+    return runs_in_lockstep({x, params.k, params.init ? &*params.init : nullptr, nullptr, nullptr}, params);
   };
   EXPECT_TRUE(runs([](auto&, auto&) {}));
   EXPECT_TRUE(runs([&](auto&, auto& params) { params.init = all.view(); }));

@@ -153,6 +153,16 @@ inline Params of_products(std::int64_t k, int niter) {
   return params;
 }
 
+// Rows near k others, one each in turn, and of eight lengths.
+inline Matrix clusters_of_many_lengths(std::int64_t n, std::int64_t k, std::int64_t d, Random& random) {
+  const Matrix around = random_rows(Kind::normal, k, d, random);
+  Matrix x = random_rows(Kind::normal, n, d, random);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < d; ++j)
+      x.row(i)[j] = (around.row(i % k)[j] + 0x1p-4f * x.row(i)[j]) * (0.5f + 0x1p-4f * static_cast<float>(i % 8));
+  return x;
+}
+
 // By hand: the nearest centroid of (2, 1) is (2, 2), its largest inner product is with (9, 0).
 inline void expect_products_by_hand(const Execution& execution) {
   const Matrix x(4, 2, {2, 1, 0, 3, -1, -1, 0, 0}), centroids(3, 2, {2, 2, 9, 0, 2, 2});

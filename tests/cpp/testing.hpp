@@ -336,6 +336,25 @@ inline void expect_same(const Result& got, const Result& expected, bool with_lab
   }
 }
 
+// All of a batch.
+inline void expect_same_batch(const BatchResult& got, const BatchResult& expected) {
+  EXPECT_TRUE(same_bits(got.centroids, expected.centroids));
+  EXPECT_EQ(got.labels, expected.labels);
+  EXPECT_EQ(got.centroid_offsets, expected.centroid_offsets);
+  EXPECT_TRUE(same_bits(got.inertia, expected.inertia));
+  EXPECT_EQ(got.n_iter, expected.n_iter);
+  EXPECT_EQ(got.converged, expected.converged);
+  EXPECT_EQ(got.timed_out, expected.timed_out);
+  EXPECT_EQ(got.n_used, expected.n_used);
+  EXPECT_EQ(got.n_zero, expected.n_zero);
+  EXPECT_EQ(got.n_empty, expected.n_empty);
+  ASSERT_EQ(got.warnings.size(), expected.warnings.size());
+  for (std::size_t i = 0; i < got.warnings.size(); ++i) {
+    EXPECT_EQ(got.warnings[i].problem, expected.warnings[i].problem);
+    EXPECT_EQ(got.warnings[i].warning.message, expected.warnings[i].warning.message);
+  }
+}
+
 // The text of the exception of type E that `call` must throw.
 template <class E, class Call>
 std::string message_of(const Call& call) {

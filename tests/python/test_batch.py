@@ -10,7 +10,7 @@ from typing import Any
 import fastkmeans
 import numpy as np
 import pytest
-from fastkmeans import BatchResult, EmptyClusterWarning, FastKMeans, SubsampledWarning, fit_batch
+from fastkmeans import BatchResult, EmptyClusterWarning, FastKMeans, SubsampledWarning, _core, fit_batch
 
 SIZES = [40, 3, 700, 1, 0, 90, 5]  # of ragged problems
 KS = [4, 5, 9, 2, 3, 90, 1]
@@ -236,3 +236,11 @@ def test_the_first_bad_problem_is_named() -> None:
 def test_it_is_public() -> None:
     assert {"fit_batch", "BatchResult"} <= set(fastkmeans.__all__)
     assert BatchResult.__module__ == "fastkmeans"
+
+
+def test_room_on_a_device_is_for_rows_on_a_device() -> None:
+    given: dict[str, Any] = {"offsets": None, "k": np.full(6, 2), "init_offsets": None, "init": None}
+    options = {**FastKMeans(7, 2)._training(), "weights": None, "labels": True, "init_dtype": "float32"}
+    where = {"device": "cpu", "memory_limit": 0, "n_threads": 1, "chunk_size_data": 64, "chunk_size_centroids": 64}
+    with pytest.raises(ValueError, match="problem 0: the place of data is the host"):
+        _core.fit_batch(problems(), "float32", device_centroids=8, device_labels=8, **given, **options, **where)

@@ -10,7 +10,8 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from fastkmeans import fit_batch
+from fastkmeans import _core, fit_batch
+from fastkmeans._device_input import DeviceMatrix
 from test_cuda_batch import check
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -84,6 +85,99 @@ def test_initial_centroids(torch: Any) -> None:
         truth = fit_batch(x, K, init=init, device="cpu", **OPTIONS)
         check(on_the_device(t, init=init), truth)
         check(on_the_device(t, init=torch.from_numpy(init.copy()).cuda()), truth)
+
+
+def test_initial_centroids_on_the_device_in_any_dtype_and_layout(torch: Any) -> None:
+    t = torch.from_numpy(rows()).cuda()
+    for name in ("float32", "float64", "float16", "bfloat16", "int32"):
+        scale = 100 if name == "int32" else 1
+        data, init = t * scale, (t[:, 7 : 7 + K] * scale).to(getattr(torch, name))
+        room = torch.zeros((B, 2 * K, 2 * D), dtype=init.dtype, device="cuda")[:, ::2, 1::2]
+        room.copy_(init)
+        truth = fit_batch(data.cpu(), K, init=init.cpu(), device="cpu", **OPTIONS)
+        for given in (init, room, init.transpose(1, 2).contiguous().transpose(1, 2)):
+            check(on_the_device(data, init=given), truth)
+
+
+def test_initial_centroids_of_another_library_or_stream(torch: Any) -> None:
+    """Those that another stream writes are read when it is done."""
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    truth = fit_batch(x, K, init=x[:, 7 : 7 + K], device="cpu", **OPTIONS)
+    cupy = pytest.importorskip("cupy")
+    for stream in (cupy.cuda.Stream.null, cupy.cuda.Stream(non_blocking=True)):
+        with stream:
+            check(on_the_device(t, init=cupy.array(x[:, 7 : 7 + K])), truth)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the core is asked for, call by call, and what it gives back."""
+    calls: list[dict[str, Any]] = []
+    core = _core.fit_batch
+
+    def fit(*args: Any, **options: Any) -> Any:
+        found = core(*args, **options)
+        calls.append({**options, "found": found})
+        return found
+
+    monkeypatch.setattr(_core, "fit_batch", fit)
+    return calls
+
+
+def test_results_are_made_where_the_rows_are(torch: Any, asked: list[dict[str, Any]]) -> None:
+    """Of problems that the CPU fits, too."""
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    for count in (B, 20):
+        found = fit_batch(t[:count], K, init=t[:count, 7 : 7 + K], **OPTIONS)
+        call = asked[-1]
+        assert call["device_centroids"] == found.centroids.data_ptr()
+        assert call["device_labels"] == found.labels.data_ptr()
+        assert isinstance(call["init"], DeviceMatrix)
+        assert call["found"]["centroids"] is None
+        assert call["found"]["labels"] is None
+        check(found, fit_batch(x[:count], K, init=x[:count, 7 : 7 + K], device="cpu", **OPTIONS))
+    assert fit_batch(t, K, labels=False, **OPTIONS).labels is None
+    assert asked[-1]["device_labels"] == 0
+    for data, k in ((x, K), (t, N + 1)):  # more centroids than rows are no work for a device
+        fit_batch(data, k, **OPTIONS)
+        assert "device_centroids" not in asked[-1]
+
+
+def test_results_of_cupy_are_made_where_the_rows_are(asked: list[dict[str, Any]]) -> None:
+    cupy = pytest.importorskip("cupy")
+    found = fit_batch(cupy.asarray(rows()), K, **OPTIONS)
+    assert asked[-1]["device_centroids"] == found.centroids.data.ptr
+    assert asked[-1]["device_labels"] == found.labels.data.ptr
+    check(found, fit_batch(rows(), K, device="cpu", **OPTIONS))
+
+
+def test_k_that_cannot_be(torch: Any) -> None:
+    """No room is asked for; the core says what is wrong."""
+    t = torch.from_numpy(rows()).cuda()
+    for k in (0, 10**12):
+        with pytest.raises(ValueError, match=rf"problem 0: k is {k}\b"):
+            fit_batch(t, k, **OPTIONS)
+
+
+def test_results_are_written_after_those_that_had_their_memory(torch: Any) -> None:
+    """Torch gives memory to the next of a stream while kernels of that stream still write to it."""
+    x = rows()
+    t = torch.from_numpy(x).cuda()
+    truth = fit_batch(x, K, device="cpu", **OPTIONS)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(3):
+            centroids = torch.empty((B * K, D), device="cuda")
+            labels = torch.empty(B * N, dtype=torch.int64, device="cuda")
+            torch.cuda._sleep(100_000_000)  # 50 ms or so
+            centroids.fill_(77)
+            labels.fill_(77)
+            del centroids, labels
+            found = on_the_device(t)
+            torch.cuda.synchronize()
+            check(found, truth)
 
 
 def test_ragged_problems(torch: Any) -> None:
@@ -179,7 +273,7 @@ assert np.array_equal(found.centroids.cpu().numpy(), truth.centroids)
 
 
 @pytest.mark.usefixtures("torch")
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, 9))
 def test_an_allocation_fails(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever it is, all problems are fitted by the CPU."""
     monkeypatch.setenv("FASTKMEANS_CUDA_FAIL_ALLOCATION", str(number))
