@@ -3,14 +3,16 @@
 
 All run the same number of iterations over all rows: tolerances that would stop them early are switched off. `load`
 puts the data where the mode wants it, outside the clock; `fit` is what the clock sees, host centroids out in mode
-"host", centroids on the device in mode "device".
+"host", centroids on the device in mode "device". So is `fit_many`, of rows (B, n, d): B problems of one shape.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ class Job:
     k: int
     niter: int
     seed: int
-    init: np.ndarray | None  # (k, d) float32; None: the library draws its own
+    init: np.ndarray | None  # (k, d) float32, of many problems (B, k, d); None: the library draws its own
     max_points: int | None  # rows per centroid to train on; None: all
     method: str = "random"  # how the library draws its own
 
@@ -29,7 +31,7 @@ class Job:
 @dataclass
 class Fit:
     centroids: Any
-    iterations: int | None  # None: not passes over all pairs, so there is no 2nkd to speak of
+    iterations: float | None  # of many problems the mean. None: not passes over all pairs, so no 2nkd to speak of
 
 
 class Adapter:
@@ -46,11 +48,22 @@ class Adapter:
     def fit(self, job: Job) -> Fit:
         raise NotImplementedError
 
+    def fit_many(self, job: Job) -> Fit:
+        raise NotImplementedError("no many problems")
+
     def sync(self) -> None:
         """Wait for the device."""
 
     def to_host(self, centroids: Any) -> np.ndarray:
         return np.asarray(centroids, np.float32)
+
+
+def one_by_one(train: Callable[[Any, Job], Fit], x: Any, job: Job, stack: Callable[[list[Any]], Any] = np.stack) -> Fit:
+    """Many problems, each by a call of its own."""
+    starts: Any = [None] * len(x) if job.init is None else job.init
+    fits = [train(rows, replace(job, init=init)) for rows, init in zip(x, starts, strict=True)]
+    iterations: list[Any] = [fit.iterations for fit in fits]
+    return Fit(stack([fit.centroids for fit in fits]), statistics.fmean(iterations))
 
 
 def every_row(job: Job) -> int:
@@ -86,19 +99,29 @@ class Ours(Adapter):
     def load(self, x: np.ndarray) -> None:
         self.x = self.torch.from_numpy(x).to(self.device) if self.mode == "device" else x
 
-    def fit(self, job: Job) -> Fit:
-        km = self.make(
-            self.x.shape[1],
-            job.k,
-            niter=job.niter,
-            tol=-1,
-            seed=job.seed,
-            max_points_per_centroid=job.max_points,
-            init=job.method if job.init is None else job.init,
+    def options(self, job: Job) -> dict[str, Any]:
+        return {
+            "niter": job.niter,
+            "tol": -1,
+            "seed": job.seed,
+            "max_points_per_centroid": job.max_points,
+            "init": job.method if job.init is None else job.init,
             **self.where,
-        )
-        km.train(self.x)
+        }
+
+    def fit(self, job: Job) -> Fit:
+        return self.train(self.x, job)
+
+    def train(self, x: Any, job: Job) -> Fit:
+        km = self.make(x.shape[1], job.k, **self.options(job))
+        km.train(x)
         return Fit(km.centroids_device if self.mode == "device" else km.centroids, km.n_iter_)
+
+    def fit_many(self, job: Job) -> Fit:
+        import fastkmeans
+
+        found = fastkmeans.fit_batch(self.x, job.k, labels=False, **self.options(job))  # train makes none either
+        return Fit(found.centroids, float(found.n_iter.mean()))
 
     def sync(self) -> None:
         if self.mode == "device":
@@ -106,6 +129,13 @@ class Ours(Adapter):
 
     def to_host(self, centroids: Any) -> np.ndarray:
         return centroids if isinstance(centroids, np.ndarray) else np.asarray(centroids.cpu().numpy())
+
+
+class OursLoop(Ours):
+    """Many problems one after the other."""
+
+    def fit_many(self, job: Job) -> Fit:
+        return one_by_one(self.train, self.x, job, self.torch.stack if self.mode == "device" else np.stack)
 
 
 class Faiss(Adapter):
@@ -204,11 +234,17 @@ class Sklearn(Adapter):
         self.algorithm = algorithm
 
     def fit(self, job: Job) -> Fit:
+        return self.train(self.x, job)
+
+    def fit_many(self, job: Job) -> Fit:
+        return one_by_one(self.train, self.x, job)
+
+    def train(self, x: np.ndarray, job: Job) -> Fit:
         from sklearn.cluster import KMeans
 
         init = job.method if job.init is None else job.init
         km = KMeans(job.k, init=init, n_init=1, max_iter=job.niter, tol=0, algorithm=self.algorithm)
-        km.set_params(random_state=job.seed).fit(self.x)
+        km.set_params(random_state=job.seed).fit(x)
         return Fit(km.cluster_centers_, km.n_iter_)
 
 

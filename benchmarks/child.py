@@ -60,13 +60,14 @@ class Child:
         self.identity = identity(spec)
 
     def load(self, message: dict[str, Any]) -> dict[str, Any]:
-        x = np.load(message["path"])
-        limit = message["rows"]
-        if limit and len(x) > limit and not self.adapter.subsamples:
-            x = x[np.sort(np.random.default_rng(0).choice(len(x), limit, replace=False))]
+        x, limit = np.load(message["path"]).reshape(message["shape"]), message["rows"]
+        n = x.shape[-2]
+        if limit and n > limit and not self.adapter.subsamples:
+            x = x[..., np.sort(np.random.default_rng(0).choice(n, limit, replace=False)), :]
+        self.run = self.adapter.fit if x.ndim == 2 else self.adapter.fit_many
         self.adapter.load(x)
         self.adapter.sync()  # also makes the CUDA context, which is no fit's cost
-        return {"rows": min(len(x), limit or len(x))}
+        return {"rows": min(n, limit or n)}
 
     def fit(self, message: dict[str, Any]) -> dict[str, Any]:
         init = np.load(message["init"]) if message["init"] and self.adapter.takes_init else None
@@ -81,7 +82,8 @@ class Child:
                     times.append(self.timed(job)[1])
                 seconds = sum(times) / len(times)
         centroids = np.asarray(self.adapter.to_host(fit.centroids), np.float32)
-        shape = (job.k, self.adapter.x.shape[1])
+        *many, _, d = self.adapter.x.shape
+        shape = (*many, job.k, d)
         if centroids.shape != shape:
             raise ValueError(f"centroids of shape {centroids.shape}, not {shape}")
         np.save(message["out"], centroids)
@@ -96,7 +98,7 @@ class Child:
     def timed(self, job: adapters.Job) -> tuple[adapters.Fit, float]:
         self.adapter.sync()
         start = time.perf_counter()
-        fit = self.adapter.fit(job)
+        fit = self.run(job)
         self.adapter.sync()
         return fit, time.perf_counter() - start
 

@@ -3,6 +3,7 @@
 
 usage: python -m benchmarks.evaluate X.npy LABELS.npy|- DEVICE
 Each line of stdin is a JSON list of files of centroids; the answer has inertia per point and NMI (or null) of each.
+Centroids (B, k, d) are those of B problems, whose rows follow each other in X.
 
 The nearest centroid is found by |c|^2 - 2xc of rows less their mean, all in float64. Its error, about 1e-15 of the
 squared norms, can only swap centroids as good as equally near; the distance itself is then summed from differences.
@@ -48,6 +49,15 @@ def assign(x: np.ndarray, centroids: np.ndarray, xp: Any = None) -> tuple[np.nda
     return labels, inertia
 
 
+def assign_many(x: np.ndarray, centroids: np.ndarray, xp: Any = None) -> tuple[np.ndarray, float]:
+    """The same of centroids (B, k, d): the inertia of all problems."""
+    if centroids.ndim == 2:
+        return assign(x, centroids, xp)
+    parts = x.reshape(len(centroids), -1, x.shape[1])
+    labels, inertias = zip(*(assign(*each, xp) for each in zip(parts, centroids, strict=True)), strict=True)
+    return np.concatenate(labels), sum(inertias)
+
+
 def main(x_path: str, labels_path: str, device: str) -> None:
     x = np.load(x_path, mmap_mode="r")
     truth = None if labels_path == "-" else np.load(labels_path)
@@ -56,7 +66,7 @@ def main(x_path: str, labels_path: str, device: str) -> None:
         inertias: list[float] = []
         nmis: list[float | None] = []
         for file in json.loads(line):
-            labels, inertia = assign(x, np.load(file), xp)
+            labels, inertia = assign_many(x, np.load(file), xp)
             inertias.append(inertia / len(x))
             nmis.append(None if truth is None else nmi(truth, labels))
         print(json.dumps({"inertia_per_point": inertias, "nmi": nmis}), flush=True)

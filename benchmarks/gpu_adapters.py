@@ -97,11 +97,20 @@ class Flash(TorchAdapter):
                 BLOCK_N=self.rows_on_device,
             )
             return Fit(self.out(centroids), job.niter)
-        x = self.x.to(device="cuda", dtype=self.dtype)[None]
+        found = self.batch(self.x[None], job, None if init is None else init[None])
+        return Fit(found.centroids[0], found.iterations)
+
+    def fit_many(self, job: Job) -> Fit:
+        return self.batch(self.x, job, self.initial(job))
+
+    def batch(self, x: Any, job: Job, init: Any) -> Fit:
+        import flash_kmeans
+
+        x = x.to(device="cuda", dtype=self.dtype)
         _, centroids, iterations = flash_kmeans.batch_kmeans_Euclid(
-            x, job.k, max_iters=job.niter, tol=-1, init_centroids=None if init is None else init[None]
+            x, job.k, max_iters=job.niter, tol=-1, init_centroids=init
         )
-        return Fit(self.out(centroids[0]), iterations)
+        return Fit(self.out(centroids), iterations)
 
     def initial(self, job: Job) -> Any:
         if job.init is None:

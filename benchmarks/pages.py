@@ -28,6 +28,7 @@ WORDS = {  # what the rows of a case are, by the beginning of its name
     "mnist": "MNIST",
     "iid": "iid normal",
     "small": "iid normal",
+    "batch": "iid normal",
     "sift-like": "SIFT-like",
     "lowdim": "blobs",
     "memory": "blobs",
@@ -58,7 +59,8 @@ def data(case: dict[str, object]) -> str:
     name = str(case["name"])
     words = next(words for start, words in WORDS.items() if name.startswith(start))
     iterations = "" if case["niter"] == 10 else f", {case['niter']} iterations"
-    return f"{words}, {case['n']:,} x {case['d']:,}, k = {case['k']:,}{iterations}"
+    problems = f"{case['problems']:,} problems of " if case.get("problems", 1) != 1 else ""
+    return f"{words}, {problems}{case['n']:,} x {case['d']:,}, k = {case['k']:,}{iterations}"
 
 
 def isa(result: Result, row: Row) -> str:
@@ -73,11 +75,12 @@ def commit(result: Result) -> str:
 
 
 def runs(found: Found, device: str, case: str, mode: str = "host") -> Iterator[tuple[Result, Row]]:
-    """Our rows of the case, those by one instruction set and in limited memory too."""
+    """Our rows of the case, those by one instruction set and in limited memory too; not our loop, which is a peer."""
     for _, result in found:
         if result["device"] == device:
             for row in result["rows"]:
-                if (row["case"], row["mode"]) == (case, mode) and row["peer"].startswith("ours") and row["seconds"]:
+                ours = row["peer"].startswith("ours") and row["peer"] not in LABELS
+                if (row["case"], row["mode"]) == (case, mode) and ours and row["seconds"]:
                     yield result, row
 
 

@@ -80,6 +80,7 @@ PEERS = {
         Peer("ours", "fastkmeans", "adapters.Ours", None, ("cpu", "cuda"), modes=BOTH),
         forced("avx2"),
         forced("avx512_vnni"),
+        Peer("ours-loop", "fastkmeans", "adapters.OursLoop", None, ("cpu", "cuda"), modes=BOTH),
         within(11),
         within(6),
         Peer(
@@ -123,17 +124,17 @@ LABELS = {
     "sklearn-lloyd": "scikit-learn",
     "flash-kmeans-fp16": "flash-kmeans fp16",
     "fastkmeans-triton": "fastkmeans, Triton",
+    "ours-loop": "ours in a loop",
 }
 
 
 def choose(names: list[str], device: str) -> list[Peer]:
-    """The peers of these names; of none: all on this device, ours without a limit. UsageError lists the known."""
+    """The peers of these names; of none: all on this device, ours as it is. UsageError lists the known."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         raise UsageError(f"unknown peer {', '.join(unknown)}; known: {', '.join(PEERS)}")
-    limited = {peer.name for peer in PEERS.values() if peer.device_limit is not None or "isa" in peer.options}
-    free = [peer for peer in PEERS.values() if device in peer.devices and peer.name not in limited]
-    return [PEERS[name] for name in names] or free
+    usual = [peer for peer in PEERS.values() if device in peer.devices and not peer.name.startswith("ours-")]
+    return [PEERS[name] for name in names] or usual
 
 
 def default_folder() -> Path:

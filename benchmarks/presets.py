@@ -23,6 +23,11 @@ class Case:
     rows: Callable[[np.random.Generator], Pieces]
     check: Callable[[], object] = lambda: None  # UsageError if the data cannot be had; called before any work
     device_limit: int | None = None  # bytes of device memory beside the loaded data: a fit that takes more is ended
+    problems: int = 1  # in one call; each has n rows, which follow those of the one before, and k clusters
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Of so many rows of each problem."""
+        return (rows, self.d) if self.problems == 1 else (self.problems, rows, self.d)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,11 @@ def small(options: Options) -> list[Case]:
     return [_iid("small", 10_000, 128, 100, 25, options)]
 
 
+def batch(options: Options) -> list[Case]:
+    problems, n = 1000, 500
+    return [replace(_iid("batch", problems * n, 64, 16, 25, options), n=n, problems=problems)]
+
+
 def readme(options: Options) -> list[Case]:
     return [*tokens(options), _mnist("mnist", 100, 25, options)]
 
@@ -191,6 +201,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "memory": ("26,214,400 x 128 into 262,144, in at most 11 GB of a GPU (peers ours-11gb,ours-6gb)", memory),
     "iid": ("structureless, d = 128: k = 1000, on a GPU 8192", iid),
     "small": ("10,000 x 128, k = 100, 25 iterations", small),
+    "batch": ("1,000 problems of 500 x 64, k = 16, in one call (name the peers, ours-loop among them)", batch),
     "blobs": ("102,400 x 128, k = 1024", lambda o: [_blobs("blobs", 102_400, 128, 1024, 10, o)]),
     "lowdim": ("n = 1e7, d = 3, 8, 32, k = 64, 256", low_dim),
     "init": ("k = 1000, on a GPU 10,000, one iteration (--init k-means++, k-means|| or afk-mc2)", initialisations),

@@ -101,8 +101,9 @@ def tables(result: Result) -> Iterator[str]:
         rows = [row for row in result["rows"] if row["case"] == case["name"]]
         if not rows:
             continue
+        problems = f"{case['problems']:,} problems of " if case.get("problems", 1) != 1 else ""
         yield (
-            f"**{case['name']}**: n = {case['n']:,}, d = {case['d']}, k = {case['k']:,}, "
+            f"**{case['name']}**: {problems}n = {case['n']:,}, d = {case['d']}, k = {case['k']:,}, "
             f"{case['niter']} iterations; {case['data']}"
         )
         yield ""

@@ -97,7 +97,9 @@ class Race:
 
     def go(self) -> list[Row]:
         rng = np.random.default_rng(self.settings.seed)
-        self.x, self.labels = data.write(self.case.rows(rng), self.case.n, self.case.d, self.folder)
+        self.x, self.labels = data.write(
+            self.case.rows(rng), self.case.problems * self.case.n, self.case.d, self.folder
+        )
         ready = [entry for entry in self.entries if entry.child]
         together = len(ready) > 1 and self.fits_together(len(ready))
         for group in [ready] if together else [[entry] for entry in ready]:
@@ -114,7 +116,7 @@ class Race:
 
     def fits_together(self, children: int) -> bool:
         """Whether all children can hold their data at once, on the host and, if there is one, on the GPU."""
-        need = COPIES * children * self.case.n * self.case.d * 4
+        need = COPIES * children * self.case.problems * self.case.n * self.case.d * 4
         free = [psutil.virtual_memory().available]
         if self.settings.device == "cuda":
             query = machine.output("nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits")
@@ -141,7 +143,9 @@ class Race:
 
     def load(self, entry: Entry, child: Contestant) -> None:
         limit = self.settings.max_points and self.settings.max_points * self.case.k
-        entry.row["rows_used"] = child.ask(LOAD_SECONDS, do="load", path=str(self.x), rows=limit)["rows"]
+        shape = self.case.shape(self.case.n)
+        loaded = child.ask(LOAD_SECONDS, do="load", path=str(self.x), shape=shape, rows=limit)
+        entry.row["rows_used"] = self.case.problems * loaded["rows"]
 
     def fit(self, entry: Entry, child: Contestant, rep: int | None) -> None:
         """Repetition `rep`; -1 is the first of the process, None a warm one that is not counted."""
@@ -175,11 +179,12 @@ class Race:
             print(f"  {row['peer']} ({row['mode']}): {answer['seconds']:.4g} s", file=sys.stderr)
 
     def initial(self, seed: int) -> Path:
-        """k rows drawn without replacement, the same for every peer."""
+        """k rows of each problem drawn without replacement, the same for every peer."""
         path = self.folder / f"init-{seed}.npy"
         if not path.exists():
-            rows = np.sort(np.random.default_rng(seed).choice(self.case.n, self.case.k, replace=False))
-            np.save(path, np.load(self.x, mmap_mode="r")[rows])
+            rng, n, k = np.random.default_rng(seed), self.case.n, self.case.k
+            rows = [b * n + np.sort(rng.choice(n, k, replace=False)) for b in range(self.case.problems)]
+            np.save(path, np.load(self.x, mmap_mode="r")[np.concatenate(rows)].reshape(self.case.shape(k)))
         return path
 
     def judge(self, entries: list[Entry]) -> None:
@@ -237,7 +242,7 @@ def race(cases: list[Case], peers: list[Peer], settings: Settings) -> Iterator[l
 
 def result(preset: str, cases: list[Case], rows: list[Row], settings: Settings, argv: list[str]) -> results.Result:
     """The document that schema.json describes."""
-    fields = ("name", "n", "d", "k", "niter", "data")
+    fields = ("name", "n", "d", "k", "niter", "data", "problems")
     return {
         "schema": 1,
         "date": datetime.date.today().isoformat(),

@@ -39,6 +39,7 @@ CPU = [
     Target("blobs", "AMX", times={"faiss": 5, "superkmeans-f32": 3}),
     Target("iid", "AMX", times={"faiss": 1.3, "superkmeans-f32": 3}),
     Target("mnist", "AMX", times={"faiss": 2, "superkmeans-f32": 3}),
+    *(Target("batch", isa, times={"sklearn-lloyd": 10, "ours-loop": 5}) for isa in ("AMX", "VNNI", "AVX2")),
     *(Target(f"lowdim-{d}-256", "AMX", times={"faiss": 1.5, "sklearn-lloyd": 2}) for d in (3, 8, 32)),
 ]
 
@@ -61,5 +62,7 @@ CUDA = [
     Target("lowdim-8-256", mode="device", times={FLASH: 1.5}),
     Target("lowdim-32-256", mode="device", times={FLASH: 1.5}),
     Target("small", mode="device", seconds=0.0025),
+    Target("batch", mode="device", times={FLASH: 2}),
+    Target("batch"),
     Target("memory"),
 ]

@@ -170,6 +170,20 @@ def test_tables_show_what_is_wanted_beside_what_is_measured() -> None:
     assert "0123456" not in "".join(pages.tables(changed).values())
 
 
+def test_our_own_loop_stands_beside_us_as_a_peer() -> None:
+    path, found = measured_cpu("batch", {"ours": 2, "sklearn-lloyd": 24, "ours-loop": 8})
+    found["cases"][0] |= {"problems": 1000, "n": 500}
+    (made,) = [line for line in pages.tables([(path, found)])["cpu"].splitlines() if "iid normal" in line]
+    what = "iid normal, 1,000 problems of 500 x 8, k = 16"
+    assert made == f"| {what} | Intel Xeon, 2 threads, VNNI | 2.00 | 12.0 (10) | 4.00 (5) | 0123456 |"
+    what = "iid normal, 1,000 problems of 500 x 64, k = 16, 25 iterations"
+    wanted = [line for line in pages.tables([])["unmeasured"].splitlines() if what in line]
+    assert wanted == [
+        f"| {what} | AMX, VNNI, AVX2 | 10 x scikit-learn, 5 x ours in a loop |",
+        f"| {what} | GPU, rows on the device | 2 x flash-kmeans fp16 |",
+    ]
+
+
 def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- measured: front -->\nold\n<!-- end -->\nafter\n")

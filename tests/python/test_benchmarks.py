@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import fastkmeans
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ from benchmarks import (  # noqa: E402
     peers,
     presets,
     quality,
+    report,
     results,
 )
 from benchmarks.peers import PEERS, Distribution, Peer  # noqa: E402
@@ -108,6 +110,64 @@ def test_initialisations_of_those_that_have_them(
     (random,) = race([replace(case, niter=1)], [PEERS["ours"]], replace(settings, init="own"))
     assert rows[0]["inertia_per_point"][0] != random[0]["inertia_per_point"][0]
     results.validate(result("init", [case], rows, wanted, ["run"]))
+
+
+def test_many_problems_in_one_call(settings: Settings, installed_sklearn: None) -> None:
+    """Each far from the others: neither starts nor rows of one may be taken for another's."""
+    problems, n, d, k = 40, 30, 6, 4
+
+    def rows(rng: np.random.Generator) -> data.Pieces:
+        x = rng.standard_normal((problems, n, d), dtype=np.float32) + 100 * np.arange(problems)[:, None, None]
+        yield x.reshape(-1, d), None
+
+    case = presets.Case("batch", n, d, k, 5, "iid normal", rows, problems=problems)
+    other = fake_peer(settings.peers_folder, "good", "return x[: self.k].copy()")
+    (found,) = race([case], [*(PEERS[name] for name in ("ours", "ours-loop", "sklearn-lloyd")), other], settings)
+    assert [row["status"] for row in found] == ["ok", "ok", "ok", "unsupported"], [row["reason"] for row in found]
+    assert found[3]["reason"] == "NotImplementedError: no many problems"
+    ours, loop, theirs = found[:3]
+    assert [row["rows_used"] for row in found[:3]] == [problems * n] * 3
+    assert [row["init"] for row in found[:3]] == ["given"] * 3
+    assert ours["iterations"] == loop["iterations"] == 5
+    assert 1 < theirs["iterations"] <= 5  # it stops where nothing changes, and the mean counts
+    assert theirs["tflops"] == pytest.approx(
+        2 * problems * n * k * d * theirs["iterations"] / theirs["seconds"]["median"] / 1e12
+    )
+    assert ours["inertia_per_point"] == loop["inertia_per_point"]
+    assert 1 < ours["inertia_per_point"][0] < d
+    np.testing.assert_allclose(theirs["inertia_per_point"], ours["inertia_per_point"], rtol=1e-3)
+    document = result("batch", [case], found, settings, ["run"])
+    results.validate(document)
+    assert "**batch**: 40 problems of n = 30, d = 6, k = 4, 5 iterations; iid normal" in report.tables(document)
+
+
+def test_ours_is_one_call_and_our_loop_none(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    fit_batch = fastkmeans.fit_batch
+    monkeypatch.setattr("fastkmeans.fit_batch", lambda x, k, **options: calls.append(k) or fit_batch(x, k, **options))
+    x = rng.standard_normal((3, 30, 6)).astype(np.float32)
+    fits = []
+    for adapter in (adapters.Ours("cpu", "host", 1), adapters.OursLoop("cpu", "host", 1)):
+        adapter.load(x)
+        fits.append(adapter.fit_many(adapters.Job(4, 5, 0, np.ascontiguousarray(x[:, :4]), None)))
+        assert calls == [4]
+    np.testing.assert_array_equal(fits[0].centroids, fits[1].centroids)
+    assert fits[0].centroids.shape == (3, 4, 6)
+    assert fits[0].iterations == fits[1].iterations == 5
+
+
+def test_each_of_many_problems_gives_as_many_of_its_rows(settings: Settings) -> None:
+    """To a library that does not subsample."""
+    case = presets.Case("batch", 30, 6, 4, 5, "iid normal", lambda rng: data.iid(3 * 30, 6, rng), problems=3)
+    (rows,) = race([case], [PEERS["ours"]], replace(settings, max_points=5))
+    assert (rows[0]["status"], rows[0]["rows_used"]) == ("ok", 60)
+
+
+def test_the_batch_preset() -> None:
+    (case,) = presets.cases("batch", presets.Options())
+    assert (case.problems, case.n, case.d, case.k, case.niter) == (1000, 500, 64, 16, 25)
+    assert [x.shape for x, _ in case.rows(np.random.default_rng(0))] == [(2**18, 64), (500_000 - 2**18, 64)]
+    assert not {"ours-loop", "ours-avx2", "ours-11gb"} & {peer.name for peer in peers.choose([], "cpu")}
 
 
 def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: presets.Case) -> None:
@@ -195,6 +255,14 @@ def test_evaluation_is_brute_force(rng: np.random.Generator) -> None:
     labels, inertia = evaluate.assign(x, c)
     np.testing.assert_array_equal(labels, square.argmin(axis=1))
     assert inertia == pytest.approx(square.min(axis=1).sum(), rel=1e-12)
+
+
+def test_evaluation_of_many_problems(rng: np.random.Generator) -> None:
+    x, c = rng.standard_normal((3 * 50, 5)).astype(np.float32), rng.standard_normal((3, 4, 5)).astype(np.float32)
+    each = [evaluate.assign(x[50 * b : 50 * b + 50], c[b]) for b in range(3)]
+    labels, inertia = evaluate.assign_many(x, c)
+    np.testing.assert_array_equal(labels, np.concatenate([labels for labels, _ in each]))
+    assert inertia == sum(inertia for _, inertia in each)
 
 
 def test_data_is_what_its_description_says(rng: np.random.Generator) -> None:
