@@ -23,7 +23,7 @@ struct AssignCounts {
   std::int64_t changed = 0;  // rows whose label differs from the previous one
   ExactSum inertia;
   std::chrono::nanoseconds spent{0};  // by all threads on tiles
-  TileSet undone;  // tiles left to others
+  TileSet undone;                     // tiles left to others
 
   // Another part of the same assignment; undone is the whole's.
   void add(const AssignCounts& part) {
@@ -72,9 +72,9 @@ AssignCounts assign_tiles(const AssignTask& task, std::int64_t k, std::int64_t s
     AssignCounts tile;
     const auto start = std::chrono::steady_clock::now();
     const bool finished = mine->assign(first, count, worker, tile);
+    tile.spent = std::chrono::steady_clock::now() - start;
     give_up.note(first, count, tile.effort.refined, finished);
     AssignCounts& my_counts = counts[static_cast<std::size_t>(worker)];
-    tile.spent = std::chrono::steady_clock::now() - start;
     if (finished)  // mutant: counted_if_finished
       my_counts.add(tile);
     else

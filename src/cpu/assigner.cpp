@@ -153,20 +153,20 @@ void Assigner::try_some_rows(const Call& call) {
   const Problem problem = this->problem(call);
   const Plan plan = make_plan(problem, history_, *costs_);
   Context some = context_;
-  Call trial = {.centroids = call.centroids,
-                .more = false,
-                .tiny = call.tiny,
-                .task = {.context = some, .previous = nullptr, .labels = call.task.labels, .distances = call.task.distances},
-                .keeps_sketches = false};
+  Call trial = {
+      .centroids = call.centroids,
+      .more = false,
+      .tiny = call.tiny,
+      .task = {.context = some, .previous = nullptr, .labels = call.task.labels, .distances = call.task.distances},
+      .keeps_sketches = false};
   trial.task.most_refined = plan.most_refined;
   cut(trial.task, plan.filter);
   some.x.rows = trial.task.tile_rows * workers_.count();
   if (!worth_a_trial(problem, *costs_, some.x.rows)) return;
   bounds_.reset();  // a first assignment has none
   const AssignCounts counts = run(trial, plan.filter);
-  const Trial tried = {.rows = some.x.rows,
-                       .refined = counts.effort.refined,
-                       .nanoseconds = static_cast<double>(counts.spent.count())};
+  const Trial tried = {
+      .rows = some.x.rows, .refined = counts.effort.refined, .nanoseconds = static_cast<double>(counts.spent.count())};
   // A filter that is given up says nothing of the next.
   slower_ = counts.undone.empty() ? slower(problem, *costs_, tried) : 1;
 }
@@ -174,11 +174,14 @@ void Assigner::try_some_rows(const Call& call) {
 void Assigner::look_for_narrow(const Call& call) {
   if (surveys_ == kSurveys || narrow_ran_) return;
   const Problem problem = this->problem(call);
-  if (!slower_) try_some_rows(call);  // once, as long as the fit has these threads
+  if (!slower_) try_some_rows(call);  // once
   if (!worth_a_survey(problem, *costs_, slower_.value_or(1))) return;
   ++surveys_;
   if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_);
   narrow_ = narrow_sketches_->choose(call.centroids, problem, *costs_);
+  // In vain: what it counted for sketches of all dimensions does not go with costs that a trial found too low.
+  if (slower_.value_or(1) > 1 && make_plan(this->problem(call), history_, *costs_).filter != Filter::narrow)
+    narrow_ = {};
 }
 
 void Assigner::forget() {

@@ -82,7 +82,7 @@ class Assigner {
   LowDimColumns low_dim_columns_;
   Sketches sketches_;
   const Sketcher* sketched_by_ = nullptr;  // whose sketches all rows have
-  std::optional<double> slower_;  // than costs_ say, as a trial found
+  std::optional<double> slower_;           // than costs_ say, as a trial found
   int surveys_ = 0;
   bool narrow_ran_ = false;
   Narrow narrow_;

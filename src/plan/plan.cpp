@@ -168,12 +168,12 @@ bool worth_a_survey(const Problem& problem, const Costs& costs, double slower) {
   const double learning =
       3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
   const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
-  const double spent = slower * static_cast<double>(problem.rows) * row_in_all(problem, costs);  // mutant: slower_spends
-  return learning + trying < kSurveyShare * spent;
+  const double spent = static_cast<double>(problem.rows) * row_in_all(problem, costs);
+  return learning + trying < kSurveyShare * slower * spent;  // mutant: slower_spends
 }
 
 bool worth_a_trial(const Problem& problem, const Costs& costs, std::int64_t rows) {
-  return problem.first && problem.more && rows <= problem.rows / kRowsPerTried &&  // mutant: short_trials
+  return problem.first && problem.more && rows <= problem.rows / kRowsPerTried &&         // mutant: short_trials
          !worth_a_survey(problem, costs) && worth_a_survey(problem, costs, kMostSlower);  // mutant: trials_that_decide
 }
 
