@@ -2,6 +2,7 @@
 // The nearest centroid of each row of a shard: what the ways to find it have in common.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -21,7 +22,8 @@ struct AssignCounts {
   Effort abandoned;          // of others
   std::int64_t changed = 0;  // rows whose label differs from the previous one
   ExactSum inertia;
-  TileSet undone;  // tiles left to others
+  std::chrono::nanoseconds spent{0};  // by all threads on tiles
+  TileSet undone;                     // tiles left to others
 
   // Another part of the same assignment; undone is the whole's.
   void add(const AssignCounts& part) {
@@ -30,6 +32,7 @@ struct AssignCounts {
     abandoned += part.abandoned;
     changed += part.changed;
     inertia.add(part.inertia);
+    spent += part.spent;
   }
 };
 
@@ -67,7 +70,9 @@ AssignCounts assign_tiles(const AssignTask& task, std::int64_t k, std::int64_t s
     auto& mine = tiles[static_cast<std::size_t>(worker)];
     if (!mine) mine = std::make_unique<Tile>(task, args...);
     AssignCounts tile;
+    const auto start = std::chrono::steady_clock::now();
     const bool finished = mine->assign(first, count, worker, tile);
+    tile.spent = std::chrono::steady_clock::now() - start;
     give_up.note(first, count, tile.effort.refined, finished);
     AssignCounts& my_counts = counts[static_cast<std::size_t>(worker)];
     if (finished)  // mutant: counted_if_finished

@@ -79,10 +79,7 @@ Assigned Assigner::assign(CentroidsView centroids, const std::int32_t* previous,
   narrow_ran_ = narrow_ran_ || plan.filter == Filter::narrow;
   AssignTask& task = call.task;
   task.most_refined = plan.most_refined;
-  task.tile_rows = rows_per_tile(plan.filter);  // also where another one finishes
-  const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
-  task.panels_at_a_time =
-      std::min(by_chunk, kMultiplyAddsPerCheckpoint / (task.tile_rows * kernels_.panel_width * x_.cols) + 1);
+  cut(task, plan.filter);  // also where another one finishes
   keep_bounds(call, plan.bounds);
   const bool bounds_known = bounds_ && bounds_->known();
   // Tiles of less than a group would write into each other's places.
@@ -152,13 +149,39 @@ const Sketcher* Assigner::sketcher_of(Filter filter) const {
   return filter == Filter::int8 ? sketcher_.get() : nullptr;
 }
 
+void Assigner::try_some_rows(const Call& call) {
+  const Problem problem = this->problem(call);
+  const Plan plan = make_plan(problem, history_, *costs_);
+  Context some = context_;
+  Call trial = {
+      .centroids = call.centroids,
+      .more = false,
+      .tiny = call.tiny,
+      .task = {.context = some, .previous = nullptr, .labels = call.task.labels, .distances = call.task.distances},
+      .keeps_sketches = false};
+  trial.task.most_refined = plan.most_refined;
+  cut(trial.task, plan.filter);
+  some.x.rows = trial.task.tile_rows * workers_.count();
+  if (!worth_a_trial(problem, *costs_, some.x.rows)) return;
+  bounds_.reset();  // a first assignment has none
+  const AssignCounts counts = run(trial, plan.filter);
+  const Trial tried = {
+      .rows = some.x.rows, .refined = counts.effort.refined, .nanoseconds = static_cast<double>(counts.spent.count())};
+  // A filter that is given up says nothing of the next.
+  slower_ = counts.undone.empty() ? slower(problem, *costs_, tried) : 1;
+}
+
 void Assigner::look_for_narrow(const Call& call) {
   if (surveys_ == kSurveys || narrow_ran_) return;
   const Problem problem = this->problem(call);
-  if (!worth_a_survey(problem, *costs_)) return;
+  if (!slower_) try_some_rows(call);  // once
+  if (!worth_a_survey(problem, *costs_, slower_.value_or(1))) return;
   ++surveys_;
   if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_);
   narrow_ = narrow_sketches_->choose(call.centroids, problem, *costs_);
+  // In vain: what it counted for sketches of all dimensions does not go with costs that a trial found too low.
+  if (slower_.value_or(1) > 1 && make_plan(this->problem(call), history_, *costs_).filter != Filter::narrow)
+    narrow_ = {};
 }
 
 void Assigner::forget() {
@@ -245,6 +268,13 @@ AssignCounts Assigner::run_sketched(const Call& call, const Sketcher& sketcher) 
   sketch_panels_.prepare(centroids_, bound, sketcher, kernels_.panel_width, kernels_, workers_);
   if (bounds_) return assign_bounded<SketchedPoints>(call.task, shared, *bounds_);
   return assign_all<SketchedPoints, AllRows>(call.task, shared);
+}
+
+void Assigner::cut(AssignTask& task, Filter filter) const {
+  task.tile_rows = rows_per_tile(filter);
+  const std::int64_t by_chunk = std::max<std::int64_t>(1, execution_.chunk_size_centroids / kernels_.panel_width);
+  task.panels_at_a_time =
+      std::min(by_chunk, kMultiplyAddsPerCheckpoint / (task.tile_rows * kernels_.panel_width * x_.cols) + 1);
 }
 
 std::int64_t Assigner::rows_per_tile(Filter filter) const {

@@ -51,6 +51,10 @@ class Assigner {
   Problem problem(const Call& call) const;
   // Narrow sketches for rows like these and such centroids, if they are worth looking for.
   void look_for_narrow(const Call& call);
+  // A trial by a tile for each thread, if it is worth it; labels and distances of these rows are written.
+  void try_some_rows(const Call& call);
+  // Tiles for this filter.
+  void cut(AssignTask& task, Filter filter) const;
   std::int64_t rows_per_tile(Filter filter) const;
   // For these centroids, which are lifted for inner products.
   FilterBound bound_for(const FilterBound& bound) const { return products_ ? bound.lifted(lift_.sq_ceiling()) : bound; }
@@ -78,6 +82,7 @@ class Assigner {
   LowDimColumns low_dim_columns_;
   Sketches sketches_;
   const Sketcher* sketched_by_ = nullptr;  // whose sketches all rows have
+  std::optional<double> slower_;           // than costs_ say, as a trial found
   int surveys_ = 0;
   bool narrow_ran_ = false;
   Narrow narrow_;

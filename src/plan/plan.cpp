@@ -24,6 +24,8 @@ constexpr double kCheapBounds = 0.2;
 constexpr double kBestShare = 0.2;
 // What a survey may cost of all that is expected to be spent on scores.
 constexpr double kSurveyShare = 0.04;
+// Part of the rows that a trial may take, whose labels are found twice: 6 % of the first assignment.
+constexpr std::int64_t kRowsPerTried = 16;
 // Rows of fewer elements are scored so fast that little is left to save.
 constexpr std::int64_t kFewestForNarrow = 256;
 // Nanoseconds of a multiply-add in fp64 by plain loops; measured with the basis of 255 directions in 768 dimensions.
@@ -70,10 +72,13 @@ double distance_cost(const Problem& problem, const Costs& costs) {
 // Distances a row where so many centroids survive its last threshold.
 double survivors(const Problem& problem, double last) { return last * (problem.first ? kOnTheWay : 1); }
 
-// What a row costs in all assignments that are expected, with the cheapest filter but for narrow sketches.
-double row_in_all(const Problem& problem, const Costs& costs) {
+// What a row costs with the cheapest filter but for narrow sketches, and that in all assignments that are expected.
+double row_cost(const Problem& problem, const Costs& costs) {
   const RowCosts row = row_costs(problem, costs);
-  return std::min({row.fp32, row.low_dim, row.int8}) * (problem.more ? kUses : 1);
+  return std::min({row.fp32, row.low_dim, row.int8});
+}
+double row_in_all(const Problem& problem, const Costs& costs) {
+  return row_cost(problem, costs) * (problem.more ? kUses : 1);
 }
 
 // The cheapest filter, and its limit on distances. Returns what a row costs with it.
@@ -154,7 +159,7 @@ bool worth_calibrating(const Problem& problem, const Costs& costs, int threads) 
   return !problem.forced && static_cast<double>(problem.rows) * row_in_all(problem, costs) > kLongFit * threads;
 }
 
-bool worth_a_survey(const Problem& problem, const Costs& costs) {
+bool worth_a_survey(const Problem& problem, const Costs& costs, double slower) {
   if (problem.tiny || problem.products || costs.int8.element == 0 || problem.size > kLargestSketch) return false;
   if (problem.forced) return problem.forced->filter == Filter::narrow;
   if (problem.size < kFewestForNarrow) return false;
@@ -163,7 +168,21 @@ bool worth_a_survey(const Problem& problem, const Costs& costs) {
   const double learning =
       3 * static_cast<double>(kLearnedFrom) * d * kHead * costs.fp32.element + 3 * d * kHead * kHead * kFp64Element;
   const double trying = k * d * (2 * static_cast<double>(kTriedOn) + kHead) * costs.fp32.element;
-  return learning + trying < kSurveyShare * static_cast<double>(problem.rows) * row_in_all(problem, costs);
+  const double spent = static_cast<double>(problem.rows) * row_in_all(problem, costs);
+  return learning + trying < kSurveyShare * slower * spent;  // mutant: slower_spends
+}
+
+bool worth_a_trial(const Problem& problem, const Costs& costs, std::int64_t rows) {
+  return problem.first && problem.more && rows <= problem.rows / kRowsPerTried &&         // mutant: short_trials
+         !worth_a_survey(problem, costs) && worth_a_survey(problem, costs, kMostSlower);  // mutant: trials_that_decide
+}
+
+double slower(const Problem& problem, const Costs& costs, const Trial& trial) {
+  Problem once = problem;
+  once.more = false;  // mutant: trial_pays_sketches
+  const double expected = static_cast<double>(trial.rows) * row_cost(once, costs) +
+                          static_cast<double>(trial.refined) * distance_cost(once, costs);  // mutant: trial_refines
+  return std::clamp(trial.nanoseconds / expected, 1.0, kMostSlower);
 }
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs) {

@@ -22,6 +22,10 @@ inline constexpr std::int64_t kLargestSketch = 16384;
 // (docs/performance-cpu.md).
 inline constexpr std::int64_t kLearnedFrom = 1024, kTriedOn = 128, kMostNarrow = 256;
 
+// A trial says no more than this of how slow scores are: what slows them may slow a survey as well, which then still
+// costs at most 6 % of ten assignments.
+inline constexpr double kMostSlower = 3;
+
 // Narrow sketches, as a survey of a few rows found them.
 struct Narrow {
   std::int64_t size = 0;      // elements; 0: none were looked for, or there are none
@@ -70,8 +74,19 @@ RowCosts row_costs(const Problem& problem, const Costs& costs);
 bool worth_calibrating(const Problem& problem, const Costs& costs, int threads);
 
 // Whether narrow sketches could save so much that a survey, if it finds nothing, costs only a small part of what is
-// spent anyway; or they are forced.
-bool worth_a_survey(const Problem& problem, const Costs& costs);
+// spent anyway; or they are forced. slower: scores take so many times what the costs say.
+bool worth_a_survey(const Problem& problem, const Costs& costs, double slower = 1);
+
+// Some rows of a first assignment, timed: costs are those of quiet cores, and threads that share a core, its caches and
+// its matrix unit may take several times as long.
+struct Trial {
+  std::int64_t rows, refined;  // refined: distances of all these rows
+  double nanoseconds;          // of all threads
+};
+// Whether a trial of so many rows costs little and may decide on a survey.
+bool worth_a_trial(const Problem& problem, const Costs& costs, std::int64_t rows);
+// How many times what its costs say it took, from 1 to kMostSlower.
+double slower(const Problem& problem, const Costs& costs, const Trial& trial);
 
 Plan make_plan(const Problem& problem, const History& history, const Costs& costs);
 

@@ -3,9 +3,12 @@
 #include "cpu/narrow.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <random>
 
+#include "cpu/assigner.hpp"
+#include "cpu/dispatch.hpp"
 #include "cpu/products.hpp"
 #include "low_rank.hpp"
 #include "rotated.hpp"
@@ -333,6 +336,49 @@ TEST(NarrowNoOracle, NothingToLearn) {
     EXPECT_EQ(of_bad.labels[5], 0) << path;
     EXPECT_EQ(assign(on(path), zeros.view(), centroids).labels, std::vector<std::int32_t>(40)) << path;
     EXPECT_EQ(assign(on(path), equal.view(), centroids).labels, std::vector<std::int32_t>(40, 2)) << path;
+  }
+}
+
+std::int64_t (*scan_of_trial)(const cpu::SketchScan&);
+// At least 50 ns a pair, four times what the costs of the test below say.
+std::int64_t slow_scan(const cpu::SketchScan& scan) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::nanoseconds(50 * scan.rows * scan.width);
+  const std::int64_t hits = scan_of_trial(scan);
+  while (Clock::now() < end) {
+  }
+  return hits;
+}
+
+// Costs that say that a survey does not pay, though it does if scores take three times as long: a trial decides.
+TEST(NarrowNoOracle, LookedForWhereATrialIsSlow) {
+  const Environment none("FASTKMEANS_FILTER", nullptr);
+  constexpr std::int64_t n = 4096, d = 256, k = 1024;
+  Matrix low = low_rank(n, d, 8, 0.01f), structureless(n, d);
+  structureless.values = normals(n * d, 15);
+  for (const cpu::Isa* isa : sketch_isas()) {
+    std::vector<std::int32_t> labels[2];
+    for (const auto& [x, slow] : {std::pair{&structureless, true}, {&low, false}, {&low, true}}) {
+      Matrix centroids(k, d);
+      for (std::int64_t c = 0; c < k; ++c) std::copy_n(x->row(4 * c + 1), d, centroids.row(c));
+      cpu::SketchKernels sketch = *isa->kernels->sketch;
+      cpu::Kernels kernels = *isa->kernels;
+      kernels.costs.fp32 = {.element = 0.01, .pair = 100};
+      kernels.costs.int8 = {.element = 0.01, .pair = 10};
+      kernels.sketch = &sketch;
+      scan_of_trial = sketch.scan;
+      if (slow) sketch.scan = slow_scan;
+      Execution execution;
+      execution.chunk_size_data = 96;  // a tile for each thread is less than a 16th of the rows
+      Workers workers(2, {});
+      cpu::Assigner assigner({x->view(), euclidean(), kernels, workers}, execution);
+      labels[slow].resize(n);
+      std::vector<float> distances(n);
+      const Assigned got = assigner.assign(centroids.centroids(), nullptr, true, labels[slow].data(), distances.data());
+      EXPECT_EQ(got.filter.filter, slow && x == &low ? "narrow" : "int8") << isa->name << " slow " << slow;
+      EXPECT_EQ(got.changed, n);
+    }
+    EXPECT_EQ(labels[0], labels[1]) << isa->name;
   }
 }
 

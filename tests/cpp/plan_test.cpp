@@ -278,6 +278,54 @@ TEST_F(PlanNoOracle, SurveysWhereTheyCostLittle) {
   EXPECT_FALSE(worth_a_survey(problem(768, 100'000, "int8"), kCosts));
 }
 
+// Scores that take three times as long are worth a survey three times as dear.
+TEST_F(PlanNoOracle, ATrialWhereItMayDecideOnASurvey) {
+  Problem some = problem(768, 2621);
+  some.first = true;
+  some.sketched = false;
+  const auto least_rows = [&](double slower) {
+    some.rows = 1;
+    while (!worth_a_survey(some, kCosts, slower)) some.rows += 10;
+    return some.rows;
+  };
+  const std::int64_t sure = least_rows(1), perhaps = least_rows(kMostSlower);
+  EXPECT_NEAR(static_cast<double>(sure), static_cast<double>(kMostSlower * perhaps), 40);
+  some.rows = perhaps - 20;
+  EXPECT_FALSE(worth_a_trial(some, kCosts, 1)) << "a survey costs too much";
+  some.rows = sure;
+  EXPECT_FALSE(worth_a_trial(some, kCosts, 1)) << "a survey it is, whatever a trial says";
+  some.rows = perhaps;
+  EXPECT_TRUE(worth_a_trial(some, kCosts, 1));
+  EXPECT_TRUE(worth_a_trial(some, kCosts, some.rows / 16));
+  EXPECT_FALSE(worth_a_trial(some, kCosts, some.rows / 16 + 1)) << "too many rows are assigned twice";
+  some.more = false;
+  some.rows = perhaps * 5;
+  EXPECT_FALSE(worth_a_trial(some, kCosts, 1)) << "one assignment alone";
+  some.more = true;
+  some.rows = perhaps;
+  some.first = false;
+  EXPECT_FALSE(worth_a_trial(some, kCosts, 1)) << "labels are known, and may lie where the trial writes";
+  some.first = true;
+  for (const char* name : {"int8", "narrow", "narrow_bounds"}) {
+    some.forced = forced_choice(name, kCosts);
+    EXPECT_FALSE(worth_a_trial(some, kCosts, 1)) << name;
+  }
+}
+
+TEST_F(PlanNoOracle, ATrialCountsSketchesAndDistances) {
+  Problem some = problem(768, 1000);
+  some.first = true;
+  some.sketched = false;
+  const double row = 1000 * (0.1 + 0.002 * 768) + 768 + 60, distance = 5 + 3 * 0.05 * 768;
+  const auto slower_by = [&](double nanoseconds) {
+    return slower(some, kCosts, {.rows = 64, .refined = 200, .nanoseconds = nanoseconds});
+  };
+  const double expected = 64 * row + 200 * distance;
+  EXPECT_DOUBLE_EQ(slower_by(2 * expected), 2);
+  EXPECT_EQ(slower_by(0.5 * expected), 1);
+  EXPECT_EQ(slower_by(100 * expected), kMostSlower);
+}
+
 TEST_F(PlanNoOracle, RefiningMayNotCostWhatTheSketchesSave) {
   const Plan plan = planned(problem(384, 1000));
   const double fp32 = 1000 * (0.01 + 0.01 * 384), int8 = 1000 * (0.1 + 0.002 * 384);
