@@ -134,7 +134,7 @@ void add_warnings(std::int64_t n, const Params& params, Result& result) {
   if (params.min_points_per_centroid && result.n_used / result.k < *params.min_points_per_centroid)
     result.warnings.push_back(
         {Warning::Kind::few_points, "training on " + std::to_string(result.n_used) + " points for " +
-                                        std::to_string(params.k) + " centroids, fewer than min_points_per_centroid = " +
+                                        std::to_string(result.k) + " centroids, fewer than min_points_per_centroid = " +
                                         std::to_string(*params.min_points_per_centroid) + " each"});
   if (result.n_empty > 0)
     result.warnings.push_back(

@@ -24,7 +24,7 @@ TEST(CudaRowOrderNoOracle, WhereItPays) {
 using CudaRowOrder = CudaFits;
 
 TEST_F(CudaRowOrder, EachRowOnceByTiles) {
-  Workers workers(1);
+  Workers workers(1, {});
   cuda::Device device(0, on(Path{"cuda", ""}), workers);
   Random random(401);
   for (const std::int64_t n : {1, 31, 4095, 4096, 4097, 100'000})
@@ -50,7 +50,7 @@ TEST_F(CudaRowOrder, EachRowOnceByTiles) {
       batch.count = static_cast<int>(n);
       batch.states = state_buffer.data();
       batch.previous = label_buffer.data();
-      cuda::RowOrder order(device, n + 3, tiles + 1);
+      cuda::RowOrder order(device, n + 3, tiles);
       for (int again = 0; again < 2; ++again) {
         std::vector<std::int32_t> rows = cuda::downloaded(device, order.by_tile(batch, place_buffer.data()), n);
         std::vector<int> of_rows;
@@ -84,7 +84,7 @@ TEST_F(CudaRowOrder, FitsOfManyRows) {
       params.execution = on(Path{"cuda", "int8"});
       const Result got = fit(part, params);
       expect_same(got, expected);
-      for (const IterationStats& stats : got.iterations) EXPECT_EQ(stats.filter.name, "int8");
+      for (const IterationStats& stats : got.iterations) EXPECT_EQ(stats.filter.filter, "int8");
     }
 }
 
