@@ -56,6 +56,13 @@ bool warned(const Result& result, Warning::Kind kind) {
   return std::any_of(result.warnings.begin(), result.warnings.end(), [=](const auto& w) { return w.kind == kind; });
 }
 
+bool batch_refused(const std::function<void(BatchParams&)>& set) try {
+  batch_with(set);
+  return false;
+} catch (const std::invalid_argument&) {
+  return true;
+}
+
 template <class Error>
 bool refused(const Set& set) try {
   fit_with(set);
@@ -194,6 +201,11 @@ const Option options[] = {
      [] {
        return batch_with([](BatchParams& p) { p.each.niter = 2; }).n_iter == std::vector<int>{2, 2};
      }},
+    {"results on the device of the rows",
+     [] {
+       float centroids[1] = {};  // rows on the host have none
+       return batch_refused([&](BatchParams& p) { p.on_device.centroids = centroids; });
+     }},
     {"k of each",
      [] {
        const std::int64_t k[] = {2, 5};
@@ -229,7 +241,7 @@ const Option options[] = {
                                 fewer, labels, weights, execution, callback] = Params();
   [[maybe_unused]] const auto& [device, memory_limit, stream, n_threads, isa, filter, chunk_data, chunk_centroids,
                                 interrupt] = Execution();
-  [[maybe_unused]] const auto& [each, k_of_each, init_of_each] = BatchParams();
+  [[maybe_unused]] const auto& [each, k_of_each, init_of_each, on_device] = BatchParams();
   [[maybe_unused]] const auto& [distances, execution_of_predict, spherical_of_predict, metric_of_predict] =
       PredictParams();
 }
