@@ -350,7 +350,8 @@ std::int64_t slow_scan(const cpu::SketchScan& scan) {
   return hits;
 }
 
-// Costs that say that a survey does not pay, though it does if scores take three times as long: a trial decides.
+// Costs that say that a survey does not pay, though it does if scores take three times as long: a trial decides. Labels
+// are the same either way.
 TEST(NarrowNoOracle, LookedForWhereATrialIsSlow) {
   const Environment none("FASTKMEANS_FILTER", nullptr);
   constexpr std::int64_t n = 4096, d = 256, k = 1024;
@@ -375,7 +376,10 @@ TEST(NarrowNoOracle, LookedForWhereATrialIsSlow) {
       labels[slow].resize(n);
       std::vector<float> distances(n);
       const Assigned got = assigner.assign(centroids.centroids(), nullptr, true, labels[slow].data(), distances.data());
-      EXPECT_EQ(got.filter.filter, slow && x == &low ? "narrow" : "int8") << isa->name << " slow " << slow;
+      // Without the slow scan a loaded or emulated machine may be slow as well: the time decides.
+      if (slow) {
+        EXPECT_EQ(got.filter.filter, x == &low ? "narrow" : "int8") << isa->name;
+      }
       EXPECT_EQ(got.changed, n);
     }
     EXPECT_EQ(labels[0], labels[1]) << isa->name;
