@@ -13,9 +13,7 @@ class Target(NamedTuple):
     isa: str = ""  # ours by this instruction set; "" on a GPU
     mode: str = "host"  # where rows and centroids lie
     seconds: float | None = None  # at most
-    times: Mapping[str, float] = MappingProxyType(
-        {}
-    )  # at least so many times as fast as these peers; none: shown as it is
+    times: Mapping[str, float] = MappingProxyType({})  # at least so many times as fast as these peers
 
 
 def _superkmeans(flat: float, faiss: float | None = None) -> dict[str, float]:

@@ -37,8 +37,7 @@ void require_shape(const char* name, const MatrixView& x, std::int64_t least_row
   if (!x.data && x.rows > 0) refuse(std::string("the address of ") + name, "null", "that of the data");
 }
 
-void require_centroids(const char* name, const MatrixView& x) {
-  require_shape(name, x);
+void require_on_host(const char* name, const MatrixView& x) {
   // mutant: centroids_on_the_host
   if (x.cuda_device != MatrixView::kHost)
     refuse(std::string("the memory of ") + name, "that of cuda:" + std::to_string(x.cuda_device), "that of the host");

@@ -19,8 +19,8 @@ inline constexpr std::int64_t kMostDims = 1 << 19;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& value, const std::string& allowed);
 void require_shape(const char* name, const MatrixView& x, std::int64_t least_rows = 1);
-// Initial centroids, or those of a prediction: the CPU reads them.
-void require_centroids(const char* name, const MatrixView& x);
+// Of initial centroids, or those of a prediction, which the CPU reads.
+void require_on_host(const char* name, const MatrixView& x);
 void require_execution(const Execution& execution);
 // What metric and spherical say together.
 MetricType required_metric(const std::optional<MetricType>& metric, bool spherical);

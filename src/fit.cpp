@@ -239,7 +239,7 @@ Result fit(const MatrixView& x, const Params& given) {
   FpState fp_state;
   require_options(given);
   require_problem(x, given.k, given.init ? &*given.init : nullptr, given.weights.size(), given.allow_fewer_rows);
-  if (given.init) require_centroids("init", *given.init);
+  if (given.init) require_on_host("init", *given.init);
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
   params.execution.device = device_for(x, params.k, given.execution);
@@ -250,7 +250,8 @@ Result fit(const MatrixView& x, const Params& given) {
 Prediction predict(const MatrixView& x, const MatrixView& centroids, const PredictParams& params) {
   FpState fp_state;
   require_shape("data", x, 0);
-  require_centroids("centroids", centroids);
+  require_shape("centroids", centroids);
+  require_on_host("centroids", centroids);
   require_execution(params.execution);
   if (x.cols != centroids.cols)
     refuse("the number of columns of data", std::to_string(x.cols),

@@ -2,8 +2,6 @@
 // What an assignment by sketches has found of each row so far, and how warps share the rows.
 #pragma once
 
-#include <algorithm>
-
 #include "cuda/batch.hpp"
 #include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
@@ -39,14 +37,13 @@ struct LeftOver {
 inline constexpr int kRowsAtOnce = 8;
 inline constexpr int kThreads = 256;
 inline unsigned blocks_of_rows(const Device& device, std::int64_t rows) {
-  return std::min(blocks_for(rows, kThreads / kWarp * kRowsAtOnce), static_cast<unsigned>(32 * device.processors()));
+  return grid_stride_blocks(device, rows, kThreads / kWarp * kRowsAtOnce, 32);
 }
 // With a warp for each row, where there are few. Of some rows, nobody knows how many, no more than keep the device
 // busy, since blocks without a row take their time too: a multiple of the two or three that a multiprocessor holds.
 inline constexpr int kBlocksOfSome = 12;
 inline unsigned blocks_of_warps(const Device& device, const ScanTask& task) {
-  return std::min(blocks_for(task.most, kThreads / kWarp),
-                  static_cast<unsigned>((task.count ? kBlocksOfSome : 32) * device.processors()));
+  return grid_stride_blocks(device, task.most, kThreads / kWarp, task.count ? kBlocksOfSome : 32);
 }
 
 __device__ inline bool in_fours(const Batch& batch, const Centroids& centroids) {
