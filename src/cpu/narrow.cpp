@@ -13,10 +13,9 @@ NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>&
     : context_(context), mu_(static_cast<std::size_t>(padded(context.x.cols))) {
   const std::int64_t n = context.x.rows, d = context.x.cols;
   std::copy(centre.begin(), centre.end(), mu_.begin());
-  const SurveyRows rows = survey_rows(n, padded(d));
-  const CentredSample learned = sample(rows.learned, 0);
-  tried_ = sample(rows.tried, kTriedShift);
-  sizes_ = narrow_sizes(d, learned.count, Products::kChunk);
+  const CentredSample learned = sample(survey_rows(n, padded(d), kLearnedFrom, kSurveyBytes), 0);
+  tried_ = sample(survey_rows(n, padded(d), kTriedOn, kSurveyBytes), kTriedShift);
+  sizes_ = narrow_sizes(std::min(kMostNarrow, d / 2), learned.count, Products::kChunk);
   basis_ = principal_directions(learned, std::min(sizes_.back() - 1, d), context.kernels, context.workers);
 }
 

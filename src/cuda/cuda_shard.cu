@@ -179,7 +179,10 @@ class CudaShard final : public Shard {
   }
   std::vector<float> take_centroids() override {
     if (pending_) assigned();
-    return centroids();
+    const auto on = on_.here();
+    taken_.resize(static_cast<std::size_t>(centroids_.size()));
+    device_.download(taken_.data(), centroids_.data(), centroids_.bytes());
+    return std::move(taken_);
   }
 
   void copy_labels(std::int64_t* out) override {
@@ -340,6 +343,7 @@ class CudaShard final : public Shard {
         if (accumulating) accumulate_batch(begin, count, rows);
       });
     }
+    if (more_) taken_.resize(static_cast<std::size_t>(k_ * d_));  // while the device works
   }
 
   // From this row on: labels of the assignment before, and weights; null if there are none.
@@ -453,10 +457,11 @@ class CudaShard final : public Shard {
   std::int64_t seeded_at_a_time_ = 1;  // rows: to ask how much memory is free takes as long as a step of k-means++
   Tuning tuning_ = {};
   NarrowPlan narrow_;
-  NarrowSearch search_;                         // for narrow sketches
-  std::unique_ptr<Filter> filter_, exact_;      // the planned one; D of all pairs, for tiny centroids
-  DeviceBuffer<float> centroids_, next_;        // (k, d)
-  bool tiny_ = false;                           // all centroids are
+  NarrowSearch search_;                     // for narrow sketches
+  std::unique_ptr<Filter> filter_, exact_;  // the planned one; D of all pairs, for tiny centroids
+  DeviceBuffer<float> centroids_, next_;    // (k, d)
+  std::vector<float> taken_;  // (k, d) for take_centroids(): the first touch of 64 MiB of the host takes 38 ms
+  bool tiny_ = false;         // all centroids are
   DeviceBuffer<std::int32_t> labels_, before_;  // (n) of the last assignment, and of the one before
   DeviceBuffer<float> distances_;               // (n) D or L as stored
   int assignments_ = 0;                         // of this run

@@ -34,15 +34,11 @@ __global__ void unit_rows(const float* sample, int count, int d, const float* ce
   }
 }
 
-// (count, columns) random signs.
-std::vector<float> random_signs(std::int64_t count, std::int64_t columns) {
-  std::vector<float> signs(static_cast<std::size_t>(count * columns));
-  std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < signs.size(); ++i, bits >>= 1) {
-    if (i % 64 == 0) bits = row_key(0, i, Purpose::rotation, 2);
-    signs[i] = bits & 1 ? 1.0f : -1.0f;
-  }
-  return signs;
+__global__ void random_signs(float* signs, std::int64_t count) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const std::uint64_t bits = row_key(0, static_cast<std::uint64_t>(i / 64), Purpose::rotation, 2);
+  signs[i] = bits >> i % 64 & 1 ? 1.0f : -1.0f;
 }
 
 }  // namespace
@@ -55,8 +51,8 @@ Basis principal_directions(Device& device, const float* sample, std::int64_t cou
   unit_rows<<<blocks_for(count, kThreads / kWarp), kThreads, 0, device.stream()>>>(
       sample, static_cast<int>(count), static_cast<int>(d), centre, magnitude_limit_bits(d), x.data(), turned.data());
   launched("unit_rows");
-  const std::vector<float> signs = random_signs(count, columns);
-  device.upload(in_n.data(), signs.data(), in_n.bytes());
+  random_signs<<<blocks_for(in_n.size(), kThreads), kThreads, 0, device.stream()>>>(in_n.data(), in_n.size());
+  launched("random_signs");
   multiply(device, {turned.data(), count}, d, count, nullptr, in_n.data(), columns, in_d.data());
   multiply(device, {x.data(), d}, count, d, nullptr, in_d.data(), columns, in_n.data());
   multiply(device, {turned.data(), count}, d, count, nullptr, in_n.data(), columns, in_d.data());

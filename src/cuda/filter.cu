@@ -22,19 +22,23 @@ namespace {
 // One tile of centroids in so many is scanned for a first guess. Of 131,072 blobs 17 % of the rows' lists ran over with
 // one in 16, 3 % with one in 8, none with one in 4, which takes longer.
 constexpr int kSeedTiles = 8;
+// Scores of narrow sketches cost less, and the distances that a far first guess leaves more.
+constexpr int kNarrowSeedTiles = 4;
 
 __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order, std::int64_t i) {
   return max(0, order[static_cast<std::uint32_t>(seeds[i])]);
 }
 
-// D or L to the label that is known, or to the seed: the one to beat.
+// D or L to the label that is known, or to the seed: the one to beat. rows: those of the task, in an order in which
+// centroids come from the second cache.
 template <class Minimised>
-__global__ void upper_bounds(const Batch batch, const Centroids centroids, const Integer* seeds,
-                             const std::int32_t* order, const Found found, const FilterBound bound) {
+__global__ void upper_bounds(const ScanTask rows, const Batch batch, const Centroids centroids, const Integer* seeds,
+                             const Found found, const FilterBound bound) {
   for (std::int64_t first = kRowsAtOnce * warp_id(); first < batch.count; first += kRowsAtOnce * warp_count()) {
-    const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = min(place, batch.count - 1);
+    const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>();
+    const int i = row_at(rows, min(place, batch.count - 1));
     const bool bad = batch.states[i] & kBadRow;
-    Best best = {0, bad ? 0 : batch.previous ? batch.previous[i] : seed_of(seeds, order, i)};
+    Best best = {0, bad ? 0 : batch.previous ? batch.previous[i] : seed_of(seeds, rows.centroids.order, i)};
     const float distance = losses_of_rows<Minimised>(batch, centroids, i, best.label);
     if (!bad) best.distance = distance;
     if (!leads_group<kRowsAtOnce>() || place >= batch.count) continue;
@@ -147,13 +151,13 @@ class Int8Filter final : public Filter {
     } else {
       if (!batch.previous) {
         device_.clear(seeds_.data(), seeds_.bytes());
-        seed(task, rows, kSeedTiles);
+        seed(task, rows, narrow_ ? kNarrowSeedTiles : kSeedTiles);
       }
+      if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
       upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
-          batch, centroids_, seeds_.data(), task.centroids.order, found, bound_);
+          task, batch, centroids_, seeds_.data(), found, bound_);
       launched("upper_bounds");
       if (keeps_lists() && batch.previous) neighbours_->look_farther(batch, found);
-      if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
     }
     if (lists_run_over()) scan_left_over(task, rows, batch, found, notes);

@@ -7,33 +7,40 @@ namespace fastkmeans::cuda {
 namespace {
 
 // Rows of fewer elements are scanned so fast that there is little to save.
-constexpr std::int64_t kFewestForNarrow = 512;
-// Nanoseconds of an H200, by which widths are chosen: a score, whatever its length, and an element of it, by the scan
-// on Hopper and by the other (rates of docs/performance-gpu.md); an element of D, and of a row's projection (from bytes
-// and operations: not measured).
-constexpr double kScore = 2e-4, kWgmmaElement = 1.5e-6, kMmaElement = 3.4e-6, kDistanceElement = 1.3e-3,
-                 kProjectedElement = 7e-5;
+constexpr std::int64_t kFewestForNarrow = 384;
+// Nanoseconds, by which widths are chosen: a score, whatever its length, and an element of it, by the scan on Hopper
+// (H200) and by the other (H100); a centroid that a scan finds (H200), and an element of D to it (H200); an element of
+// a row's projection (from operations). docs/performance-gpu.md has the profiles.
+constexpr double kScore = 2e-4, kWgmmaElement = 1.25e-6, kMmaElement = 3.4e-6, kFound = 0.45, kDistanceElement = 1.2e-3,
+                 kProjectedElement = 6e-5;
+// Centroids that sketches of all dimensions leave a row where rows have structure at all: 1.7 in the first iteration,
+// 1.3 in the third (tokens of 384 and 768 dimensions; 96 directions and noise).
+constexpr double kLeftByAll = 1.5;
 // A fit has so many assignments, where more than one will follow.
 constexpr double kUses = 10;
-// To learn directions and to try them is estimated at 10 ms, most of it on the host: 5 % of this.
-constexpr double kWorthASurvey = 2e8;
+// To learn directions and to try them takes 5 % of the scores of such a fit.
+constexpr double kWorthASurvey = 1e8;
 // Narrow sketches must promise this much before they are used: below, what the model leaves out decides.
 constexpr double kWorthwhile = 0.9;
 
-double full_cost(const Problem& problem, const DeviceLimits& limits) {
+double full_scan(const Problem& problem, const DeviceLimits& limits) {
   return scan_cost(sketch_size(problem.d), problem, limits);
 }
-double distance_cost(const Problem& problem) { return kDistanceElement * static_cast<double>(problem.d); }
+// Of each centroid that a scan leaves.
+double left_cost(const Problem& problem) { return kFound + kDistanceElement * static_cast<double>(problem.d); }
+double full_cost(const Problem& problem, const DeviceLimits& limits) {
+  return full_scan(problem, limits) + kLeftByAll * left_cost(problem);
+}
 // mutant: one_use
 double uses(const Problem& problem) { return problem.iterates ? kUses : 1; }
 
 // And of all that narrow sketches ask for.
 double narrow_cost(const NarrowWidth& width, const Problem& problem, const DeviceLimits& limits) {
-  const double scan = scan_cost(width.size, problem, limits), full = full_cost(problem, limits);
+  const double scan = scan_cost(width.size, problem, limits), full = full_scan(problem, limits);
   const double projection = kProjectedElement * static_cast<double>(problem.d * width.size) / uses(problem);
   // Rows whose lists run over are scanned twice more, and then with both digits of all dimensions: three times.
   // mutant: running_over_costs
-  return projection + scan + width.survivors * distance_cost(problem) + width.run_over * (2 * scan + 3 * full);
+  return projection + scan + width.survivors * left_cost(problem) + width.run_over * (2 * scan + 3 * full);
 }
 
 }  // namespace
@@ -49,7 +56,7 @@ bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const st
   if (!forced.empty()) return forced == kNarrow;
   return problem.d >= kFewestForNarrow &&
          // mutant: survey_counts_uses
-         static_cast<double>(problem.n) * full_cost(problem, limits) * uses(problem) >= kWorthASurvey;
+         static_cast<double>(problem.n) * full_scan(problem, limits) * uses(problem) >= kWorthASurvey;
 }
 
 const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limits, const std::string& forced,
@@ -66,7 +73,7 @@ const NarrowWidth* choose_width(const Problem& problem, const DeviceLimits& limi
 double most_refined(const Problem& problem, const DeviceLimits& limits) {
   // mutant: saved_by_narrow
   const double saved = full_cost(problem, limits) - scan_cost(problem.narrow, problem, limits);
-  return std::max(0.0, saved) / distance_cost(problem);
+  return std::max(0.0, saved) / left_cost(problem);
 }
 
 }  // namespace fastkmeans::cuda

@@ -12,6 +12,8 @@
 
 namespace fastkmeans {
 
+// What rows that are looked at by the host may take.
+inline constexpr std::int64_t kSurveyBytes = kMostScratch / 4;
 // A part of the rows' distance that no row learned from stands at: those are a whole number of times as many, unless
 // rows are very long.
 inline constexpr double kTriedShift = 0.53;
@@ -22,22 +24,17 @@ inline std::int64_t spread_row(std::int64_t n, std::int64_t count, std::int64_t 
   return std::min(n - 1, static_cast<std::int64_t>(at));
 }
 
-struct SurveyRows {
-  std::int64_t learned, tried;
-};
-// Of n rows of so many elements: three copies of the rows that are learned from fit a quarter of kMostScratch.
-inline SurveyRows survey_rows(std::int64_t n, std::int64_t elements) {
-  const std::int64_t fit = std::max<std::int64_t>(1, kMostScratch / 4 / (12 * elements));
-  return {std::min({n, kLearnedFrom, fit}), std::min({n, kTriedOn, fit})};
+// Of n rows of so many elements at most so many, of which three copies fit `bytes`; one in any case.
+inline std::int64_t survey_rows(std::int64_t n, std::int64_t elements, std::int64_t most, std::int64_t bytes) {
+  return std::min({n, most, std::max<std::int64_t>(1, bytes / (12 * elements))});
 }
 
-// The widths to try, multiples of `step`: at most half as wide as the rows, and half as many directions as there are
-// rows to learn them from.
-inline std::vector<std::int64_t> narrow_sizes(std::int64_t d, std::int64_t learned, std::int64_t step) {
+// The widths to try, multiples of `step` up to `most`, and half as many directions at most as there are rows to learn
+// them from.
+inline std::vector<std::int64_t> narrow_sizes(std::int64_t most, std::int64_t learned, std::int64_t step) {
   const std::int64_t of_rows = (learned / 2 + step) / step * step;
-  const std::int64_t most = std::min({kMostNarrow, std::max(step, d / 2 / step * step), of_rows});
   std::vector<std::int64_t> sizes;
-  for (std::int64_t size = step; size <= most; size += step) sizes.push_back(size);
+  for (std::int64_t size = step; size <= std::min(std::max(step, most), of_rows); size += step) sizes.push_back(size);
   return sizes;
 }
 

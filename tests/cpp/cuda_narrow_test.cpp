@@ -105,8 +105,8 @@ TEST_F(CudaNarrow, PlacesBeyondTheLastRowOfAPart) {
 // Two centroids at the same distance from rows that have no head at all: one along the row, so that the lengths of the
 // tails differ by all of it, one across, so that they hardly do. The lower index must win, whichever that is.
 TEST_F(CudaNarrow, TiesAlongAndAcrossTheTail) {
-  const std::vector<float> values = normals(4096 * 8, 21);
-  Matrix x(4096, 256);
+  const std::vector<float> values = normals(32768 * 8, 21);
+  Matrix x(32768, 256);
   for (std::int64_t i = 0; i < x.rows; ++i) {
     if (i % 8 == 3)  // no row that directions are learned from or tried on
       x.row(i)[200] = 64;

@@ -187,7 +187,7 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
   EXPECT_TRUE(cuda::worth_a_survey(large, kH100, ""));
   EXPECT_FALSE(cuda::worth_a_survey(large, kH100, "int8"));
   cuda::Problem shorter = large, fewer = large, short_rows = large, long_rows = large;
-  short_rows.d = 511;
+  short_rows.d = 383;
   fewer.n = 20'000;
   long_rows.d = 16'385;
   shorter.k = 64;
@@ -213,8 +213,8 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
   EXPECT_EQ(size_of(large, {many, more, fewer_left}, ""), 128);
   EXPECT_EQ(size_of(large, {many, fewer_left}, ""), 256);
   EXPECT_EQ(size_of(large, {many}, ""), 0);
-  EXPECT_EQ(size_of(large, {{64, 0, 15, 0}}, ""), 0) << "0.94 of the time is not worth it";
-  EXPECT_EQ(size_of(large, {{64, 0, 13.5, 0}}, ""), 64);
+  EXPECT_EQ(size_of(large, {{64, 0, 11, 0}}, ""), 0) << "0.94 of the time is not worth it";
+  EXPECT_EQ(size_of(large, {{64, 0, 10, 0}}, ""), 64);
   EXPECT_EQ(size_of(large, {many}, "narrow"), 64);
   EXPECT_EQ(size_of(large, {}, "narrow"), 0) << "no row could be used";
   EXPECT_EQ(size_of(large, {{64, 0, 3, 0.5}, fewer_left}, ""), 256) << "half of the rows would be scanned again";
@@ -224,7 +224,7 @@ TEST(CudaTuningNoOracle, NarrowSketchesWhereTheyPay) {
   EXPECT_EQ(tuning.narrow, 128);
   EXPECT_EQ(tuning.wgmma_rows, 256);
   EXPECT_FALSE(tuning.keep_neighbours);
-  EXPECT_LT(cuda::most_refined(large, kH100), 18) << "what is saved, not all that the other scan takes";
+  EXPECT_LT(cuda::most_refined(large, kH100), 13) << "what is saved, not all that the other scan takes";
   EXPECT_GT(cuda::most_refined(large, kH100), 10);
   cuda::Problem wide = large;
   wide.narrow = 0;
