@@ -32,6 +32,10 @@ class Out(Exception):
         self.status, self.reason = status, reason
 
 
+def over_limit(what: str, seconds: float) -> str:
+    return f"{what} took more than {seconds:g} s"
+
+
 def environment(paths: Sequence[str], threads: int) -> dict[str, str]:
     """A child's environment: its own folders before everything else, and no more threads than the others have."""
     env = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONNOUSERSITE": "1"}
@@ -115,7 +119,7 @@ class Contestant:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
                 self.end()
-                raise Out("timeout", f"{what} took more than {seconds:g} s")
+                raise Out("timeout", over_limit(what, seconds))
             part = os.read(self.process.stdout.fileno(), 1 << 16)
             if not part:
                 raise self._dead()

@@ -14,7 +14,8 @@ Found = list[tuple[Path, Result]]
 
 def processor(result: Result) -> str:
     name = str(result["machine"]["cpu"]).replace("(R)", "").removesuffix(" Processor")
-    return f"{name}, {result['settings']['threads']} threads"
+    threads = result["settings"]["threads"]
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def hardware(result: Result) -> str:

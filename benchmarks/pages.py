@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import presets, targets
-from .current import Found, hardware, processor
+from .contestant import over_limit
+from .current import Found, hardware
 from .machine import ROOT
 from .peers import LABELS
 from .results import Result, Row, figures
@@ -49,6 +50,8 @@ Line = dict[str, str]  # cells by their column
 
 def table(lines: list[Line]) -> str:
     """Markdown; columns in the order in which they first have something."""
+    if not lines:
+        return "Nothing yet.\n"
     columns = list(dict.fromkeys(column for line in lines for column in line))
     rows = [columns, ["---"] * len(columns), *([line.get(column, "") for column in columns] for line in lines)]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
@@ -58,7 +61,8 @@ def data(case: dict[str, object]) -> str:
     """A case in words."""
     name = str(case["name"])
     words = next(words for start, words in WORDS.items() if name.startswith(start))
-    iterations = "" if case["niter"] == 10 else f", {case['niter']} iterations"
+    niter = int(str(case["niter"]))
+    iterations = "" if niter == 10 else f", {niter} iteration{'s' if niter > 1 else ''}"
     problems = f"{case['problems']:,} problems of " if case.get("problems", 1) != 1 else ""
     return f"{words}, {problems}{case['n']:,} x {case['d']:,}, k = {case['k']:,}{iterations}"
 
@@ -100,16 +104,32 @@ def beside(wanted: float | None) -> str:
     return "" if wanted is None else f" ({wanted:g})"
 
 
-def measured(target: Target, result: Result, row: Row) -> Line:
-    """Seconds of ours, and how many times as long each peer takes, beside what is wanted."""
-    line = {"data": data(case_of(result, row)) + LIMITS.get(row["peer"], "")}
-    line |= {"CPU": f"{processor(result)}, {target.isa}"} if target.isa else {"rows on the": target.mode}
+def ran_on(result: Result, row: Row) -> str:
+    return ", ".join(filter(None, [hardware(result), isa(result, row)]))
+
+
+def times(result: Result, row: Row, other: Row) -> str:
+    """How many times as long as ours the other took; of a fit that was ended, more than so many."""
     ours = row["seconds"]["median"]
-    line["seconds"] = figures(ours) + beside(target.seconds)
+    if other["seconds"]:
+        return figures(other["seconds"]["median"] / ours)
+    limit = result["settings"]["timeout"]
+    ended = other["status"] == "timeout" and other["reason"] == over_limit("fit", limit)
+    return f"> {figures(limit / ours)}" if ended else str(other["status"])
+
+
+def compared(result: Result, row: Row, target: Target) -> Line:
+    """Seconds of ours, and how many times as long each peer takes, beside what is wanted."""
+    line = {"seconds": figures(row["seconds"]["median"]) + beside(target.seconds)}
     for other in others(result, row):
-        text = figures(other["seconds"]["median"] / ours) if other["seconds"] else other["status"]
-        line[LABELS[other["peer"]]] = text + beside(target.times.get(other["peer"]))
+        line[LABELS[other["peer"]]] = times(result, row, other) + beside(target.times.get(other["peer"]))
     return line | {"commit": commit(result)}
+
+
+def measured(target: Target, result: Result, row: Row) -> Line:
+    line = {"data": data(case_of(result, row)) + LIMITS.get(row["peer"], "")}
+    line |= {"CPU": ran_on(result, row)} if target.isa else {"rows on the": target.mode}
+    return line | compared(result, row, target)
 
 
 def measurements(found: Found, device: str, target: Target) -> list[Line]:
@@ -120,13 +140,16 @@ def measurements(found: Found, device: str, target: Target) -> list[Line]:
     ]
 
 
-def reached(found: Found, device: str, wanted: list[Target]) -> str:
-    """A line for each measurement."""
-    lines = [line for target in wanted for line in measurements(found, device, target)]
-    # The peers in one order, whichever a line has first.
-    order = ["data", "CPU", "rows on the", "seconds", *LABELS.values(), "commit"]
+def ordered(lines: list[Line]) -> str:
+    """The table of these, with the peers in one order, whichever a line has first."""
+    order = ["data", "initial centroids", "CPU", "rows on the", "seconds", *LABELS.values(), "commit"]
     used = [column for column in order if any(column in line for line in lines)]
     return table([{column: line.get(column, "") for column in used} for line in lines])
+
+
+def reached(found: Found, device: str, wanted: list[Target]) -> str:
+    """A line for each measurement."""
+    return ordered([line for target in wanted for line in measurements(found, device, target)])
 
 
 def unmeasured(found: Found) -> str:
@@ -144,14 +167,18 @@ def unmeasured(found: Found) -> str:
     return table([{"data": what, "by": ", ".join(isas), "wanted": wish} for (what, wish), isas in by.items()])
 
 
-def initialisations(found: Found) -> str:
+def initialisations(found: Found, device: str, mode: str) -> str:
+    """Of rows without structure and of blobs, the fastest first."""
     lines = []
-    for result, row in runs(found, "cuda", "init-iid", "device"):
-        method = result["settings"]["init"]
-        line = {"initial centroids": METHODS.get(method, method).replace("|", "\\|")}
-        line |= {"seconds": figures(row["seconds"]["median"]), "commit": commit(result)}
-        lines.append(line)
-    return table(sorted(lines, key=lambda line: float(line["seconds"])))
+    for case in ("init-iid", "init-blobs"):
+        by_time = sorted(runs(found, device, case, mode), key=lambda run: float(run[1]["seconds"]["median"]))
+        for result, row in by_time:
+            method = result["settings"]["init"]
+            line = {"data": data(case_of(result, row))}
+            line |= {"initial centroids": METHODS.get(method, method).replace("|", "\\|")}
+            line |= {"CPU": ran_on(result, row)} if device == "cpu" else {}
+            lines.append(line | compared(result, row, Target(case)))
+    return ordered(lines)
 
 
 def front(found: Found) -> str:
@@ -168,7 +195,7 @@ def front(found: Found) -> str:
             lines.append(
                 {
                     "data": data(case_of(result, row)),
-                    "machine": ", ".join(filter(None, [hardware(result), isa(result, row)])),
+                    "machine": ran_on(result, row),
                     "ours": figures(row["seconds"]["median"]),
                     "others": "; ".join(peers),
                     "commit": commit(result),
@@ -185,7 +212,8 @@ def tables(found: Found) -> dict[str, str]:
         "cpu": reached(clean, "cpu", targets.CPU),
         "cuda": reached(clean, "cuda", targets.CUDA),
         "unmeasured": unmeasured(clean),
-        "initialisations": initialisations(clean),
+        "initialisations": initialisations(clean, "cpu", "host"),
+        "initialisations_cuda": initialisations(clean, "cuda", "device"),
     }
 
 

@@ -184,6 +184,32 @@ def test_our_own_loop_stands_beside_us_as_a_peer() -> None:
     ]
 
 
+def ended(row: results.Row, status: str, reason: str) -> results.Row:
+    return {**row, "status": status, "reason": reason, "seconds": None, "ratio": None}
+
+
+def test_initialisations_stand_beside_those_of_peers() -> None:
+    found = []
+    for method, seconds in {"own": 0.5, "k-means++": 4, "k-means||": 2}.items():
+        path, each = measured_cpu("init-iid", {"ours": seconds, "faiss": 3 * seconds, "sklearn-lloyd": 8})
+        each["cases"][0]["niter"] = 1
+        each["settings"] |= {"init": method, "threads": 1, "timeout": 20.0}
+        found.append((path, each))
+    ours, faiss, sklearn = found[1][1]["rows"]
+    found[1][1]["rows"] = [ours, faiss, ended(sklearn, "timeout", "fit took more than 20 s")]
+    ours, faiss, sklearn = found[2][1]["rows"]
+    lacking = ended(faiss, "unsupported", "NotImplementedError: no k-means||")
+    found[2][1]["rows"] = [ours, lacking, ended(sklearn, "timeout", "load took more than 600 s")]
+    start = "| iid normal, 160 x 8, k = 16, 1 iteration"
+    made = [line for line in pages.tables(found)["initialisations"].splitlines() if line.startswith(start)]
+    assert made == [
+        f"{start} | random rows | Intel Xeon, 1 thread, VNNI | 0.500 | 3.00 | 16.0 | 0123456 |",
+        f"{start} | k-means\\|\\| | Intel Xeon, 1 thread, VNNI | 2.00 | unsupported | timeout | 0123456 |",
+        f"{start} | k-means++ | Intel Xeon, 1 thread, VNNI | 4.00 | 3.00 | > 5.00 | 0123456 |",
+    ]
+    assert pages.tables(found)["initialisations_cuda"] == "Nothing yet.\n"
+
+
 def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- measured: front -->\nold\n<!-- end -->\nafter\n")

@@ -189,7 +189,7 @@ def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: p
     reasons = [row["reason"] for row in rows]
     assert reasons[0] is None
     assert reasons[1] == "RuntimeError: no luck in here.py"
-    assert "more than 2 s" in reasons[2]
+    assert reasons[2] == "fit took more than 2 s"
     assert "status 3: last words" in reasons[4]
     assert "shape (500, 6), not (4, 6)" in reasons[6]
     assert "version 2.0, not 1.0" in reasons[7]
