@@ -54,6 +54,7 @@ class Contestant:
         device_limit: int | None = None,
     ) -> None:
         self.peer, self.mode, self.verbose = peer, mode, verbose
+        threads = peer.threads or threads
         self.buffer = b""
         self.process: Any = None
         home = peer.folder

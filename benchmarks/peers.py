@@ -54,6 +54,7 @@ class Peer:
     modes: tuple[str, ...] = ("host",)  # on a GPU also "device": data and centroids stay there
     folder: Path | None = None  # where it must be imported from, if not where its distribution says
     device_limit: int | None = None  # bytes of device memory: a fit that takes more is ended
+    threads: int | None = None  # of its own number; None: as many as all
 
 
 BOTH = ("host", "device")
@@ -101,6 +102,8 @@ PEERS = {
         Peer("superkmeans-rabitq", "superkmeans", "adapters.SuperKMeans", SUPERKMEANS, options={"quantizer": "rabitq"}),
         Peer("superkmeans-hierarchical", "superkmeans", "adapters.SuperKMeansHierarchical", SUPERKMEANS),
         Peer("sklearn-lloyd", "sklearn", "adapters.Sklearn", SKLEARN, options={"algorithm": "lloyd"}),
+        # For many small problems: there its threads may cost more than they save.
+        Peer("sklearn-one-thread", "sklearn", "adapters.Sklearn", SKLEARN, options={"algorithm": "lloyd"}, threads=1),
         Peer("sklearn-elkan", "sklearn", "adapters.Sklearn", SKLEARN, options={"algorithm": "elkan"}),
         Peer("sklearn-minibatch", "sklearn", "adapters.SklearnMiniBatch", SKLEARN),
         Peer(
@@ -122,6 +125,7 @@ LABELS = {
     "faiss-superkmeans": "faiss SuperKMeans",
     "superkmeans-f32": "superkmeans flat f32",
     "sklearn-lloyd": "scikit-learn",
+    "sklearn-one-thread": "scikit-learn on 1 thread",
     "flash-kmeans-fp16": "flash-kmeans fp16",
     "fastkmeans-triton": "fastkmeans, Triton",
     "ours-loop": "ours in a loop",
@@ -129,11 +133,12 @@ LABELS = {
 
 
 def choose(names: list[str], device: str) -> list[Peer]:
-    """The peers of these names; of none: all on this device, ours as it is. UsageError lists the known."""
+    """The peers of these names; of none: all on this device as they are. UsageError lists the known."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         raise UsageError(f"unknown peer {', '.join(unknown)}; known: {', '.join(PEERS)}")
-    usual = [peer for peer in PEERS.values() if device in peer.devices and not peer.name.startswith("ours-")]
+    changed = [peer.name for peer in PEERS.values() if peer.name.startswith("ours-") or peer.threads]
+    usual = [peer for peer in PEERS.values() if device in peer.devices and peer.name not in changed]
     return [PEERS[name] for name in names] or usual
 
 

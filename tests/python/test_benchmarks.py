@@ -22,6 +22,7 @@ from benchmarks import (  # noqa: E402
     adapters,
     check,
     cli,
+    contestant,
     data,
     install,
     machine,
@@ -165,7 +166,8 @@ def test_the_batch_preset() -> None:
     (case,) = presets.cases("batch", presets.Options())
     assert (case.problems, case.n, case.d, case.k, case.niter) == (1000, 500, 64, 16, 25)
     assert [x.shape for x, _ in case.rows(np.random.default_rng(0))] == [(2**18, 64), (500_000 - 2**18, 64)]
-    assert not {"ours-loop", "ours-avx2", "ours-11gb"} & {peer.name for peer in peers.choose([], "cpu")}
+    usual = {peer.name for peer in peers.choose([], "cpu")}
+    assert not {"ours-loop", "ours-avx2", "ours-11gb", "sklearn-one-thread"} & usual
 
 
 def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: presets.Case) -> None:
@@ -195,6 +197,15 @@ def test_rows_of_those_that_fall_out(tmp_path: Path, settings: Settings, case: p
     assert "version 2.0, not 1.0" in reasons[7]
     assert "benchmarks install" in reasons[9]
     results.validate(result("none", [case], rows, settings, ["run", str(tmp_path / "x.npy")]))
+
+
+def test_a_peer_may_have_its_own_number_of_threads(settings: Settings) -> None:
+    peer = fake_peer(settings.peers_folder, "good", "return x")
+    for own, threads in ((None, 4), (1, 1)):
+        made = contestant.Contestant(replace(peer, threads=own), "host", "cpu", settings.peers_folder, 4)
+        assert made.spec["threads"] == threads
+        assert {made.env[name] for name in contestant.THREAD_VARIABLES} == {str(threads)}
+    assert PEERS["sklearn-one-thread"].threads == 1
 
 
 def test_a_library_from_elsewhere_is_not_measured(settings: Settings, case: presets.Case) -> None:
