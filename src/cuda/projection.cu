@@ -50,9 +50,9 @@ class Staged {
 #pragma unroll
     for (int q = 0; q < kPieces; ++q) {
       const int j = begin + piece(q), left = factors_.d - j;
-      centre_[q] = factors_.centre ? four(factors_.centre + j, left) : float4{};
+      centre_[q] = factors_.centre ? load_four<kFours>(factors_.centre + j, left) : float4{};
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) rows_[r][q] = four(row_[r] + j, left);
+      for (int r = 0; r < kRows; ++r) rows_[r][q] = load_four<kFours>(row_[r] + j, left);
     }
 #pragma unroll
     for (int i = 0; i < kOfW; ++i) {
@@ -84,10 +84,6 @@ class Staged {
   static constexpr int kAcross = kGranule / 4, kOfW = kStep * kAcross / kTileThreads;
   static __device__ int thread() { return static_cast<int>(threadIdx.x); }
   static __device__ int piece(int q) { return 8 * q + 4 * (thread() % 2); }
-  static __device__ float4 four(const float* p, int left) {
-    if constexpr (!kFours) return load_four(p, left);
-    return left > 0 ? *reinterpret_cast<const float4*>(p) : float4{};
-  }
 
   const Factors& factors_;
   const float *row_[kRows], *w_;

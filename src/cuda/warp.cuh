@@ -50,6 +50,7 @@ struct Lanes {
   __device__ int lane() const { return lane_id() % count; }
   // In every lane of the row.
   __device__ std::uint32_t largest(std::uint32_t value) const {
+    if (count == kWarp) return largest_of_lanes(value);
     for (int half = count / 2; half >= 1; half /= 2) value = max(value, __shfl_xor_sync(kAll, value, half));
     return value;
   }
@@ -148,8 +149,11 @@ FASTKMEANS_BOTH inline bool in_fours(const float* p, std::int64_t ld, int d) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(float4) == 0 && ld % 4 == 0 && d % 4 == 0;
 }
 
-// Up to four elements from p on, of a row that has `left` more; beyond its end are zeros.
+// Up to four elements from p on, of a row that has `left` more; beyond its end are zeros. kFours: in_fours() of the
+// row, and of p in it.
+template <bool kFours>
 __device__ inline float4 load_four(const float* p, int left) {
+  if constexpr (kFours) return left > 0 ? *reinterpret_cast<const float4*>(p) : float4{};
   return {left > 0 ? p[0] : 0, left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
 }
 
@@ -171,7 +175,7 @@ __device__ inline float losses_of_pairs(const float* x, const float* c, int d, b
       add(*reinterpret_cast<const float4*>(x + j), *reinterpret_cast<const float4*>(c + j));
   } else {
     for (int j = 4 * lane; j < d; j += kWarp)
-      add(load_four(x + j, d - j), load_four(c + j, d - j));  // zeros add nothing
+      add(load_four<false>(x + j, d - j), load_four<false>(c + j, d - j));  // zeros add nothing
   }
   // Lanes of D that are 16, 8 and 4 apart stand 4, 2 and 1 apart; those 2 and 1 apart in one lane, so two exchanges are
   // spared by giving half of what there is away.
