@@ -11,7 +11,9 @@ namespace fastkmeans::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTogether = 4;  // rows, or groups of short ones, that are on their way to a warp at once
+constexpr int kTogether = 8;  // rows that are on their way to a team at once
+static_assert(kWarp % kTogether == 0);
+constexpr int kMostTeam = 384;  // threads: as two blocks of a multiprocessor, which uses all of its registers
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 // Of the rows looked at so far; magnitudes as ordered bits.
@@ -22,47 +24,142 @@ struct Found {
   std::uint32_t least_row_max;
 };
 
-// column_max null: states and the check alone.
-__global__ void look(RowsView rows, std::int64_t first, std::int64_t count, int d, const Lanes lanes,
-                     std::uint32_t limit, const std::int64_t* weights, std::uint8_t* states, std::uint32_t* column_max,
-                     Found* found) {
-  Integer zero_rows = 0;
-  const int side_by_side = lanes.rows();
-  const std::int64_t at_once = kTogether * side_by_side;
-  for (std::int64_t some = at_once * warp_id(); some < count; some += at_once * warp_count()) {
-    const std::int64_t first_row = some + lanes.row();
-    const float* row[kTogether];
+// The threads that look at a row together, four neighbouring elements each: a part of a warp, or all of a block.
+struct Team {
+  int size;
+
+  FASTKMEANS_BOTH explicit Team(int d) {
+    const int fours = (d + 3) / 4, parts = (fours + kMostTeam - 1) / kMostTeam, most = (fours + parts - 1) / parts;
+    size = most <= kWarp ? Lanes(most).count : (most + kWarp - 1) / kWarp * kWarp;
+  }
+  int block() const { return size <= kWarp ? kThreads : size; }
+  std::int64_t rows_of_block() const { return std::int64_t{kTogether} * (block() / size); }
+
+  // most: the largest of the lanes of a warp; of all warps after that. shared: not that of the call before.
+  __device__ void largest_of_warps(std::uint32_t (&most)[kTogether], std::uint32_t (*shared)[kTogether]) const {
+    if (lane_id() == 0) {
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u) shared[threadIdx.x / kWarp][u] = most[u];
+    }
+    __syncthreads();
+    std::uint32_t mine = 0;  // of row lane_id() % kTogether
+#pragma unroll 1
+    for (int warp = lane_id() / kTogether; warp < size / kWarp; warp += kWarp / kTogether)
+      mine = max(mine, shared[warp][lane_id() % kTogether]);
+#pragma unroll
+    for (int step = kTogether; step < kWarp; step *= 2) mine = max(mine, __shfl_xor_sync(kAll, mine, step));
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) most[u] = __shfl_sync(kAll, mine, u);
+  }
+};
+
+__device__ uint4 magnitudes(const float4& v) {
+  return {magnitude_bits(v.x), magnitude_bits(v.y), magnitude_bits(v.z), magnitude_bits(v.w)};
+}
+__device__ uint4 larger(const uint4& a, const uint4& b) {
+  return {max(a.x, b.x), max(a.y, b.y), max(a.z, b.z), max(a.w, b.w)};
+}
+
+// most: the largest magnitude of row i.
+__device__ void note_state(std::int64_t i, std::uint32_t most, bool bad, std::uint8_t* states, Found* found) {
+  states[i] = static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
+  if (!bad) return;
+  atomicAdd(&found->bad, Integer{1});
+  atomicMin(&found->first_bad, static_cast<Integer>(i));
+}
+
+// Four columns' maxima. An old value that is read is no more than the present one: it asks for an atomic in vain, at
+// worst.
+__device__ void raise(std::uint32_t* column_max, const uint4& to) {
+  const uint4 from = *reinterpret_cast<const uint4*>(column_max);
+  if (to.x > from.x) atomicMax(column_max, to.x);
+  if (to.y > from.y) atomicMax(column_max + 1, to.y);
+  if (to.z > from.z) atomicMax(column_max + 2, to.z);
+  if (to.w > from.w) atomicMax(column_max + 3, to.w);
+}
+
+// column_max: (d), up to a multiple of four; null: states and the check alone. A row is known to be good when all of it
+// has been read. Where a team has it all in registers, it is read once; of longer rows, all but the last part again.
+template <bool kFours>
+__global__ __launch_bounds__(kMostTeam, 2) void look(RowsView rows, std::int64_t first, std::int64_t count, int d,
+                                                     const Team team, std::uint32_t limit, const std::int64_t* weights,
+                                                     std::uint8_t* states, std::uint32_t* column_max, Found* found) {
+  __shared__ std::uint32_t shared[2][kMostTeam / kWarp][kTogether];
+  const Lanes lanes(team.size);
+  const int own = static_cast<int>(threadIdx.x) % team.size, which = static_cast<int>(threadIdx.x) / team.size;
+  const int teams = static_cast<int>(blockDim.x) / team.size;
+  const int stride = 4 * team.size;
+  const std::int64_t at_once = std::int64_t{kTogether} * teams, apart = teams * rows.ld;
+  std::uint32_t zero_rows = 0, least = kNone;
+  int now = 0;
+  for (std::int64_t some = at_once * blockIdx.x; some < count; some += at_once * gridDim.x, now ^= 1) {
+    const std::int64_t first_row = some + which;
+    const int left = static_cast<int>(min(count - first_row, at_once));  // of this block, from the team's first on
+    uint4 values[kTogether];
+    const auto load = [&](int begin) {
+      const int j = begin + 4 * own;
+      const float* row = rows.row(first_row) + j;
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u, row += apart)
+        values[u] = magnitudes(load_four<kFours>(row, u * teams < left ? d - j : 0));
+    };
     std::uint32_t most[kTogether] = {};
+    int begin = 0;
+    for (;; begin += stride) {
+      load(begin);
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) row[u] = rows.row(min(first_row + u * side_by_side, count - 1));
-    for (int j = lanes.lane(); j < d; j += lanes.count) {
-#pragma unroll
-      for (int u = 0; u < kTogether; ++u) most[u] = max(most[u], magnitude_bits(row[u][j]));
+      for (int u = 0; u < kTogether; ++u)
+        most[u] = max(most[u], max(max(values[u].x, values[u].y), max(values[u].z, values[u].w)));
+      if (begin + stride >= d) break;
     }
 #pragma unroll
     for (std::uint32_t& magnitude : most) magnitude = lanes.largest(magnitude);
+    if (team.size > kWarp) team.largest_of_warps(most, shared[now]);
+
+    unsigned used = 0;  // a bit a row
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const std::int64_t i = first_row + u * side_by_side;
-      if (i >= count) continue;
-      const bool leads = lanes.lane() == 0, bad = most[u] >= limit;
-      if (leads) {
-        states[first + i] =
-            static_cast<std::uint8_t>((bad ? kBadRow : 0) | (most[u] < magnitude_bits(kTinyBelow) ? kTinyRow : 0));
-        if (bad) {
-          atomicAdd(&found->bad, Integer{1});
-          atomicMin(&found->first_bad, static_cast<Integer>(first + i));
-        }
-      }
-      if (!column_max || bad || (weights && weights[first + i] == 0)) continue;
-      zero_rows += leads && most[u] == 0;
-      if (leads && most[u] > 0 && most[u] < found->least_row_max) atomicMin(&found->least_row_max, most[u]);
-      // An old value of the maximum is no more than the present one: it asks for an atomic in vain, at worst.
-      for (int j = lanes.lane(); j < d; j += lanes.count)
-        if (const std::uint32_t bits = magnitude_bits(row[u][j]); bits > column_max[j]) atomicMax(column_max + j, bits);
+    for (int u = 0; u < kTogether; ++u) used |= unsigned{most[u] < limit} << u;
+    if (weights) {
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u)
+        if (u * teams < left && weights[first + first_row + u * teams] == 0) used &= ~(1u << u);
+    }
+    // A thread a row, where there are enough.
+#pragma unroll 1
+    for (int u = own; u < kTogether && u * teams < left; u += team.size) {
+      std::uint32_t its_most = 0;
+#pragma unroll
+      for (int v = 0; v < kTogether; ++v)
+        if (v == u) its_most = most[v];
+      note_state(first + first_row + u * teams, its_most, its_most >= limit, states, found);
+      if (!column_max || !(used >> u & 1)) continue;
+      if (its_most > 0)
+        least = min(least, its_most);
+      else
+        ++zero_rows;
+    }
+    if (!column_max) continue;
+    for (;;) {
+      uint4 largest = {};
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u)
+        if (used >> u & 1) largest = larger(largest, values[u]);
+      // The teams of a warp have the same columns.
+      for (int step = lanes.count; step < kWarp; step *= 2)
+        largest = larger(largest, {__shfl_xor_sync(kAll, largest.x, step), __shfl_xor_sync(kAll, largest.y, step),
+                                   __shfl_xor_sync(kAll, largest.z, step), __shfl_xor_sync(kAll, largest.w, step)});
+      const int j = begin + 4 * own;
+      if (lane_id() < lanes.count && j < d) raise(column_max + j, largest);
+      if (begin == 0) break;
+      begin -= stride;
+      load(begin);
     }
   }
-  if (zero_rows > 0) atomicAdd(&found->zero_rows, zero_rows);
+  zero_rows = __reduce_add_sync(kAll, zero_rows);
+  least = __reduce_min_sync(kAll, least);
+  if (lane_id() != 0) return;
+  if (zero_rows > 0) atomicAdd(&found->zero_rows, static_cast<Integer>(zero_rows));
+  if (least < found->least_row_max) atomicMin(&found->least_row_max, least);
 }
 
 __global__ void find_own_losses(RowsView rows, std::int64_t count, int d, float* out) {
@@ -114,19 +211,20 @@ __global__ void median(const float* rows, int count, int d, std::uint32_t limit,
 RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, std::int64_t batch,
                    const std::int64_t* weights, bool all_statistics, bool own_losses)
     : states_(device, n), own_losses_(device, own_losses ? n : 0) {
-  DeviceBuffer<std::uint32_t> column_max(device, d);
+  DeviceBuffer<std::uint32_t> column_max(device, (d + 3) / 4 * 4);
   device.clear(column_max.data(), column_max.bytes());
   const Found none = {0, std::numeric_limits<Integer>::max(), 0, kNone};
   const auto found = uploaded(device, &none, 1);
+  const Team team(static_cast<int>(d));
   rows.each_batch(batch, [&](std::int64_t first, std::int64_t count, RowsView view) {
-    const unsigned blocks = grid_stride_blocks(device, count, kThreads / kWarp, 32);
-    look<<<blocks, kThreads, 0, device.stream()>>>(view, first, count, static_cast<int>(d), Lanes(static_cast<int>(d)),
-                                                   magnitude_limit_bits(d), weights, states_.data(),
-                                                   all_statistics ? column_max.data() : nullptr, found.data());
+    const auto kernel = in_fours(view.x, view.ld, static_cast<int>(d)) ? look<true> : look<false>;
+    kernel<<<grid_stride_blocks(device, count, team.rows_of_block(), 32), team.block(), 0, device.stream()>>>(
+        view, first, count, static_cast<int>(d), team, magnitude_limit_bits(d), weights, states_.data(),
+        all_statistics ? column_max.data() : nullptr, found.data());
     launched("look");
     if (!own_losses) return;
-    find_own_losses<<<blocks, kThreads, 0, device.stream()>>>(view, count, static_cast<int>(d),
-                                                              own_losses_.data() + first);
+    find_own_losses<<<grid_stride_blocks(device, count, kThreads / kWarp, 32), kThreads, 0, device.stream()>>>(
+        view, count, static_cast<int>(d), own_losses_.data() + first);
     launched("find_own_losses");
   });
   Found result;
@@ -136,7 +234,8 @@ RowFacts::RowFacts(Device& device, Rows& rows, std::int64_t n, std::int64_t d, s
   statistics_.least_row_max = result.least_row_max == kNone ? 0.0f : std::bit_cast<float>(result.least_row_max);
   statistics_.zero_rows = static_cast<std::int64_t>(result.zero_rows);
   statistics_.column_max.resize(static_cast<std::size_t>(d));
-  if (all_statistics) device.download(statistics_.column_max.data(), column_max.data(), column_max.bytes());
+  if (all_statistics)
+    device.download(statistics_.column_max.data(), column_max.data(), d * static_cast<std::int64_t>(sizeof(float)));
 }
 
 Moments moments_of_device(Device& device, const MatrixView& x) {

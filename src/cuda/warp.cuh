@@ -50,6 +50,7 @@ struct Lanes {
   __device__ int lane() const { return lane_id() % count; }
   // In every lane of the row.
   __device__ std::uint32_t largest(std::uint32_t value) const {
+    if (count == kWarp) return largest_of_lanes(value);
     for (int half = count / 2; half >= 1; half /= 2) value = max(value, __shfl_xor_sync(kAll, value, half));
     return value;
   }
@@ -144,8 +145,16 @@ __device__ inline float warp_losses(const float* x, const float* const (&c)[kCou
 inline constexpr int kPairs = 4, kPairLanes = kWarp / kPairs;
 
 // Whether what begins at p, a row every ld elements, can be read four elements at a time.
-__device__ inline bool in_fours(const float* p, std::int64_t ld, int d) {
+FASTKMEANS_BOTH inline bool in_fours(const float* p, std::int64_t ld, int d) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(float4) == 0 && ld % 4 == 0 && d % 4 == 0;
+}
+
+// Up to four elements from p on, of a row that has `left` more; beyond its end are zeros. kFours: in_fours() of the
+// row, and of p in it.
+template <bool kFours>
+__device__ inline float4 load_four(const float* p, int left) {
+  if constexpr (kFours) return left > 0 ? *reinterpret_cast<const float4*>(p) : float4{};
+  return {left > 0 ? p[0] : 0, left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
 }
 
 // D or L of the pairs, that of each group's x and c in its lanes. A lane has the sums of four neighbouring lanes of D
@@ -165,11 +174,8 @@ __device__ inline float losses_of_pairs(const float* x, const float* c, int d, b
     for (int j = 4 * lane; j < d; j += kWarp)
       add(*reinterpret_cast<const float4*>(x + j), *reinterpret_cast<const float4*>(c + j));
   } else {
-    // Beyond the end are zeros, which add nothing.
-    const auto four = [d](const float* p, int j) {
-      return float4{p[j], j + 1 < d ? p[j + 1] : 0, j + 2 < d ? p[j + 2] : 0, j + 3 < d ? p[j + 3] : 0};
-    };
-    for (int j = 4 * lane; j < d; j += kWarp) add(four(x, j), four(c, j));
+    for (int j = 4 * lane; j < d; j += kWarp)
+      add(load_four<false>(x + j, d - j), load_four<false>(c + j, d - j));  // zeros add nothing
   }
   // Lanes of D that are 16, 8 and 4 apart stand 4, 2 and 1 apart; those 2 and 1 apart in one lane, so two exchanges are
   // spared by giving half of what there is away.

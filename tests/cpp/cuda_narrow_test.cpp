@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Narrow sketches on a CUDA device: fits by them beside the oracle, and what is said of a projected row.
+// Narrow sketches on a CUDA device: fits by them beside the oracle, the products they are made of, and what is said of
+// a projected row.
+#include <cmath>
+#include <limits>
+
 #include "cuda_fits.hpp"
 #include "low_rank.hpp"
 
@@ -178,6 +182,62 @@ TEST_F(CudaNarrow, ShardsWeightsAndMetrics) {
 #ifdef FASTKMEANS_CUDA
 
 using Real = long double;
+
+// (count, columns) = (rows - centre) w on the device. Rows lie `ld` apart from element `first` on, in the midst of NaN:
+// what is read beside them is seen.
+std::vector<float> multiplied(cuda::Device& device, const Matrix& rows, std::int64_t first, std::int64_t ld,
+                              const std::vector<float>& centre, const Matrix& w) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kUntouched = 77;
+  std::vector<float> laid(static_cast<std::size_t>(first + rows.rows * ld + 4), kNaN);
+  for (std::int64_t i = 0; i < rows.rows; ++i)
+    std::copy_n(rows.row(i), rows.cols, &laid[static_cast<std::size_t>(first + i * ld)]);
+  const std::int64_t size = rows.rows * w.cols;
+  std::vector<float> out(static_cast<std::size_t>(size + w.cols), kUntouched);
+  const auto on_device = [&](const std::vector<float>& v) { return cuda::uploaded(device, v.data(), std::ssize(v)); };
+  const auto x = on_device(laid), mu = on_device(centre.empty() ? std::vector<float>(1) : centre),
+             b = on_device(w.values);
+  const auto z = on_device(out);
+  cuda::multiply(device, {x.data() + first, ld}, rows.rows, rows.cols, centre.empty() ? nullptr : mu.data(), b.data(),
+                 w.cols, z.data());
+  out = cuda::downloaded(device, z.data(), z.size());
+  for (std::int64_t j = 0; j < w.cols; ++j) EXPECT_EQ(out[static_cast<std::size_t>(size + j)], kUntouched);
+  out.resize(static_cast<std::size_t>(size));
+  return out;
+}
+
+// On both sides of tiles, steps and chunks: no further from the truth than product_roundings() says, and the same bits
+// however rows lie, four elements of which can be read at a time or not.
+TEST_F(CudaNarrow, ProductsOfMatrices) {
+  Workers workers(1, {});
+  cuda::Device device(0, on(Path{"cuda", ""}), workers);
+  Random random(410);
+  for (const std::int64_t d : {1, 3, 4, 15, 16, 17, 20, 31, 32, 33, 48, 64, 130, 259})
+    for (const auto& [count, columns] :
+         {std::pair{1, 64}, {2, 128}, {63, 64}, {65, 192}, {127, 64}, {128, 320}, {129, 64}, {385, 128}})
+      for (const bool centred : {false, true}) {
+        SCOPED_TRACE(::testing::Message() << count << " x " << d << " x " << columns << " centred " << centred);
+        const Matrix rows = random_rows(Kind::normal, count, d, random),
+                     w = random_rows(Kind::normal, d, columns, random);
+        const std::vector<float> centre = centred ? normals(d, 34) : std::vector<float>();
+        const std::vector<float> got = multiplied(device, rows, 0, d, centre, w);
+        for (std::int64_t i = 0; i < count; ++i)
+          for (std::int64_t j = 0; j < columns; ++j) {
+            double sum = 0, magnitudes = 0;
+            for (std::int64_t l = 0; l < d; ++l) {
+              const float a = centred ? rows.row(i)[l] - centre[static_cast<std::size_t>(l)] : rows.row(i)[l];
+              const double product = static_cast<double>(a) * static_cast<double>(w.row(l)[j]);
+              sum += product;
+              magnitudes += std::abs(product);
+            }
+            ASSERT_NEAR(got[static_cast<std::size_t>(i * columns + j)], sum,
+                        magnitudes * 1.001 * cuda::product_roundings(d) * kUnitRoundoff)
+                << "row " << i << " column " << j;
+          }
+        for (const auto& [first, ld] :
+             {std::pair{1, d}, {4, d}, {0, d + 1}, {0, d + 4}, {8, (d + 3) / 4 * 4}, {3, d + 5}})
+          EXPECT_EQ(multiplied(device, rows, first, ld, centre, w), got) << "from " << first << " every " << ld;
+      }
+}
 
 // Projections of rows, and what is said of them, on the device.
 struct Projected {
