@@ -14,6 +14,22 @@ constexpr double kDependent = 1e-12;
 constexpr double kMostExcess = 0x1p-16;
 constexpr int kMostRounds = 4;
 
+// out[b] += sign (factors[0] rows[b] + factors[stride] rows[ld + b] + ...), `count` products, for b in [begin, end):
+// four at a time, so that one pass over out does for four.
+void add_products(double sign, const double* factors, std::int64_t stride, const double* rows, std::int64_t ld,
+                  std::int64_t count, double* __restrict out, std::int64_t begin, std::int64_t end) {
+  std::int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const double *r0 = rows + i * ld, *r1 = r0 + ld, *r2 = r1 + ld, *r3 = r2 + ld, *f = factors + i * stride;
+    const double f0 = sign * f[0], f1 = sign * f[stride], f2 = sign * f[2 * stride], f3 = sign * f[3 * stride];
+    for (std::int64_t b = begin; b < end; ++b) out[b] += (f0 * r0[b] + f1 * r1[b]) + (f2 * r2[b] + f3 * r3[b]);
+  }
+  for (; i < count; ++i) {
+    const double factor = sign * factors[i * stride];
+    for (std::int64_t b = begin; b < end; ++b) out[b] += factor * rows[i * ld + b];
+  }
+}
+
 class CholeskyQr {
  public:
   CholeskyQr(std::vector<float>& w, std::int64_t d, std::int64_t columns, Workers& workers)
@@ -56,22 +72,15 @@ class CholeskyQr {
 
   // W^T W, its upper triangle.
   void form_gram() {
-    constexpr std::int64_t kBlock = 16;
+    constexpr std::int64_t kBlock = 8;  // rows of it, the first of which are the longest
     workers_.for_blocks(columns_, kBlock, operations(), [&](std::int64_t first, std::int64_t count, int worker) {
       for (std::int64_t a = first; a < first + count; ++a) std::fill_n(gram(a), columns_, 0.0);
-      std::int64_t j = 0;
-      for (; j + 4 <= d_; j += 4) {  // four at a time: one pass over the sums for four products
+      for (std::int64_t j = 0; j < d_; j += 4) {
         if (j % 256 == 0) workers_.checkpoint(worker);
-        const double *r0 = row(j), *r1 = row(j + 1), *r2 = row(j + 2), *r3 = row(j + 3);
-        for (std::int64_t a = first; a < first + count; ++a) {
-          const double w0 = r0[a], w1 = r1[a], w2 = r2[a], w3 = r3[a];
-          double* out = gram(a);
-          for (std::int64_t b = a; b < columns_; ++b) out[b] += (w0 * r0[b] + w1 * r1[b]) + (w2 * r2[b] + w3 * r3[b]);
-        }
-      }
-      for (; j < d_; ++j)
         for (std::int64_t a = first; a < first + count; ++a)
-          for (std::int64_t b = a; b < columns_; ++b) gram(a)[b] += row(j)[a] * row(j)[b];
+          add_products(1, row(j) + a, columns_, row(j), columns_, std::min<std::int64_t>(4, d_ - j), gram(a), a,
+                       columns_);
+      }
     });
   }
 
@@ -90,38 +99,48 @@ class CholeskyQr {
     return *std::max_element(sums.begin(), sums.end()) + lost;  // mutant: basis_excess
   }
 
-  // U with U^T U = W^T W, in its place.
+  // U with U^T U = W^T W, in its place: some rows, by the caller alone, and what they take from all further ones.
   void factorise() {
-    for (std::int64_t a = 0; a < columns_; ++a) {
+    constexpr std::int64_t kPanel = 32, kRows = 4;
+    for (std::int64_t first = 0, last = 0; first < columns_; first = last) {
       workers_.checkpoint(0);
-      double* of_a = gram(a);
-      is_zero_[static_cast<std::size_t>(a)] = !(of_a[a] > kDependent);
-      if (is_zero_[static_cast<std::size_t>(a)]) {
-        std::fill(of_a + a, of_a + columns_, 0.0);
-        continue;
+      last = std::min(first + kPanel, columns_);
+      for (std::int64_t a = first; a < last; ++a) {
+        take_away(first, a, a);
+        scale(a);
       }
-      const double root = std::sqrt(of_a[a]);
-      for (std::int64_t b = a; b < columns_; ++b) of_a[b] /= root;
-      for (std::int64_t c = a + 1; c < columns_; ++c) {
-        const double factor = of_a[c];
-        double* of_c = gram(c);
-        for (std::int64_t b = c; b < columns_; ++b) of_c[b] -= factor * of_a[b];
-      }
+      const double left = static_cast<double>(columns_ - last);
+      workers_.for_blocks(columns_ - last, kRows, left * left * kPanel, [&](std::int64_t c, std::int64_t count, int) {
+        for (std::int64_t i = 0; i < count; ++i) take_away(first, last, last + c + i);
+      });
     }
+  }
+  // Row c less the part of it that lies along rows [first, last) of U.
+  void take_away(std::int64_t first, std::int64_t last, std::int64_t c) {
+    add_products(-1, gram(first) + c, columns_, gram(first), columns_, last - first, gram(c), c, columns_);
+  }
+  // Row a of U from what the rows before have left of it.
+  void scale(std::int64_t a) {
+    double* of_a = gram(a);
+    const bool is_zero = !(of_a[a] > kDependent);
+    is_zero_[static_cast<std::size_t>(a)] = is_zero;
+    const double root = is_zero ? 1 : std::sqrt(of_a[a]);
+    for (std::int64_t b = a; b < columns_; ++b) of_a[b] = is_zero ? 0 : of_a[b] / root;
   }
 
   // W := W U^-1.
   void solve() {
-    constexpr std::int64_t kRows = 4;
+    constexpr std::int64_t kRows = 8, kTogether = 4;  // columns, whose rows of U stay in the cache for kRows
     workers_.for_blocks(d_, kRows, operations(), [&](std::int64_t first, std::int64_t count, int) {
-      for (std::int64_t a = 0; a < columns_; ++a) {
-        const double* u = gram(a);
-        const bool is_zero = is_zero_[static_cast<std::size_t>(a)];
+      for (std::int64_t some = 0; some < columns_; some += kTogether) {
+        const std::int64_t next = std::min(some + kTogether, columns_);
         for (std::int64_t j = first; j < first + count; ++j) {
           double* r = row(j);
-          r[a] = is_zero ? 0 : r[a] / u[a];
-          const double factor = r[a];
-          for (std::int64_t b = a + 1; b < columns_; ++b) r[b] -= factor * u[b];
+          for (std::int64_t a = some; a < next; ++a) {
+            add_products(-1, r + some, 1, gram(some), columns_, a - some, r, a, a + 1);
+            r[a] = is_zero_[static_cast<std::size_t>(a)] ? 0 : r[a] / gram(a)[a];
+          }
+          add_products(-1, r + some, 1, gram(some), columns_, next - some, r, next, columns_);
         }
       }
     });

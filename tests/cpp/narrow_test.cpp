@@ -46,7 +46,7 @@ Real squared_norm(const Basis& basis) {
 
 TEST(NarrowNoOracle, ABasisIsOrthonormalToWithinWhatItSays) {
   Workers workers(2, {});
-  for (const auto& [d, h] : {std::pair{70, 63}, {64, 64}, {300, 127}, {5, 1}}) {
+  for (const auto& [d, h] : {std::pair{70, 63}, {64, 64}, {300, 127}, {5, 1}, {203, 97}}) {
     std::vector<float> w = normals(d * h, 5);
     for (std::int64_t j = 0; j < d; ++j) w[static_cast<std::size_t>(j * h)] *= 1000;  // columns of unlike lengths
     const Basis basis = orthonormal(w, d, h, workers);
@@ -88,6 +88,30 @@ TEST(NarrowNoOracle, DependentColumnsBecomeZero) {
   EXPECT_LE(squared_norm(basis), 1 + static_cast<Real>(basis.excess));
   const Basis none = orthonormal(std::vector<float>(d * h), d, h, workers);
   EXPECT_EQ(none.w, std::vector<float>(d * h));
+}
+
+// Whatever the number of threads, whose work begins and ends between other columns; and each column depends on those
+// before it alone.
+TEST(NarrowNoOracle, ABasisDependsOnNothingElse) {
+  constexpr std::int64_t d = 301, h = 195, few = 67;
+  std::vector<float> w = normals(d * h, 10), first_of_w;
+  for (std::size_t j = 0; j < d; ++j) {
+    float* const row = &w[j * h];
+    row[40] = row[3] - 2 * row[35];
+    for (const std::size_t a : {1, 33, 64, 100}) row[a] += 10 * row[0];  // far from orthogonal
+    first_of_w.insert(first_of_w.end(), row, row + few);
+  }
+  Workers one(1, {}), three(3, {});
+  const Basis basis = orthonormal(w, d, h, one), first = orthonormal(first_of_w, d, few, three);
+  EXPECT_EQ(orthonormal(w, d, h, three).w, basis.w);
+  double square = 0;
+  for (std::size_t j = 0; j < d; ++j)
+    for (std::size_t a = 0; a < few; ++a) {
+      EXPECT_NEAR(first.w[j * few + a], basis.w[j * h + a], 1e-5) << j << ", " << a;
+      square += std::pow(static_cast<double>(first.w[j * few + a]), 2);
+    }
+  EXPECT_NEAR(square, few - 1, 1e-4);
+  for (std::size_t j = 0; j < d; ++j) EXPECT_EQ(first.w[j * few + 40], 0);  // it depends on two before it
 }
 
 TEST(NarrowNoOracle, ProductsEqualPlainLoops) {
