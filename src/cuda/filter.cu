@@ -29,8 +29,7 @@ __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order,
   return max(0, order[static_cast<std::uint32_t>(seeds[i])]);
 }
 
-// D or L to the label that is known, or to the seed: the one to beat. rows: those of the task, in an order in which
-// centroids come from the second cache.
+// D or L to the label that is known, or to the seed: the one to beat.
 template <class Minimised>
 __global__ void upper_bounds(const ScanTask rows, const Batch batch, const Centroids centroids, const Integer* seeds,
                              const Found found, const FilterBound bound) {
@@ -153,9 +152,11 @@ class Int8Filter final : public Filter {
         device_.clear(seeds_.data(), seeds_.bytes());
         seed(task, rows, narrow_ ? kNarrowSeedTiles : kSeedTiles);
       }
+      ScanTask known = task;
       if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
+      if (RowOrder::pays_for_distances(centroids_.k, centroids_.d)) known.chosen = task.chosen;
       upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
-          task, batch, centroids_, seeds_.data(), found, bound_);
+          known, batch, centroids_, seeds_.data(), found, bound_);
       launched("upper_bounds");
       if (keeps_lists() && batch.previous) neighbours_->look_farther(batch, found);
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);

@@ -8,18 +8,19 @@ namespace {
 
 // Rows of fewer elements are scanned so fast that there is little to save.
 constexpr std::int64_t kFewestForNarrow = 384;
-// Nanoseconds, by which widths are chosen: a score, whatever its length, and an element of it, by the scan on Hopper
-// (H200) and by the other (H100); a centroid that a scan finds (H200), and an element of D to it (H200); an element of
-// a row's projection (from operations). docs/performance-gpu.md has the profiles.
-constexpr double kScore = 2e-4, kWgmmaElement = 1.25e-6, kMmaElement = 3.4e-6, kFound = 0.45, kDistanceElement = 1.2e-3,
-                 kProjectedElement = 6e-5;
+// Nanoseconds, by which widths are chosen: a score of few elements, and one more of them; an element of longer ones, by
+// the scan on Hopper (H200) and by the other (H100); a centroid that a scan finds (H200), and an element of D to it
+// (H200); an element of a row's projection (H200). docs/performance-gpu.md has the profiles.
+constexpr double kShortScore = 1.44e-4, kShortElement = 4.4e-7, kWgmmaElement = 1.25e-6, kMmaElement = 3.4e-6,
+                 kFound = 0.45, kDistanceElement = 1.2e-3, kProjectedElement = 7.5e-5;
 // Centroids that sketches of all dimensions leave a row where rows have structure at all: 1.7 in the first iteration,
 // 1.3 in the third (tokens of 384 and 768 dimensions; 96 directions and noise).
 constexpr double kLeftByAll = 1.5;
 // A fit has so many assignments, where more than one will follow.
 constexpr double kUses = 10;
-// To learn directions and to try them takes 5 % of the scores of such a fit.
-constexpr double kWorthASurvey = 1e8;
+// To learn directions and to try them takes 17 ms (H200, d = 768 and 1024; 8 of them on the host, with 16 threads): 5 %
+// of this.
+constexpr double kWorthASurvey = 3.4e8;
 // Narrow sketches must promise this much before they are used: below, what the model leaves out decides.
 constexpr double kWorthwhile = 0.9;
 
@@ -46,8 +47,9 @@ double narrow_cost(const NarrowWidth& width, const Problem& problem, const Devic
 }  // namespace
 
 double scan_cost(std::int64_t size, const Problem& problem, const DeviceLimits& limits) {
+  const auto elements = static_cast<double>(size);
   const double element = wgmma_takes(size, limits) ? kWgmmaElement : kMmaElement;
-  return static_cast<double>(problem.k) * std::max(kScore, element * static_cast<double>(size));
+  return static_cast<double>(problem.k) * std::max(kShortScore + kShortElement * elements, element * elements);
 }
 
 bool worth_a_survey(const Problem& problem, const DeviceLimits& limits, const std::string& forced) {

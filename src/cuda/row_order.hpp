@@ -14,6 +14,8 @@ class RowOrder {
  public:
   // Whether it is worth while to sort batches of so many rows, with so many tiles of centroids.
   static bool pays(std::int64_t rows, std::int64_t tiles);
+  // And to compute D to their labels in that order, with k centroids of d elements.
+  static bool pays_for_distances(std::int64_t k, std::int64_t d);
 
   // most: rows of a batch.
   RowOrder(Device& device, std::int64_t most, std::int64_t tiles);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "cuda_fits.hpp"
+#include "low_rank.hpp"
 
 #ifdef FASTKMEANS_CUDA
 #include "cuda/row_order.hpp"
@@ -19,6 +20,12 @@ TEST(CudaRowOrderNoOracle, WhereItPays) {
   EXPECT_FALSE(cuda::RowOrder::pays(1 << 17, 7));
   EXPECT_TRUE(cuda::RowOrder::pays(1 << 20, 12288));
   EXPECT_FALSE(cuda::RowOrder::pays(1 << 20, 12289));  // counts beyond a block's shared memory
+}
+
+TEST(CudaRowOrderNoOracle, WhereItPaysForDistances) {
+  EXPECT_TRUE(cuda::RowOrder::pays_for_distances(16'384, 1024));
+  EXPECT_FALSE(cuda::RowOrder::pays_for_distances(12'288, 1024)) << "centroids fit the second cache";
+  EXPECT_FALSE(cuda::RowOrder::pays_for_distances(131'072, 511)) << "rows are short";
 }
 
 using CudaRowOrder = CudaFits;
@@ -86,6 +93,24 @@ TEST_F(CudaRowOrder, FitsOfManyRows) {
       expect_same(got, expected);
       for (const IterationStats& stats : got.iterations) EXPECT_EQ(stats.filter.filter, "int8");
     }
+}
+
+// So many centroids, so long, that D to the labels takes that order too.
+TEST_F(CudaRowOrder, FitsOfLongRowsHeavy) {
+  constexpr std::int64_t kRows = (1 << 17) + 77, kClusters = 24'600, kDims = 512;
+  ASSERT_TRUE(cuda::RowOrder::pays(kRows, kClusters / cuda::kTile));
+  ASSERT_TRUE(cuda::RowOrder::pays_for_distances(kClusters, kDims));
+  const Matrix x = low_rank(kRows, kDims, 40, 0.1f);
+  Params params = params_of(kClusters, 3, -1);
+  params.labels = true;
+  params.execution = on(Path{"cuda", "none"});
+  const Result expected = fit(x.view(), params);
+  for (const char* filter : {"int8", "narrow"}) {
+    params.execution = on(Path{"cuda", filter});
+    const Result got = fit(x.view(), params);
+    expect_same(got, expected);
+    for (const IterationStats& stats : got.iterations) EXPECT_EQ(stats.filter.filter, filter);
+  }
 }
 
 }  // namespace
