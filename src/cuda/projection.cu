@@ -170,23 +170,35 @@ __global__ __launch_bounds__(kTileThreads, 2) void multiply_kernel(const Factors
   }
 }
 
-// A warp a row: its last element, and what all of them are off by.
+__device__ double squares(const float4& v) {
+  const auto square = [](float a) { return static_cast<double>(a) * a; };
+  return (square(v.x) + square(v.y)) + (square(v.z) + square(v.w));
+}
+
+// A warp a row: its last element, 0 until then, and what all of them are off by.
+template <bool kFours>
 __global__ void add_tails(RowsView rows, std::int64_t count, int d, const float* centre, ProjectionBound bound,
                           int size, float* z, float* errors) {
   for (std::int64_t i = warp_id(); i < count; i += warp_count()) {
     const float* const row = rows.row(i);
     float* const head = z + i * size;
     double sq_length = 0, sq_head = 0;
-    for (int j = lane_id(); j < d; j += kWarp) {
-      const double a = row[j] - centre[j];  // an fp32 difference, as the products have it
-      sq_length += a * a;
+    for (int j = 4 * lane_id(); j < d; j += 4 * kWarp) {
+      const float4 a = load_four<kFours>(row + j, d - j), c = load_four<kFours>(centre + j, d - j);
+      sq_length +=
+          squares({a.x - c.x, a.y - c.y, a.z - c.z, a.w - c.w});  // fp32 differences, as the products have them
     }
-    for (int j = lane_id(); j < size - 1; j += kWarp) sq_head += static_cast<double>(head[j]) * head[j];
+    for (int j = 4 * lane_id(); j < size; j += 4 * kWarp) sq_head += squares(load_four<true>(head + j, size - j));
     const ProjectionBound::Tail tail = bound.tail(add_lanes(sq_length), add_lanes(sq_head));
     if (lane_id() != 0) continue;
     head[size - 1] = tail.norm;
     errors[i] = round_up(tail.error);
   }
+}
+
+// Whether rows and centre can be read four elements at a time.
+bool both_in_fours(RowsView rows, std::int64_t d, const float* centre) {
+  return in_fours(rows.x, rows.ld, static_cast<int>(d)) && in_fours(centre, d, static_cast<int>(d));
 }
 
 }  // namespace
@@ -197,8 +209,7 @@ void multiply(Device& device, RowsView rows, std::int64_t count, std::int64_t d,
               std::int64_t columns, float* out) {
   if (count == 0) return;
   const Factors factors = {rows, count, static_cast<int>(d), centre, w, static_cast<int>(columns)};
-  const bool fours = in_fours(rows.x, rows.ld, factors.d) && in_fours(centre, d, factors.d);
-  const auto kernel = fours ? multiply_kernel<true> : multiply_kernel<false>;
+  const auto kernel = both_in_fours(rows, d, centre) ? multiply_kernel<true> : multiply_kernel<false>;
   kernel<<<blocks_for(count, kTileRows) * static_cast<unsigned>(columns / kGranule), kTileThreads, 0,
            device.stream()>>>(factors, out);
   launched("multiply");
@@ -220,7 +231,8 @@ Projection::Projection(Device& device, const Basis& basis, std::int64_t size, co
 void Projection::project(RowsView rows, std::int64_t count, float* z, float* errors) const {
   if (count == 0) return;
   multiply(device_, rows, count, d_, centre_, w_.data(), size_, z);
-  add_tails<<<grid_stride_blocks(device_, count, kThreads / kWarp, 32), kThreads, 0, device_.stream()>>>(
+  const auto kernel = both_in_fours(rows, d_, centre_) ? add_tails<true> : add_tails<false>;
+  kernel<<<grid_stride_blocks(device_, count, kThreads / kWarp, 32), kThreads, 0, device_.stream()>>>(
       rows, count, static_cast<int>(d_), centre_, bound_, static_cast<int>(size_), z, errors);
   launched("add_tails");
 }
