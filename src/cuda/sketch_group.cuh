@@ -65,11 +65,12 @@ class Group {
     return static_cast<int>(kGroups * floats(size) * sizeof(float) + kWarps * sizeof(double));
   }
 
-  __device__ Group(float* shared, int size)
-      : size_(size),
-        thread_(static_cast<int>(threadIdx.x) % kThreads),
-        y_(shared + static_cast<int>(threadIdx.x) / kThreads * floats(size)),
-        partial_(reinterpret_cast<double*>(shared + kGroups * floats(size))) {}
+  __device__ explicit Group(int size) : size_(size), thread_(static_cast<int>(threadIdx.x) % kThreads) {
+    extern __shared__ float4 shared[];
+    float* const all = reinterpret_cast<float*>(shared);
+    y_ = all + static_cast<int>(threadIdx.x) / kThreads * floats(size);
+    partial_ = reinterpret_cast<double*>(all + kGroups * floats(size));
+  }
 
   __device__ bool leads() const { return thread_ == 0; }
 
@@ -89,22 +90,23 @@ class Group {
   __device__ float2 rotate(const Centred& x, std::int64_t i, bool there, const RotationView& rotation) const {
     const float* const row = x.rows.row(i);
     const int elements = there ? x.d : 0;
-    float squares = 0;
-    const auto first = [&](auto fours) {
+    float squares = 0, most = 0;
+    const auto first_round = [&](auto fours) {
       within_runs(rotation.factors[0], [&](int j) {
         const float4 a = x.four<fours()>(row, elements, j);
         squares = fmaf(a.x, a.x, fmaf(a.y, a.y, fmaf(a.z, a.z, fmaf(a.w, a.w, squares))));
         return a;
       });
     };
-    if (in_fours(x.rows.x, x.rows.ld, x.d))
-      first(std::true_type{});
-    else
-      first(std::false_type{});
-    float most = across_runs(rotation.blocks[0], rotation.block_count);
-    if (rotation.rounds == 2) {
-      within_runs(rotation.factors[1], [&](int j) { return four(j); });
-      most = across_runs(rotation.blocks[1], rotation.block_count);
+#pragma unroll 1  // half the code
+    for (int round = 0; round < rotation.rounds; ++round) {
+      if (round == 1)
+        within_runs(rotation.factors[1], [&](int j) { return four(j); });
+      else if (in_fours(x.rows.x, x.rows.ld, x.d))
+        first_round(std::true_type{});
+      else
+        first_round(std::false_type{});
+      most = across_runs(round == 0 ? rotation.blocks[0] : rotation.blocks[1], rotation.block_count);
     }
     return {sum(squares), largest(most)};
   }
@@ -256,6 +258,7 @@ class Group {
   template <int kCount, class Height>
   __device__ float levels(float* block, int length, Height h) const {
     float most = 0;
+#pragma unroll 1
     for (int i = thread_; i < length >> kCount; i += kThreads) {
       const int low = i & (h - 1);
       float* const first = block + ((i - low) << kCount) + low;
@@ -277,8 +280,8 @@ class Group {
   double* partial_;  // of each warp, for groups of several
 };
 
-// Calls visit(number of threads) with what suits sketches of this size: few, so that a warp sums up and describes several
-// at a time, but so many that 32 KiB hold what a block works on.
+// Calls visit(number of threads) with what suits sketches of this size: few, so that a warp sums up and describes
+// several at a time, but so many that 32 KiB hold what a block works on.
 template <class Visit>
 void by_length(std::int64_t size, const Visit& visit) {
   if (size <= 512)

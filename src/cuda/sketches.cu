@@ -37,9 +37,8 @@ __device__ OwnSize describe_both(const SketchSize& bound, const Quantised& sketc
 template <int kThreads>
 __global__ void sketch_rows_kernel(Centred rows, std::int64_t count, const std::uint8_t* states, RotationView rotation,
                                    double rounding, const float* lost, RowSketches out) {
-  extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
-  const Group<kThreads> group(shared, size);
+  const Group<kThreads> group(size);
   group.each(count, [&](std::int64_t i) {
     const bool good = !(states[i] & kBadRow);
     const float2 found = group.rotate(rows, i, good, rotation);
@@ -59,9 +58,8 @@ __global__ void sketch_rows_kernel(Centred rows, std::int64_t count, const std::
 template <int kThreads>
 __global__ void sketch_again_kernel(Centred rows, RowsAgain again, RotationView rotation, double rounding,
                                     RowSketches out) {
-  extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
-  const Group<kThreads> group(shared, size);
+  const Group<kThreads> group(size);
   group.each(min(*again.count - again.skipped, again.most), [&](std::int64_t place) {
     const float2 found = group.rotate(rows, again.rows[again.skipped + place], true, rotation);
     std::int8_t* const q = out.q + std::int64_t{2} * place * size;
@@ -78,8 +76,7 @@ __global__ void sketch_again_kernel(Centred rows, RowsAgain again, RotationView 
 // Squared lengths and largest magnitudes of the centroids.
 template <int kThreads>
 __global__ void measure(Centred centroids, int k, RotationView rotation, float* sq_lengths, float* largest) {
-  extern __shared__ float shared[];
-  const Group<kThreads> group(shared, static_cast<int>(rotation.size));
+  const Group<kThreads> group(static_cast<int>(rotation.size));
   group.each(k, [&](std::int64_t c) {
     const float2 found = group.rotate(centroids, c, true, rotation);
     if (!group.leads()) return;
@@ -181,9 +178,8 @@ struct CentroidsOut {
 template <int kThreads, class More>
 __global__ void sketch_centroids(Centred centroids, RotationView rotation, double rounding, const std::int32_t* order,
                                  More more, CentroidsOut out) {
-  extern __shared__ float shared[];
   const int size = static_cast<int>(rotation.size);
-  const Group<kThreads> group(shared, size);
+  const Group<kThreads> group(size);
   const int place = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / kThreads), tile = place / kTile;
   const std::int32_t c = order[place];
   const float inverse = out.tiles[tile].inverse_scale;
