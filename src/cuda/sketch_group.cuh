@@ -165,7 +165,7 @@ class Group {
 
  private:
   static constexpr int kWarps = kThreadsOfBlock / kWarp;
-  static constexpr int kRun = 32;  // elements of eight threads; sizes and blocks of a rotation are multiples of two
+  static constexpr int kRun = 32;  // elements of eight threads; blocks of a rotation have two runs or more
   static_assert(kGranule % (2 * kRun) == 0 && kThreads % (kRun / 4) == 0);
 
   __device__ void sync() const {
@@ -198,12 +198,12 @@ class Group {
 
   __device__ float4& four(int j) const { return *reinterpret_cast<float4*>(y_ + j); }
 
-  // The beginning of a round, h = 1 to kRun / 2: y from load(j), four elements from j on. A thread has four, so that
-  // two levels need no other thread, and three an exchange with one of seven.
+  // The beginning of a round, h = 1 to kRun / 2: y from load(j), four elements from j on. A thread has these four in
+  // registers, which is two levels; the other three are exchanges with threads next to it.
   template <class Load>
   __device__ void within_runs(const float* factors, const Load& load) const {
 #pragma unroll 4
-    for (int begin = 4 * (thread_ / kWarp * kWarp); begin < size_; begin += 4 * kThreads) {  // of the warp's, or before
+    for (int begin = 4 * (thread_ / kWarp * kWarp); begin < size_; begin += 4 * kThreads) {  // the same for a warp
       const int j = begin + 4 * (thread_ % kWarp);
       const bool inside = 4 * kThreads <= kGranule || j < size_;
       float v[4] = {};
@@ -226,7 +226,8 @@ class Group {
     sync();
   }
 
-  // Its end, h = kRun and more, block by block. Returns the largest magnitude of the thread's.
+  // Its end, h = kRun and more, block by block: up to five levels between a load and a store of shared memory. Returns
+  // the largest magnitude of what the thread stored last.
   __device__ float across_runs(const std::int64_t* blocks, int count) const {
     float most = 0;
     float* block = y_;
@@ -281,7 +282,8 @@ class Group {
 };
 
 // Calls visit(number of threads) with what suits sketches of this size: few, so that a warp sums up and describes
-// several at a time, but so many that 32 KiB hold what a block works on.
+// several at a time, but so many that 33 KB hold what a block works on, and several blocks fit a multiprocessor. Longer
+// ones have a block each.
 template <class Visit>
 void by_length(std::int64_t size, const Visit& visit) {
   if (size <= 512)
