@@ -281,15 +281,22 @@ class Group {
   double* partial_;  // of each warp, for groups of several
 };
 
-// Calls visit(number of threads) with what suits sketches of this size: few, so that a warp sums up and describes
-// several at a time, but so many that 33 KB hold what a block works on, and several blocks fit a multiprocessor. Longer
-// ones have a block each.
-template <class Visit>
+// Threads of a sketch of up to 512 and up to 1024 elements. Many rows: few, so that a warp sums up and describes
+// several at a time, but so many that 33 KB hold what a block works on, and several blocks fit a multiprocessor.
+struct OfRows {
+  static constexpr int kShort = 8, kMedium = 16;
+};
+// Centroids, which leave processors idle and are waited for: a warp.
+struct OfCentroids {
+  static constexpr int kShort = kWarp, kMedium = kWarp;
+};
+// Calls visit(that number). Longer ones have a block each.
+template <class Threads, class Visit>
 void by_length(std::int64_t size, const Visit& visit) {
   if (size <= 512)
-    visit(std::integral_constant<int, 8>{});
+    visit(std::integral_constant<int, Threads::kShort>{});
   else if (size <= 1024)
-    visit(std::integral_constant<int, 16>{});
+    visit(std::integral_constant<int, Threads::kMedium>{});
   else
     visit(std::integral_constant<int, 128>{});
 }

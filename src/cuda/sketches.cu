@@ -244,7 +244,7 @@ Centred Sketcher::centred(RowsView rows) const { return {rows, centre_.data(), s
 
 void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
                            const float* lost) const {
-  by_length(size(), [&](auto threads) {
+  by_length<OfRows>(size(), [&](auto threads) {
     launch<threads()>(device_, size(), sketch_rows_kernel<threads()>, "sketch_rows",
                       grid_stride_blocks(device_, count, Group<threads()>::kGroups, 64), centred(rows), count, states,
                       view(), rounding_, lost, out);
@@ -252,7 +252,7 @@ void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t
 }
 
 void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
-  by_length(size(), [&](auto threads) {
+  by_length<OfRows>(size(), [&](auto threads) {
     launch<threads()>(device_, size(), sketch_again_kernel<threads()>, "sketch_again",
                       grid_stride_blocks(device_, again.most, Group<threads()>::kGroups, 32), centred(rows), again,
                       view(), rounding_, out);
@@ -283,7 +283,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
   const std::int64_t size = sketcher.size();
   const RotationView rotation = sketcher.view();
   const Centred centred = sketcher.centred({centroids, sketcher.d_});
-  by_length(size, [&](auto threads) {
+  by_length<OfCentroids>(size, [&](auto threads) {
     launch<threads()>(device_, size, measure<threads()>, "measure", blocks_for(k_, Group<threads()>::kGroups), centred,
                       k_, rotation, sq_lengths_.data(), largest_.data());
   });
@@ -295,7 +295,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
   };
   if (count > 0) order({shifts, limit, true}, count, 0, mover_tiles_);
   order({count > 0 ? shifts : nullptr, limit, false}, others, mover_tiles_, tiles_);
-  by_length(size, [&](auto threads) {
+  by_length<OfCentroids>(size, [&](auto threads) {
     launch<threads()>(
         device_, size, sketch_centroids<threads(), More>, "sketch_centroids",
         blocks_for(places, Group<threads()>::kGroups), centred, rotation, sketcher.rounding_, order_.data(), more,

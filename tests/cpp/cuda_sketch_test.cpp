@@ -18,7 +18,7 @@ using CudaSketch = CudaFits;
 using Floats = std::vector<float>;
 using Bytes = std::vector<std::int8_t>;
 
-// Sizes for groups of 8, 16 and 128 threads; one round and two; blocks from 64 to 16384.
+// Sizes for groups of 8, 16 and 128 threads, or of a warp; one round and two; blocks from 64 to 16384.
 constexpr std::int64_t kSizes[] = {64,  128, 192,  256,  320,  448,  512,  576,  704,  768,
                                    960, 984, 1024, 1088, 1984, 2048, 3072, 4160, 8256, 16384};
 
