@@ -80,6 +80,7 @@ class Sketcher {
  private:
   friend class CentroidTiles;
   RotationView view() const;
+  struct Centred centred(RowsView rows) const;  // sketch_group.cuh
 
   Device& device_;
   std::int64_t d_;
