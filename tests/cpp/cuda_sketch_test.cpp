@@ -172,9 +172,9 @@ void expect_rows(std::int64_t count, std::int64_t d, std::int64_t ld) {
   const Floats inverse = cuda::downloaded(device, once.half_inverse.data(), count),
                norms = cuda::downloaded(device, once.sq_norms.data(), count),
                errors = cuda::downloaded(device, once.errors.data(), count),
-               fine_inverse = cuda::downloaded(device, again.half_inverse.data(), count),
-               fine_norms = cuda::downloaded(device, again.sq_norms.data(), count),
-               fine_errors = cuda::downloaded(device, again.errors.data(), count);
+               fine_inverse = cuda::downloaded(device, again.half_inverse.data(), good),
+               fine_norms = cuda::downloaded(device, again.sq_norms.data(), good),
+               fine_errors = cuda::downloaded(device, again.errors.data(), good);
   std::size_t place = static_cast<std::size_t>(good);
   for (std::size_t i = 0; i < q.size() && !::testing::Test::HasFailure(); ++i) {
     SCOPED_TRACE(::testing::Message() << "row " << i);

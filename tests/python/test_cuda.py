@@ -166,7 +166,7 @@ def test_lists_of_neighbours_of_rows_on_the_host() -> None:
 @pytest.mark.slow
 def test_narrow_sketches_are_chosen_where_they_pay() -> None:
     """Rows of 96 directions and some noise: the planner's own choice, the bits of sketches of all dimensions."""
-    n, k, d = 450_000, 32_768, 1024
+    n, k, d = 450_000, 65_536, 1024
     rng = np.random.default_rng(5)
     x = rng.standard_normal((n, 96), np.float32) @ rng.standard_normal((96, d), np.float32)
     x += 0.02 * rng.standard_normal((n, d), np.float32)
@@ -183,7 +183,7 @@ def test_narrow_sketches_are_chosen_where_they_pay() -> None:
 @pytest.mark.slow
 def test_rows_without_structure_have_no_narrow_sketches() -> None:
     """A survey finds that they would leave nearly all centroids."""
-    n, k, d = 450_000, 32_768, 1024
+    n, k, d = 450_000, 65_536, 1024
     x = np.random.default_rng(6).standard_normal((n, d), np.float32)
     with datasets.forced("", ""):
         km = FastKMeans(d, k, device="cuda", niter=2, tol=-1, max_points_per_centroid=None).fit(x)
