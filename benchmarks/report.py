@@ -159,12 +159,18 @@ def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
         yield ""
 
 
-UNCOMMITTED = "uncommitted.md"
+GPU, UNCOMMITTED = "gpu.md", "uncommitted.md"  # beside README.md
 INTRODUCTION = """# Results
 
 `python -m benchmarks docs` writes this page from the result files beside it: each case as it was last measured on each
 kind of hardware, with the command, the machine and the commit."""
-SEE_ALSO = f"Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED})."
+ON_GPUS = """# Results on GPUs
+
+How to read them: [README.md](README.md), which has those on CPUs."""
+SEE_ALSO = {
+    GPU: f"Results on GPUs: [{GPU}]({GPU}).",
+    UNCOMMITTED: f"Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED}).",
+}
 
 DIRTY = """# Measured with changes that were not committed
 
@@ -184,8 +190,8 @@ def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results of clean commits, one of the others if there are any, and the plots;
-    beside the project's own page the tables of README.md and docs/performance.md too."""
+    """Writes the page of the committed results of clean commits on CPUs, one of those on GPUs and one of others, if
+    there are any, and the plots; beside the project's own page the tables of README.md and docs/performance.md too."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,17 +203,20 @@ def docs(page: Path) -> int:
         print(f"superseded, to be deleted: {path.name}")
     by_title = sorted(found, key=lambda each: title(each[1]))
     clean = [each for each in by_title if not each[1]["changed"]]
+    on_gpus = [each for each in clean if each[1]["device"] == "cuda"]
+    on_cpus = [each for each in clean if each[1]["device"] != "cuda"]
     changed = [each for each in by_title if each[1]["changed"]]
     if page == PAGE:  # the plots of results that are no longer there
         for old in folder.glob("*.svg"):
             old.unlink()
-    see_also = [SEE_ALSO, ""] if changed else []
-    page.write_text("\n".join([INTRODUCTION, "", *see_also, LEGEND, "", *sections(clean, folder)]))
-    others = page.with_name(UNCOMMITTED)
-    if changed:
-        others.write_text("\n".join([DIRTY, "", *sections(changed, folder)]))
-    else:
-        others.unlink(missing_ok=True)
+    see_also = []
+    for beside, head, others in ((GPU, ON_GPUS, on_gpus), (UNCOMMITTED, DIRTY, changed)):
+        if others:
+            see_also += [SEE_ALSO[beside], ""]
+            page.with_name(beside).write_text("\n".join([head, "", *sections(others, folder)]))
+        else:
+            page.with_name(beside).unlink(missing_ok=True)
+    page.write_text("\n".join([INTRODUCTION, "", *see_also, LEGEND, "", *sections(on_cpus, folder)]))
     if chart := plot.headline([result for _, result in found]):
         plot.save(chart, folder / "headline.svg")
     if page == PAGE:

@@ -78,6 +78,24 @@ def test_docs_have_results_of_clean_commits_on_a_page_of_their_own(
     assert not others.exists()
 
 
+def test_docs_have_results_on_gpus_on_a_page_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    page, others = tmp_path / "README.md", tmp_path / report.GPU
+    for preset, device in (("clusters", "cpu"), ("blobs", "cuda")):
+        found = made_up(preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
+        results.save(found | {"changed": False, "device": device}, tmp_path / f"{preset}.json")
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert report.GPU in page.read_text()
+    assert "## clusters on cpu" in page.read_text()
+    assert "on cuda" not in page.read_text()
+    assert "## blobs on cuda" in others.read_text()
+    assert "on cpu" not in others.read_text()
+    (tmp_path / "blobs.json").unlink()
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert report.GPU not in page.read_text()
+    assert not others.exists()
+
+
 def test_labels_of_plots_do_not_overlap() -> None:
     moved = plot.spread([5, 5, 5, 90, 99.5], 10, 0, 100)
     assert np.diff(sorted(moved)).min() >= 10 - 1e-9
@@ -128,6 +146,9 @@ def test_a_newer_run_supersedes_what_it_measured_again() -> None:
     other_machine = again | {"machine": again["machine"] | {"cpu": "another"}}
     assert hardware(other_machine) != hardware(again)
     assert shown(old, other_machine)[0] == [*both, *rest]
+    for method, first in (("own", rest), ("k-means++", [*both, *rest])):  # random rows are random rows
+        other_start = again | {"settings": again["settings"] | {"init": method}}
+        assert shown(old, other_start)[0] == first
 
 
 def test_results_of_changes_give_way_to_every_clean_one() -> None:
