@@ -80,8 +80,9 @@ void NarrowSearch::learn(Rows& store, std::int64_t n, std::int64_t d) {
   const DeviceBuffer<float> sample = spread_rows(device_, store, n, d, learned, 0);
   const std::int64_t most = std::min(sizes_.back() - 1, d);
   basis_ = principal_directions(device_, sample.data(), learned, d, centre_.data(), most);
-  tried_count_ = survey_rows(n, d, kTriedOn, kSurveyBytes);
-  tried_ = spread_rows(device_, store, n, d, tried_count_, kTriedShift);
+  const std::int64_t tried = survey_rows(n, d, kTriedOn, kSurveyBytes);
+  tried_ = spread_rows(device_, store, n, d, tried, kTriedShift);
+  tried_count_ = tried;
 }
 
 std::vector<NarrowWidth> NarrowSearch::survey(Rows& store, std::int64_t n, std::int64_t d, const Centroids& centroids) {

@@ -14,8 +14,9 @@
 
 namespace fastkmeans::cuda {
 
-// out (count, columns) = (rows - centre) w, in fp32; w: (d, columns), columns a multiple of kGranule; centre null:
-// rows w. No term of a sum passes more than product_roundings(d) roundings, beside that of the difference.
+// out (count, columns) = (rows - centre) w, in fp32; w: (d, columns), columns a multiple of kGranule; w and out begin
+// at a multiple of 16 bytes; centre null: rows w. No term of a sum passes more than product_roundings(d) roundings,
+// beside that of the difference.
 void multiply(Device& device, RowsView rows, std::int64_t count, std::int64_t d, const float* centre, const float* w,
               std::int64_t columns, float* out);
 double product_roundings(std::int64_t d);

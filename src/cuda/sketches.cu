@@ -180,7 +180,7 @@ __global__ void sketch_centroids(Centred centroids, RotationView rotation, doubl
                                  More more, CentroidsOut out) {
   const int size = static_cast<int>(rotation.size);
   const Group<kThreads> group(size);
-  const int place = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / kThreads), tile = place / kTile;
+  const int place = static_cast<int>(blockIdx.x * group.kGroups + threadIdx.x / kThreads), tile = place / kTile;
   const std::int32_t c = order[place];
   const float inverse = out.tiles[tile].inverse_scale;
   // The scan multiplies by the inverse, which is that of this scale to within a rounding.

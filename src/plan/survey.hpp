@@ -12,7 +12,7 @@
 
 namespace fastkmeans {
 
-// What rows that are looked at by the host may take.
+// What the rows of a survey on the CPU may take, and on all hardware those that are tried.
 inline constexpr std::int64_t kSurveyBytes = kMostScratch / 4;
 // A part of the rows' distance that no row learned from stands at: those are a whole number of times as many, unless
 // rows are very long.
