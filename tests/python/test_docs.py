@@ -36,6 +36,18 @@ def broken(page: Path) -> Iterator[str]:
             yield link
 
 
+def test_tests_of_features_exist() -> None:
+    """docs/features.md: a::b is test_b of test_a.py, ::b of the same file as before."""
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    found = re.findall(r"(\w*)::(\w+)", page)
+    assert len(found) > 30
+    file = ""
+    for name, test in found:
+        file = name or file
+        if file != "a":  # where the page says how to read it
+            assert f"def test_{test}(" in (ROOT / f"tests/python/test_{file}.py").read_text(encoding="utf-8"), test
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     assert list(broken(page)) == []
