@@ -183,11 +183,9 @@ __global__ void add_tails(RowsView rows, std::int64_t count, int d, const float*
     const float* const row = rows.row(i);
     float* const head = z + i * size;
     double sq_length = 0, sq_head = 0;
-    for (int j = 4 * lane_id(); j < d; j += 4 * kWarp) {
-      const float4 a = load_four<kFours>(row + j, d - j), c = load_four<kFours>(centre + j, d - j);
+    for (int j = 4 * lane_id(); j < d; j += 4 * kWarp)
       sq_length +=
-          squares({a.x - c.x, a.y - c.y, a.z - c.z, a.w - c.w});  // fp32 differences, as the products have them
-    }
+          squares(load_four<kFours>(row + j, centre + j, d - j));  // fp32 differences, as the products have them
     for (int j = 4 * lane_id(); j < size; j += 4 * kWarp) sq_head += squares(load_four<true>(head + j, size - j));
     const ProjectionBound::Tail tail = bound.tail(add_lanes(sq_length), add_lanes(sq_head));
     if (lane_id() != 0) continue;

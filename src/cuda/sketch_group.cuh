@@ -22,19 +22,6 @@ struct Centred {
   RowsView rows;
   const float* centre;
   int d;
-
-  // Four elements from j on, a multiple of 4; zeros beyond the first `elements`, 0 or d. kFours: in_fours().
-  template <bool kFours>
-  __device__ float4 four(const float* row, int elements, int j) const {
-    if constexpr (kFours) {
-      if (j >= elements) return {};
-      const float4 x = *reinterpret_cast<const float4*>(row + j), mu = *reinterpret_cast<const float4*>(centre + j);
-      return {x.x - mu.x, x.y - mu.y, x.z - mu.z, x.w - mu.w};
-    } else {
-      const auto one = [&](int i) { return i < elements ? row[i] - centre[i] : 0.0f; };
-      return {one(j), one(j + 1), one(j + 2), one(j + 3)};
-    }
-  }
 };
 
 // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, ties to even, below 2^22.
@@ -93,7 +80,7 @@ class Group {
     float squares = 0, most = 0;
     const auto first_round = [&](auto fours) {
       within_runs(rotation.factors[0], [&](int j) {
-        const float4 a = x.four<fours()>(row, elements, j);
+        const float4 a = load_four<fours()>(row + j, x.centre + j, elements - j);
         squares = fmaf(a.x, a.x, fmaf(a.y, a.y, fmaf(a.z, a.z, fmaf(a.w, a.w, squares))));
         return a;
       });

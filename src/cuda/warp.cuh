@@ -156,6 +156,12 @@ __device__ inline float4 load_four(const float* p, int left) {
   if constexpr (kFours) return left > 0 ? *reinterpret_cast<const float4*>(p) : float4{};
   return {left > 0 ? p[0] : 0, left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
 }
+// The same, less what the centre has there.
+template <bool kFours>
+__device__ inline float4 load_four(const float* p, const float* centre, int left) {
+  const float4 x = load_four<kFours>(p, left), mu = load_four<kFours>(centre, left);
+  return {x.x - mu.x, x.y - mu.y, x.z - mu.z, x.w - mu.w};
+}
 
 // D or L of the pairs, that of each group's x and c in its lanes. A lane has the sums of four neighbouring lanes of D
 // (warp_loss), so that it reads 16 bytes at a time, where `fours` says that it can; the tree is the same.
