@@ -105,7 +105,7 @@ class Ours(Adapter):
             "tol": -1,
             "seed": job.seed,
             "max_points_per_centroid": job.max_points,
-            "init": job.method if job.init is None else job.init,
+            "init": job.method,
             **self.where,
         }
 
@@ -114,13 +114,17 @@ class Ours(Adapter):
 
     def train(self, x: Any, job: Job) -> Fit:
         km = self.make(x.shape[1], job.k, **self.options(job))
-        km.train(x)
+        if job.init is None:
+            km.train(x)
+        else:  # read where they are; the constructor would copy them
+            km.train(x, init_centroids=job.init)
         return Fit(km.centroids_device if self.mode == "device" else km.centroids, km.n_iter_)
 
     def fit_many(self, job: Job) -> Fit:
         import fastkmeans
 
-        found = fastkmeans.fit_batch(self.x, job.k, labels=False, **self.options(job))  # train makes none either
+        options = self.options(job) if job.init is None else {**self.options(job), "init": job.init}
+        found = fastkmeans.fit_batch(self.x, job.k, labels=False, **options)  # train makes none either
         return Fit(found.centroids, float(found.n_iter.mean()))
 
     def sync(self) -> None:

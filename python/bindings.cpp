@@ -272,7 +272,7 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
              std::string_view empty_clusters, std::string_view init_method, nb::handle init,
              std::string_view init_dtype, std::optional<Vector> weights, bool labels, std::string device,
              std::int64_t memory_limit, int n_threads, std::int64_t chunk_size_data, std::int64_t chunk_size_centroids,
-             nb::handle callback) {
+             nb::handle callback, std::uintptr_t device_centroids, std::uintptr_t device_labels) {
   const Rows x(data, dtype);
   std::optional<Rows> initial;
   fk::Params params =
@@ -281,6 +281,8 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
   params.k = k;
   if (!init.is_none()) params.init = initial.emplace(init, init_dtype).view();
   if (weights) params.weights = {weights->data(), weights->size()};
+  params.on_device = {reinterpret_cast<float*>(device_centroids), reinterpret_cast<std::int64_t*>(device_labels)};
+  const bool on_host = device_centroids == 0;
   params.execution = execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
   if (!callback.is_none()) {
     params.callback = [callback](const fk::IterationStats& stats) {
@@ -305,9 +307,9 @@ nb::dict fit(nb::handle data, std::string_view dtype, std::int64_t k, int niter,
     warnings.append(nb::make_tuple(kind_name(warning.kind), warning.message));
   }
   nb::dict out;
-  out["centroids"] =
-      to_numpy(std::move(result.centroids), {static_cast<std::size_t>(result.k), static_cast<std::size_t>(result.d)});
-  out["labels"] = to_numpy_or_none(std::move(result.labels), labels);
+  const auto rows = static_cast<std::size_t>(result.k), columns = static_cast<std::size_t>(result.d);
+  out["centroids"] = on_host ? to_numpy(std::move(result.centroids), {rows, columns}) : nb::none();
+  out["labels"] = to_numpy_or_none(std::move(result.labels), on_host && labels);
   out["inertia"] = result.inertia;
   out["n_iter"] = result.n_iter;
   out["converged"] = result.converged;
@@ -339,7 +341,7 @@ nb::dict fit_batch(nb::handle data, std::string_view dtype, std::optional<Intege
   params.k = {k.data(), k.size()};
   if (!init.is_none()) params.init = starts = initial.emplace(init, init_dtype).views(init_offsets);
   if (weights) params.each.weights = {weights->data(), weights->size()};
-  params.on_device = {reinterpret_cast<float*>(device_centroids), reinterpret_cast<std::int64_t*>(device_labels)};
+  params.each.on_device = {reinterpret_cast<float*>(device_centroids), reinterpret_cast<std::int64_t*>(device_labels)};
   const bool on_host = device_centroids == 0;
   params.each.execution =
       execution(x, std::move(device), memory_limit, n_threads, chunk_size_data, chunk_size_centroids);
@@ -477,7 +479,8 @@ NB_MODULE(_core, m) {
         "metric"_a = "euclidean", "frozen_centroids"_a = false, "int_centroids"_a = false,
         "min_points_per_centroid"_a.none() = nb::none(), "empty_clusters"_a = "farthest", "init_method"_a = "random",
         "init"_a.none(), "init_dtype"_a, "weights"_a.none() = nb::none(), "labels"_a, "device"_a, "memory_limit"_a,
-        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none());
+        "n_threads"_a, "chunk_size_data"_a, "chunk_size_centroids"_a, "callback"_a.none(), "device_centroids"_a = 0,
+        "device_labels"_a = 0);
   m.def("fit_batch", &fit_batch, "data"_a, "dtype"_a, nb::kw_only(), "offsets"_a.none(), "k"_a, "niter"_a, "tol"_a,
         "inertia_tol"_a, "changed_tol"_a, "max_runtime_secs"_a, "seed"_a, "max_points_per_centroid"_a.none(), "nredo"_a,
         "metric"_a, "frozen_centroids"_a, "int_centroids"_a, "min_points_per_centroid"_a.none(), "empty_clusters"_a,

@@ -255,6 +255,7 @@ MUTANTS = [
     Mutant("first_rows_transformed", "!metric_.keeps_rows()", "false"),
     Mutant("hashed_rows_transformed", "metric_.transform(row.data(), x_.cols);", ""),
     Mutant("init_transformed", "!metric.keeps_rows()", "false"),
+    Mutant("borrowed_centroids", "given.col_stride == kFloat", "true"),
     # D.
     # Inner products.
     Mutant("product_rounding", "(distance_rounding_ - 1) * std::sqrt(sq_length * sq_ceiling_)", "0"),

@@ -87,8 +87,6 @@ class Batch {
                "that of the problems, " + std::to_string(count));
     if (params.each.callback) refuse("callback", "set", "empty: problems run side by side");
     require_options(params.each);
-    if (goes_to_device() && params.each.labels && !params.on_device.labels)
-      refuse("the address of labels on the device", "null", "that of room for them, as for centroids");
     if (init_.empty() && params.each.init) init_.assign(problems.size(), *params.each.init);
     for (const MatrixView& x : problems)
       row_offsets_.push_back(row_offsets_.back() + std::max<std::int64_t>(x.rows, 0));
@@ -147,7 +145,7 @@ class Batch {
   }
 
   // Where these go: into the result, or from there to the device, if they were not made on it.
-  bool goes_to_device() const { return params_.on_device.centroids != nullptr; }
+  bool goes_to_device() const { return params_.each.on_device.centroids != nullptr; }
   void make_room() {
     result_.centroids.resize(static_cast<std::size_t>(first_value(std::ssize(problems_))));
     if (params_.each.labels) result_.labels.resize(static_cast<std::size_t>(row_offsets_.back()));
@@ -175,6 +173,7 @@ class Batch {
     Params params = params_.each;
     params.k = k(b);
     params.allow_fewer_rows = true;
+    params.on_device = {};  // see give_to_device
     if (init(b)) params.init = *init(b);
     const auto first = static_cast<std::size_t>(first_row(b)), count = static_cast<std::size_t>(rows(b).rows);
     if (!params.weights.empty()) params.weights = params.weights.subspan(first, count);  // mutant: problem_weights
@@ -199,7 +198,7 @@ class Batch {
 
   LockstepFit lockstep_fit(std::int64_t b) {
     if (!goes_to_device()) return {rows(b), k(b), init(b), centroids(b), labels(b)};
-    const auto& [its_centroids, its_labels] = params_.on_device;
+    const auto& [its_centroids, its_labels] = params_.each.on_device;
     return {rows(b), k(b), init(b), its_centroids + first_value(b),
             params_.each.labels ? its_labels + first_row(b) : nullptr};
   }
@@ -310,8 +309,8 @@ class Batch {
         const auto begin = static_cast<std::size_t>(at), count = static_cast<std::size_t>(behind - at);
         copies.emplace_back(to + begin, std::as_bytes(std::span(from).subspan(begin, count)));
       };
-      add(params_.on_device.centroids, result_.centroids, first_value(first), first_value(end));
-      if (params_.each.labels) add(params_.on_device.labels, result_.labels, first_row(first), first_row(end));
+      add(params_.each.on_device.centroids, result_.centroids, first_value(first), first_value(end));
+      if (params_.each.labels) add(params_.each.on_device.labels, result_.labels, first_row(first), first_row(end));
     }
     copy_to_device(copies, home_, params_.each.execution, workers);
     result_.centroids = {};

@@ -68,6 +68,8 @@ void require_options(const Params& params) {
   require_between("max_runtime_secs", params.max_runtime_secs, 0, std::numeric_limits<double>::infinity());
   require_execution(params.execution);
   required_metric(params.metric, params.spherical);
+  if (params.on_device.centroids && params.labels && !params.on_device.labels)
+    refuse("the address of labels on the device", "null", "that of room for them, as for centroids");
 }
 
 void require_problem(const MatrixView& x, std::int64_t k, const MatrixView* init, std::size_t weights,

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <mutex>
 #include <numeric>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -25,6 +28,29 @@
 namespace fastkmeans {
 namespace {
 
+// Throws if there are bad ones among these centroids from outside; values: what they are as fp32.
+void require_valid_centroids(std::span<const float> values, const HostArray& given, const char* name,
+                             Workers& workers) {
+  const std::int64_t d = given.cols();
+  const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(d); };
+  const std::int64_t block = std::max<std::int64_t>(1, (1 << 16) / d);  // centroids from checkpoint to checkpoint
+  RowCheck all;
+  std::mutex mutex;
+  workers.for_blocks(given.rows(), block, static_cast<double>(values.size()),
+                     [&](std::int64_t first, std::int64_t count, int worker) {
+                       workers.checkpoint(worker);
+                       RowCheck check;
+                       for (std::int64_t c = first; c < first + count; ++c) {
+                         const float* row = &values[static_cast<std::size_t>(c * d)];
+                         if (std::any_of(row, row + d, bad)) check.note(c);
+                       }
+                       const std::lock_guard lock(mutex);
+                       all.merge(check);
+                     });
+  NoReducer reducer;
+  require_valid_rows(all, given, name, reducer, workers);
+}
+
 // Centroids from outside, as fp32.
 std::vector<float> given_centroids(const MatrixView& given, const char* name, Workers& workers) {
   const HostArray source(given);
@@ -32,16 +58,21 @@ std::vector<float> given_centroids(const MatrixView& given, const char* name, Wo
   std::vector<std::int64_t> rows(static_cast<std::size_t>(given.rows));
   std::iota(rows.begin(), rows.end(), 0);
   source.gather(rows.data(), given.rows, centroids.data(), workers);
-  RowCheck check;
-  const auto bad = [&](float v) { return magnitude_bits(v) >= magnitude_limit_bits(given.cols); };
-  for (std::int64_t c = 0; c < given.rows; ++c) {
-    workers.checkpoint(0);
-    const float* row = &centroids[static_cast<std::size_t>(c * given.cols)];
-    if (std::any_of(row, row + given.cols, bad)) check.note(c);
-  }
-  NoReducer reducer;
-  require_valid_rows(check, source, name, reducer, workers);
+  require_valid_centroids(centroids, source, name, workers);
   return centroids;
+}
+
+// A run that begins with them: where they lie, if that is how a shard reads them.
+Start start_with(const MatrixView& given, const char* name, Workers& workers) {
+  constexpr std::int64_t kFloat = sizeof(float);
+  // mutant: borrowed_centroids
+  const bool as_they_are = given.dtype == DType::f32 && given.col_stride == kFloat &&
+                           given.row_stride == given.cols * kFloat &&
+                           reinterpret_cast<std::uintptr_t>(given.data) % alignof(float) == 0;
+  if (!as_they_are) return {given_centroids(given, name, workers)};
+  const std::span values(static_cast<const float*>(given.data), static_cast<std::size_t>(given.rows * given.cols));
+  require_valid_centroids(values, HostArray(given), name, workers);
+  return {.values = {}, .borrowed = values};
 }
 
 // A sample of the rows, if there are more than are to be used; else null.
@@ -82,17 +113,21 @@ Start completed(std::vector<float> given, Shard& of_fit, const Source& used, con
 Start initial(Shard& shard, const Source& used, const Metric& metric, const Params& params, std::uint32_t redo,
               Reducer& reducer, Workers& workers) {
   Start start;
-  std::vector<float>& centroids = start.values;
-  if (params.init) centroids = given_centroids(*params.init, "init", workers);
-  if (params.init && !metric.keeps_rows())  // mutant: init_transformed
-    for (std::int64_t c = 0; c < params.init->rows; ++c)
-      metric.transform(centroids.data() + c * used.cols(), used.cols());
-  if (!params.init || params.init->rows < params.k)
-    start = completed(std::move(centroids), shard, used, metric, params, redo, reducer, workers);
+  const bool all_given = params.init && params.init->rows == params.k;
+  if (all_given && metric.keeps_rows()) {
+    start = start_with(*params.init, "init", workers);
+  } else {
+    if (params.init) start.values = given_centroids(*params.init, "init", workers);
+    if (params.init && !metric.keeps_rows())  // mutant: init_transformed
+      for (std::int64_t c = 0; c < params.init->rows; ++c)
+        metric.transform(start.values.data() + c * used.cols(), used.cols());
+    if (!all_given) start = completed(std::move(start.values), shard, used, metric, params, redo, reducer, workers);
+  }
   if (params.int_centroids) {
     shard.start_run(std::move(start));
-    start = {shard.take_centroids()};
+    std::vector<float> centroids = shard.take_centroids();
     std::transform(centroids.begin(), centroids.end(), centroids.begin(), [](float v) { return std::rint(v); });
+    start = {std::move(centroids)};
   }
   return start;
 }
@@ -208,10 +243,15 @@ Result fit_shard(const Source& rows, const Metric& metric, const Params& params,
       require_valid_rows(shard->assigned().check, rows, "data", reducer, workers);
       result.inertia = inertia_over_shards(shard->assigned(), metric, reducer);
     }
-    result.labels.resize(static_cast<std::size_t>(rows.rows()));
-    shard->copy_labels(result.labels.data());
+    if (!params.on_device.centroids) {
+      result.labels.resize(static_cast<std::size_t>(rows.rows()));
+      shard->copy_labels(result.labels.data());
+    }
   }
-  result.centroids = shard->take_centroids();
+  if (params.on_device.centroids)
+    shard->copy_to_device({params.on_device.centroids, params.labels ? params.on_device.labels : nullptr});
+  else
+    result.centroids = shard->take_centroids();
   return result;
 }
 
@@ -240,6 +280,8 @@ Result fit(const MatrixView& x, const Params& given) {
   require_options(given);
   require_problem(x, given.k, given.init ? &*given.init : nullptr, given.weights.size(), given.allow_fewer_rows);
   if (given.init) require_on_host("init", *given.init);
+  if (given.on_device.centroids && x.cuda_device == MatrixView::kHost)
+    refuse("the place of data", "the host", "the CUDA device of the results");
   Params params = given;
   params.callback = as_caller(fp_state, given.callback);
   params.execution.device = device_for(x, params.k, given.execution);
@@ -263,7 +305,7 @@ Prediction predict(const MatrixView& x, const MatrixView& centroids, const Predi
   const auto source = make_source(x, nullptr, execution, workers);
   const Source& rows = *source;
   const auto shard = make_shard(rows, metric_for(metric), execution, workers);
-  shard->start_run({given_centroids(centroids, "centroids", workers)});
+  shard->start_run(start_with(centroids, "centroids", workers));
 
   shard->assign(false);
   NoReducer reducer;

@@ -6,9 +6,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
+#include "fastkmeans/params.hpp"
 #include "fastkmeans/result.hpp"
 #include "numeric/centroid_rule.hpp"
 #include "numeric/centroids_view.hpp"
@@ -25,6 +28,7 @@ namespace fastkmeans {
 struct Start {
   std::vector<float> values;
   std::vector<std::int64_t> rows = {};
+  std::span<const float> borrowed = {};  // in place of `values`: somebody else's, who keeps them until start_run() ends
 };
 
 // What was computed, in pairs of a row and a centroid.
@@ -89,6 +93,8 @@ class Shard {
   virtual std::vector<float> take_centroids() = 0;  // (k, d) until the next run there are none here
   virtual void copy_labels(std::int64_t* out) = 0;  // (n)
   virtual void copy_distances(double* out) = 0;     // (n) D, in its true size
+  // Centroids and labels to the memory of the device where the rows lie: those that there is room for.
+  virtual void copy_to_device(const DeviceResults&) { throw std::logic_error("the rows lie on no device"); }
   // Of these rows of the shard: labels, and D as stored (see store_distance).
   virtual void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) = 0;
 

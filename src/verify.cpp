@@ -48,6 +48,7 @@ class Verified final : public Shard {
   std::vector<float> take_centroids() override { return shard_->take_centroids(); }
   void copy_labels(std::int64_t* out) override { shard_->copy_labels(out); }
   void copy_distances(double* out) override { shard_->copy_distances(out); }
+  void copy_to_device(const DeviceResults& out) override { shard_->copy_to_device(out); }
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {
     shard_->look_up(rows, count, labels, distances);
   }

@@ -162,6 +162,14 @@ const Option options[] = {
        weights[3] = 0;
        return fit_with([&](Params& p) { p.weights = weights; }).n_used == kRows - 1;
      }},
+    {"results on the device of the rows",
+     [] {
+       float centroids[1] = {};  // rows on the host have none
+       return refused<std::invalid_argument>([&](Params& p) {
+         p.on_device.centroids = centroids;
+         p.labels = false;
+       });
+     }},
     {"callback",
      [] {
        return fit_with([](Params& p) { p.callback = [](const auto& stats) { return stats.iteration == 1; }; }).n_iter ==
@@ -201,10 +209,10 @@ const Option options[] = {
      [] {
        return batch_with([](BatchParams& p) { p.each.niter = 2; }).n_iter == std::vector<int>{2, 2};
      }},
-    {"results on the device of the rows",
+    {"results of a batch on the device of the rows",
      [] {
        float centroids[1] = {};  // rows on the host have none
-       return batch_refused([&](BatchParams& p) { p.on_device.centroids = centroids; });
+       return batch_refused([&](BatchParams& p) { p.each.on_device.centroids = centroids; });
      }},
     {"k of each",
      [] {
@@ -238,10 +246,10 @@ const Option options[] = {
 [[maybe_unused]] void all_are_there() {
   [[maybe_unused]] const auto& [k, niter, tol, inertia_tol, changed_tol, max_runtime_secs, seed, max_points, nredo,
                                 metric, spherical, init_method, init, empty_clusters, frozen, integers, min_points,
-                                fewer, labels, weights, execution, callback] = Params();
+                                fewer, labels, weights, execution, on_device, callback] = Params();
   [[maybe_unused]] const auto& [device, memory_limit, stream, n_threads, isa, filter, chunk_data, chunk_centroids,
                                 interrupt] = Execution();
-  [[maybe_unused]] const auto& [each, k_of_each, init_of_each, on_device] = BatchParams();
+  [[maybe_unused]] const auto& [each, k_of_each, init_of_each] = BatchParams();
   [[maybe_unused]] const auto& [distances, execution_of_predict, spherical_of_predict, metric_of_predict] =
       PredictParams();
 }

@@ -59,6 +59,12 @@ enum class EmptyClusters {
   random,    // it gets a row drawn at random
 };
 
+// Room for the results of a call in the memory of the CUDA device where all rows lie, written by the time it returns.
+struct DeviceResults {
+  float* centroids = nullptr;      // as Result or BatchResult has them; null: there is no such room
+  std::int64_t* labels = nullptr;  // likewise; needed if there is room for centroids, and Params::labels is set
+};
+
 struct Params {
   // what to compute
   std::int64_t k = 0;      // clusters, 1 <= k <= n (but see allow_fewer_rows)
@@ -89,28 +95,22 @@ struct Params {
   std::span<const double> weights;
 
   Execution execution;
+  DeviceResults on_device;  // centroids and labels go there, and not into the result
 
   // Called after each iteration; returning true stops this run and those to come. May throw; the fit then ends.
   std::function<bool(const IterationStats&)> callback;
 };
 
-// Room for the results of a call in the memory of the CUDA device where all rows lie, written by the time it returns.
-struct DeviceResults {
-  float* centroids = nullptr;  // as BatchResult has them; null: there is no such room
-  std::int64_t* labels = nullptr;
-};
-
 // Many problems in one call: B of them, with columns alike.
 struct BatchParams {
   // Of every problem, as of a fit of its own: the same seed, too. A problem may have fewer rows than k, whatever
-  // allow_fewer_rows says. each.init: the same for all; each.weights: of all rows, problem after problem;
-  // each.max_runtime_secs: of the whole call, whose problems get one iteration each when it is over; each.callback must
-  // be empty.
+  // allow_fewer_rows says. each.init: the same for all; each.weights, each.on_device: of all rows and problems, one
+  // after the other; each.max_runtime_secs: of the whole call, whose problems get one iteration each when it is over;
+  // each.callback must be empty.
   Params each;
   std::span<const std::int64_t> k;  // (B) clusters of each problem; empty: each.k
   // (B) initial centroids of each problem, as Params::init, or on the CUDA device of its rows; empty: each.init
   std::span<const MatrixView> init;
-  DeviceResults on_device;  // centroids and labels go there, and not into the result
 };
 
 struct PredictParams {

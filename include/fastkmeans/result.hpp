@@ -44,7 +44,7 @@ struct Warning {
 
 struct Result {
   std::int64_t k = 0, d = 0;
-  std::vector<float> centroids;      // (k, d), C order
+  std::vector<float> centroids;      // (k, d), C order; empty, as labels, if they are in Params::on_device
   std::vector<std::int64_t> labels;  // (n): nearest of `centroids` for every row given; empty unless Params::labels
   double inertia = 0;                // with labels: of all rows given, to `centroids`; else that of the last iteration
   int n_iter = 0;                    // iterations of the run kept
@@ -62,7 +62,7 @@ struct Result {
 struct BatchResult {
   std::int64_t d = 0;
   std::vector<std::int64_t> centroid_offsets;  // (B + 1) problem b has centroids [offsets[b], offsets[b + 1])
-  std::vector<float> centroids;                // (sum of k, d); empty if they are in BatchParams::on_device
+  std::vector<float> centroids;                // (sum of k, d); empty if they are in Params::on_device
   std::vector<std::int64_t> labels;            // of all rows, each in [0, k of its problem); likewise, or not wanted
   std::vector<double> inertia;                 // (B)
   std::vector<int> n_iter;                     // (B)

@@ -4,7 +4,7 @@
 # uint8 to uint64. `data` of `predict` may have no rows, and that of both may be a _device_input.DeviceMatrix.
 # `device` is "cpu", "cuda", "cuda:N" or "" (the core chooses), `memory_limit` in bytes of the device, 0 for none.
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,8 @@ class IterationStats:
     def isa(self) -> str: ...
 
 class _FitResult(TypedDict):
-    centroids: npt.NDArray[np.float32]  # (k, d)
-    labels: npt.NDArray[np.int64] | None  # (n,)
+    centroids: Any  # float32 (k, d); None if they are on the device, which few callers ask for
+    labels: npt.NDArray[np.int64] | None  # (n,); likewise
     inertia: float
     n_iter: int
     converged: bool
@@ -109,7 +109,12 @@ class _Training(TypedDict):
     empty_clusters: NotRequired[str]  # farthest, split, random
     init_method: NotRequired[str]  # random, k-means++, k-means||, afk-mc2: what init leaves over
 
-class _Options(_Training, _Initial, _Execution):
+# Addresses of room for results on the device of data; 0: arrays come back.
+class _DeviceResults(TypedDict):
+    device_centroids: NotRequired[int]
+    device_labels: NotRequired[int]
+
+class _Options(_Training, _Initial, _Execution, _DeviceResults):
     weights: npt.NDArray[np.float64] | None  # of all rows, C order
     labels: bool
 
@@ -128,8 +133,6 @@ def fit_batch(
     offsets: npt.NDArray[np.int64] | None,  # (B + 1,), C order, ascending from 0 to the rows of data
     k: npt.NDArray[np.int64],  # (B,)
     init_offsets: npt.NDArray[np.int64] | None,  # as offsets
-    device_centroids: int = 0,  # addresses of room for results on the device of data; 0: arrays come back
-    device_labels: int = 0,
     **options: Unpack[_Options],
 ) -> _BatchResult: ...
 def predict(

@@ -6,6 +6,9 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from . import _core
 
 _DLPACK_CUDA = 2  # kDLCUDA
@@ -46,11 +49,48 @@ def of_cupy(cupy: Any, array: Any, wanted: str) -> DeviceMatrix | None:
     return DeviceMatrix(array.data.ptr, array.shape, array.strides, number, stream, array)
 
 
-def room(home: Any, shape: tuple[int, ...], dtype: str) -> tuple[Any, int]:
-    """An array for results where `home` says (see _input.Rows), not initialised, and its address.
+class OnDevice(NamedTuple):
+    """An array of results on a CUDA device, which nobody wanted on the host yet."""
 
-    It belongs to the stream that is current there, as a DeviceMatrix does.
+    array: Any  # of torch or cupy
+
+    def on_host(self) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = self.array.get() if hasattr(self.array, "get") else self.array.cpu().numpy()
+        return values
+
+    def copied(self) -> Any:
+        """The same where it is, in memory of its own."""
+        return self.array.copy() if hasattr(self.array, "get") else self.array.clone()
+
+
+class Room(NamedTuple):
+    """Arrays for the results of a call, not initialised, and their addresses as the core's arguments."""
+
+    centroids: OnDevice | None = None
+    labels: OnDevice | None = None
+    addresses: _core._DeviceResults = {}  # noqa: RUF012 - nobody changes it
+
+
+def results_room(matrix: Any, home: Any, centroids: int, labels: bool) -> Room:
+    """Room for so many centroids, and labels of all rows, where a matrix on a device is read.
+
+    None if they do not belong there, or there is no memory: then they come to the host, and from there to `home` (see
+    _input.Rows) when they are wanted.
     """
+    if not isinstance(matrix, DeviceMatrix) or number_of(home) != matrix.device:
+        return Room()
+    *rows, d = matrix.shape
+    try:
+        its_centroids, centroids_at = _array(home, (centroids, d), "float32")
+        its_labels, labels_at = _array(home, (int(np.prod(rows)),), "int64") if labels else (None, 0)
+    except (RuntimeError, MemoryError):  # torch's OutOfMemoryError and cupy's
+        return Room()
+    addresses: _core._DeviceResults = {"device_centroids": centroids_at, "device_labels": labels_at}
+    return Room(OnDevice(its_centroids), OnDevice(its_labels) if labels else None, addresses)
+
+
+def _array(home: Any, shape: tuple[int, ...], dtype: str) -> tuple[Any, int]:
+    """An array where `home` says, and its address. It belongs to the current stream there, as a DeviceMatrix does."""
     if isinstance(home, str):
         import cupy  # its arrays came in
 

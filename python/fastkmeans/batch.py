@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import boolean, init_method, integer
-from ._device_input import DeviceMatrix, number_of, room
+from ._device_input import DeviceMatrix, OnDevice, Room, results_room
 from ._report import warn
 from .kmeans import FastKMeans
 
@@ -120,7 +120,7 @@ def fit_batch(
         **device_options,
     )
     where = options._device()
-    rows = _input.read_array(data, device=where)
+    rows = _read(data, where)
     shape = rows.array.shape
     wanted = "(B, n, d)" if offsets is None else "(N, d), as there are offsets"
     if len(shape) != (3 if offsets is None else 2) or shape[-1] == 0:
@@ -131,7 +131,7 @@ def fit_batch(
     ks = _clusters(k, count)
     initial, init_offsets = (None, None) if method else _initial(_read_init(init, rows), ks, one_k, shape[-1])
     wants_labels = boolean("labels", labels)
-    centroids, labels_found, addresses = _on_device(rows, ks, wants_labels)
+    room = _room(rows, ks, wants_labels)
     found = _core.fit_batch(
         rows.array,
         rows.dtype,
@@ -142,14 +142,12 @@ def fit_batch(
         init_offsets=init_offsets,
         weights=None if weights is None else _input.read_weights(weights, *shape[:-1]).reshape(-1),
         labels=wants_labels,
-        **addresses,
+        **room.addresses,
         **options._execution(rows, where),
     )
     warn(_first_of_each_kind(found["warnings"]))
-    if found["centroids"] is not None:
-        centroids = _input.give_back(found["centroids"], rows.home)
-    if found["labels"] is not None:
-        labels_found = _input.give_back(found["labels"], rows.home)
+    centroids = _given_back(room.centroids, found["centroids"], rows.home)
+    labels_found = _given_back(room.labels, found["labels"], rows.home)
     return BatchResult(
         centroids.reshape(*((count, integer("k", k)) if one_k else (int(ks.sum()),)), shape[-1]),
         None if labels_found is None else labels_found.reshape(shape[:-1]),
@@ -162,6 +160,15 @@ def fit_batch(
         found["n_empty"],
         None if one_k else _ends(ks),
     )
+
+
+def _read(data: Any, where: str) -> _input.Rows:
+    try:
+        return _input.read_array(data, device=where)
+    except (TypeError, ValueError) as error:
+        if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
+            raise
+        raise type(error)(f"{error}; problems of unlike sizes are one matrix of all rows, with offsets") from None
 
 
 def _ends(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -209,19 +216,18 @@ def _read_init(init: Any, data: _input.Rows) -> _input.Rows:
     return _input.read_array(init, "init")
 
 
-def _on_device(data: _input.Rows, ks: npt.NDArray[np.int64], labels: bool) -> tuple[Any, Any, dict[str, int]]:
-    """Room for centroids and labels where data on a device are read, and its addresses for the core; None if they do
-    not belong there. Neither takes more than the rows: more centroids than these are no work for a device.
-    """
-    matrix, d = data.array, data.array.shape[-1]
-    if not isinstance(matrix, DeviceMatrix) or number_of(data.home) != matrix.device:
-        return None, None, {}
-    n = int(np.prod(matrix.shape[:-1]))
+def _room(data: _input.Rows, ks: npt.NDArray[np.int64], labels: bool) -> Room:
+    """For results on the device where the data are: more centroids than rows are no work for one."""
+    n = int(np.prod(data.array.shape[:-1]))
     if not len(ks) or ks.min() < 1 or ks.max() > n or ks.sum() > n:
-        return None, None, {}
-    centroids, centroids_at = room(data.home, (int(ks.sum()), d), "float32")
-    found, labels_at = room(data.home, (n,), "int64") if labels else (None, 0)
-    return centroids, found, {"device_centroids": centroids_at, "device_labels": labels_at}
+        return Room()
+    return results_room(data.array, data.home, int(ks.sum()), labels)
+
+
+def _given_back(there: OnDevice | None, here: npt.NDArray[Any] | None, home: Any) -> Any:
+    if there is not None:
+        return there.array
+    return None if here is None else _input.give_back(here, home)
 
 
 def _initial(

@@ -29,7 +29,7 @@ from ._checks import (
     share,
     usable_device,
 )
-from ._device_input import DeviceMatrix
+from ._device_input import DeviceMatrix, OnDevice, Room, results_room
 from ._report import (
     IterationStats,
     as_call,
@@ -132,7 +132,8 @@ class FastKMeans:
     ----------
     centroids : None before training, then a numpy array (k, d), float32. Others may be assigned; what is below is
         then None again, since it belongs to those that were found.
-    centroids_device : the centroids as the kind of array that was trained on, on its device.
+    centroids_device : the centroids as the kind of array that was trained on, on its device. They stay there until
+        `centroids` is asked for.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
     inertia_ : sum of weight times squared distance, or inner product: with labels_, of all rows given to `centroids`;
@@ -143,7 +144,6 @@ class FastKMeans:
     iteration_stats : list of IterationStats, of the run kept.
     """
 
-    labels_: npt.NDArray[np.int64] | None = None
     inertia_: float | None = None
     n_iter_: int | None = None
     converged_: bool | None = None
@@ -151,7 +151,8 @@ class FastKMeans:
     n_used_: int | None = None
     n_zero_: int | None = None
     iteration_stats: list[IterationStats] | None = None
-    _centroids: Any = None
+    _centroids: Any = None  # OnDevice: found there, and not asked for yet
+    _labels: Any = None  # likewise
     _home: Any = None  # of the rows trained on, see _input.Rows
 
     def __init__(
@@ -236,7 +237,10 @@ class FastKMeans:
     @property
     def centroids(self) -> Any:
         """None before training, then (k, d): a numpy array of float32, or what was assigned."""
-        return self._centroids
+        held = self._centroids
+        if isinstance(held, OnDevice):
+            self._centroids = held = held.on_host()
+        return held
 
     @centroids.setter
     def centroids(self, centroids: Any) -> None:
@@ -244,10 +248,33 @@ class FastKMeans:
 
     @property
     def centroids_device(self) -> Any:
-        """The centroids as the kind of array that was trained on; on the CPU they share the memory of `centroids`."""
+        """The centroids as the kind of array that was trained on; on the CPU they share the memory of `centroids`.
+
+        On a GPU it is the array that they were found in, until `centroids` is asked for; then a copy of that.
+        """
+        held = self._centroids
+        if isinstance(held, OnDevice):
+            return held.array
         if self.centroids is None or self._home is None:
             return self.centroids
         return _input.give_back(self.centroids, self._home)
+
+    @property
+    def labels_(self) -> npt.NDArray[np.int64] | None:
+        """The nearest of `centroids` for every row given to `fit`, (n,) int64; None where no labels were found."""
+        held = self._labels
+        if isinstance(held, OnDevice):
+            self._labels = held = held.on_host()
+        labels: npt.NDArray[np.int64] | None = held
+        return labels
+
+    @labels_.setter
+    def labels_(self, labels: Any) -> None:
+        self._labels = labels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With results on the host: copies are made where there may be no such device."""
+        return {**vars(self), "_centroids": self.centroids, "_labels": self.labels_}
 
     def train(self, data: Any, weights: Any = None, init_centroids: Any = None) -> None:
         """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
@@ -310,7 +337,7 @@ class FastKMeans:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
         if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
             labels, home = self._train(data, weights, labels=True)
-            return _input.give_back(labels.copy(), home)
+            return labels.copied() if isinstance(labels, OnDevice) else _input.give_back(labels.copy(), home)
         self.fit(data, **_if_given(weights))
         return self.predict(data)
 
@@ -447,6 +474,8 @@ class FastKMeans:
             initial = self._centroids_of(self.init(data, self.k, self.seed))
         else:
             initial = self._initial()
+        # With a limit of memory the results have none of it.
+        room = results_room(rows.array, rows.home, self.k, labels) if self.memory_limit is None else Room()
         runs = 1 if initial is not None and len(initial.array) == self.k else self.nredo
         result = _core.fit(
             rows.array,
@@ -457,23 +486,25 @@ class FastKMeans:
             weights=given_weights,
             labels=labels,
             callback=iteration_report(self.niter, runs, self.verbose, self.callback),
+            **room.addresses,
             **self._execution(rows, device),
         )
+        found = room.labels or result["labels"]
         if result["warnings"]:
             warn(result["warnings"])
         self._hold(
-            result["centroids"],
+            room.centroids or result["centroids"],
             rows.home,
-            labels_=result["labels"],
+            _labels=found,
             inertia_=result["inertia"],
             n_iter_=result["n_iter"],
             converged_=result["converged"],
             timed_out_=result["timed_out"],
             n_used_=result["n_used"],
             n_zero_=result["n_zero"],
-            iteration_stats=[iteration_stats(found) for found in result["iterations"]],
+            iteration_stats=[iteration_stats(its) for its in result["iterations"]],
         )
-        return result["labels"], rows.home
+        return found, rows.home
 
 
 def _if_given(weights: Any) -> dict[str, Any]:
@@ -483,7 +514,7 @@ def _if_given(weights: Any) -> dict[str, Any]:
 
 _OURS = {name: vars(FastKMeans)[name] for name in ("train", "fit", "predict")}
 _NOTHING_FOUND = dict.fromkeys(
-    ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
+    ("_labels", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
 )
 # What a repr shows; use_triton, a hint, is not what was asked for.
 _OPTIONS = [name for name in inspect.signature(FastKMeans).parameters if name != "use_triton"]

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,7 +83,8 @@ class CudaShard final : public Shard {
   void start_run(Start start) override {
     const auto on = on_.here();
     lowering_.forget();  // first: the run needs its memory
-    const auto given = static_cast<std::int64_t>(start.values.size());
+    const std::span<const float> values = start.borrowed.empty() ? start.values : start.borrowed;
+    const std::int64_t given = std::ssize(values);
     const auto drawn = static_cast<std::int64_t>(start.rows.size());
     const std::int64_t size = given + drawn * d_;
     if (size != k_ * d_) {  // initialisations have runs with other numbers of centroids
@@ -94,7 +96,7 @@ class CudaShard final : public Shard {
     labels_.resize(device_, n_);
     distances_.resize(device_, n_);
     summaries_.emplace(device_, k_);
-    device_.upload(centroids_.data(), start.values.data(), given * static_cast<std::int64_t>(sizeof(float)));
+    device_.upload(centroids_.data(), values.data(), given * static_cast<std::int64_t>(sizeof(float)));
     store_.fetch(start.rows.data(), drawn, centroids_.data() + given);
     tiny_ = are_tiny(device_, centroids_.data(), size);
     check(cudaMemcpyAsync(next_.data(), centroids_.data(), static_cast<std::size_t>(next_.bytes()),
@@ -194,6 +196,15 @@ class CudaShard final : public Shard {
     const auto on = on_.here();
     finish();
     cuda::copy_distances(device_, metric_, distances_.data(), n_, out);
+  }
+  void copy_to_device(const DeviceResults& out) override {
+    const auto on = on_.here();
+    finish();
+    check(cudaMemcpyAsync(out.centroids, centroids_.data(), static_cast<std::size_t>(centroids_.bytes()),
+                          cudaMemcpyDeviceToDevice, device_.stream()),
+          "cudaMemcpy");
+    if (out.labels) widen_labels(device_, labels_.data(), n_, out.labels);
+    device_.wait();
   }
   void look_up(const std::int64_t* rows, std::int64_t count, std::int32_t* labels, float* distances) override {
     const auto on = on_.here();

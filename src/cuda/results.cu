@@ -19,6 +19,11 @@ __global__ void pick(const std::int64_t* rows, std::int64_t count, const RowResu
   some_distances[i] = results.distances[rows[i]];
 }
 
+__global__ void widen(const std::int32_t* labels, std::int64_t n, std::int64_t* out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) out[i] = labels[i];
+}
+
 template <class T, class Put>
 void copy_out(Device& device, const T* from, std::int64_t n, const Put& put) {
   std::vector<T> some(static_cast<std::size_t>(std::min(n, kCopied)));
@@ -37,6 +42,12 @@ void copy_out(Device& device, const T* from, std::int64_t n, const Put& put) {
 
 void copy_labels(Device& device, const std::int32_t* labels, std::int64_t n, std::int64_t* out) {
   copy_out(device, labels, n, [out](std::int64_t i, std::int32_t label) { out[i] = label; });
+}
+
+void widen_labels(Device& device, const std::int32_t* labels, std::int64_t n, std::int64_t* out) {
+  if (n == 0) return;
+  widen<<<blocks_for(n, kThreads), kThreads, 0, device.stream()>>>(labels, n, out);
+  launched("widen");
 }
 
 void copy_distances(Device& device, const Metric& metric, const float* distances, std::int64_t n, double* out) {

@@ -48,6 +48,7 @@ void HostShard::hash_rows(const std::int64_t* rows, std::int64_t count, std::uin
 
 void HostShard::start_run(Start start) {
   centroids_ = std::move(start.values);
+  if (!start.borrowed.empty()) centroids_.assign(start.borrowed.begin(), start.borrowed.end());
   const std::size_t given = centroids_.size();
   const auto count = static_cast<std::int64_t>(start.rows.size());
   centroids_.resize(given + static_cast<std::size_t>(count * x_.cols));

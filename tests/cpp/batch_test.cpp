@@ -213,12 +213,12 @@ TEST(BatchNoOracle, ErrorsNameTheFirstProblemThatIsWrong) {
   views[1].rows = 11;
   float centroid = 0;
   std::int64_t label = 0;
-  params.on_device = {&centroid, nullptr};
+  params.each.on_device = {&centroid, nullptr};
   expect_contains(error(views, params), {"the address of labels on the device is null"});
-  params.on_device.labels = &label;
+  params.each.on_device.labels = &label;
   EXPECT_EQ(error(views, params),
             "problem 0: the place of data is the host; it must be the CUDA device of the results");
-  params.on_device = {};
+  params.each.on_device = {};
   const std::vector<double> weights(20, 1.0);
   params.each.weights = weights;
   EXPECT_EQ(error(views, params), "the length of weights is 20; it must be that of all rows, 21");

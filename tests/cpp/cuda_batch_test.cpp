@@ -73,7 +73,7 @@ BatchResult all_on_the_device(Rows& rows, BatchParams params) {
   const cuda::DeviceBuffer<float> centroids(device, k * d);
   const cuda::DeviceBuffer<std::int64_t> labels(device, n);
   device.wait();  // memory is taken, and initial centroids are there
-  params.on_device = {centroids.data(), params.each.labels ? labels.data() : nullptr};
+  params.each.on_device = {centroids.data(), params.each.labels ? labels.data() : nullptr};
   BatchResult got = fit_batch(rows.on_device, params);
   EXPECT_TRUE(got.centroids.empty() && got.labels.empty());
   got.centroids = cuda::downloaded(device, centroids.data(), centroids.size());

@@ -240,6 +240,13 @@ TEST(ErrorsNoOracle, Shapes) {
   MatrixView there = x.view();
   there.cuda_device = 1;
   EXPECT_EQ(error(x.view(), there), "the memory of centroids is that of cuda:1; it must be that of the host");
+  float centroid = 0;
+  std::int64_t label = 0;
+  Params to_there = params_of(1, {});
+  to_there.on_device.centroids = &centroid;
+  expect_contains(fit_error(x.view(), to_there), {"the address of labels on the device is null"});
+  to_there.on_device.labels = &label;
+  EXPECT_EQ(fit_error(x.view(), to_there), "the place of data is the host; it must be the CUDA device of the results");
   Params from_there = params_of(4, {});
   from_there.init = there;
   EXPECT_EQ(fit_error(x.view(), from_there), "the memory of init is that of cuda:1; it must be that of the host");
@@ -274,6 +281,9 @@ TEST(ErrorsNoOracle, BadRowsAreCountedAndTheFirstNamed) {
   };
   expect_contains(error(bad, good), {"data", "NaN", "row 5", "column 1"});
   expect_contains(error(good, bad), {"centroids", "NaN", "row 5", "column 1"});
+  Matrix many(60'000, 4);  // blocks of several threads
+  many.row(50'000)[2] = many.row(40'000)[3] = many.row(59'999)[0] = infinity;
+  expect_contains(error(good, many), {"centroids", "infinity", "3 rows", "row 40000", "column 3"});
   Params params = params_of(300, {});
   params.init = bad.view();
   expect_contains(fit_error(good.view(), params), {"init", "NaN", "row 5", "column 1"});

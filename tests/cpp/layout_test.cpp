@@ -2,6 +2,7 @@
 // Rows that are slices of wider arrays: the same bits as packed ones, whatever stands in the columns that a slice does
 // not show, and no byte is read behind the last row.
 #include "layouts.hpp"
+#include "shards.hpp"
 
 namespace fastkmeans::testing {
 namespace {
@@ -102,6 +103,30 @@ TEST(LayoutNoOracle, FitsAcrossEveryGap) {
           }
       }
   }
+}
+
+// Initial centroids and those of a prediction: where they lie as floats without gaps, shards take them from there.
+TEST(LayoutNoOracle, GivenCentroidsInEveryLayout) {
+  Random random(131);
+  Arena memory;
+  Params params = params_of(5, 2, -1);
+  for (const DType dtype : kDTypes)
+    for (int turn = 0; turn < (dtype == DType::f32 ? 60 : 6); ++turn) {
+      const std::int64_t d = draw(random, 1, 40);
+      const Packed x = random_elements(30, d, DType::f32, random), packed = random_elements(5, d, dtype, random);
+      Matrix same(5, d);
+      for (std::int64_t c = 0; c < 5; ++c) read_row(packed.view(), c, same.row(c));
+      params.init = same.view();
+      const Result expected = fit(x.view(), params);
+      Layout layout = random_layout(5, d, dtype, {}, random);
+      if (turn < 3)
+        layout = {d * static_cast<std::int64_t>(item_size(dtype)), static_cast<std::int64_t>(item_size(dtype)),
+                  Place::before_guard, 0, Hidden::nan};
+      params.init = memory.place(packed, layout, random);
+      const Result got = fit(x.view(), params);
+      ASSERT_TRUE(same_bits(got.centroids, expected.centroids)) << name_of(dtype) << " d " << d << ' ' << layout;
+      ASSERT_EQ(predict(x.view(), *params.init).labels, predict(x.view(), same.view()).labels);
+    }
 }
 
 TEST(LayoutNoOracle, OnlyAlignedFloatsAreReadInPlace) {

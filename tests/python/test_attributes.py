@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
+from fastkmeans._device_input import OnDevice
 
 COPIES = [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))]
 FOUND = ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
@@ -164,6 +165,41 @@ def test_assigned_centroids_end_what_was_found(x: np.ndarray) -> None:
     kmeans.centroids /= 2
     assert [getattr(kmeans, name) for name in FOUND] == [None] * len(FOUND)
     assert kmeans.centroids_device is kmeans.centroids
+
+
+# Results on a device
+
+
+class ThereOnly:
+    """An array of cupy."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def get(self) -> np.ndarray:
+        return self.values.copy()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it cannot leave the device")
+
+
+def test_results_on_a_device_come_to_the_host_when_they_are_asked_for(x: np.ndarray) -> None:
+    kmeans = FastKMeans(7, 5).fit(x)
+    expected, labels = held(kmeans), kmeans.labels_
+    there = ThereOnly(kmeans.centroids)
+    on_device = {"_centroids": OnDevice(there), "_labels": OnDevice(ThereOnly(labels))}
+    for again in COPIES:
+        vars(kmeans).update(on_device)
+        assert_same(held(again(kmeans)), expected)
+    vars(kmeans).update(on_device)
+    assert kmeans.centroids_device is there
+    assert kmeans.predict(x).tolist() == labels.tolist()
+    assert kmeans.centroids is kmeans.centroids
+    assert kmeans.centroids_device is kmeans.centroids
+    assert kmeans.labels_ is kmeans.labels_
+    assert kmeans.labels_.tobytes() == labels.tobytes()
+    kmeans.labels_ = None
+    assert kmeans.labels_ is None
 
 
 # init

@@ -233,6 +233,15 @@ def test_the_first_bad_problem_is_named() -> None:
             fit_batch(x, 2, n_threads=n_threads)
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_sequence_of_unlike_problems_is_told_of_offsets(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"inhomogeneous.*; problems of unlike sizes are one matrix .* with offsets$"):
+        fit_batch(kind([np.zeros((9, 2)), np.zeros((8, 2))]), 2)
+    torch = pytest.importorskip("torch")
+    with pytest.raises((TypeError, ValueError), match=r"; problems of unlike sizes are one matrix .* with offsets$"):
+        fit_batch(kind([torch.zeros(9, 2), torch.zeros(8, 2)]), 2)
+
+
 def test_it_is_public() -> None:
     assert {"fit_batch", "BatchResult"} <= set(fastkmeans.__all__)
     assert BatchResult.__module__ == "fastkmeans"

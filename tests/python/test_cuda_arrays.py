@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from fastkmeans import FastKMeans, _device_input, _input
+from fastkmeans import FastKMeans, _device_input, _input, fit_batch
 from test_cuda import check, on_cpu, on_gpu
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -114,6 +114,57 @@ def test_kinds_of_arrays_that_come_back(torch: Any) -> None:
         assert km.predict(tensor[:0]).shape == (0,)
         for other in (copy.deepcopy(km), pickle.loads(pickle.dumps(km))):
             assert other.centroids_device.device == tensor.device
+
+
+def test_results_stay_on_the_device_until_they_are_asked_for(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = []
+    on_host = _device_input.OnDevice.on_host
+    monkeypatch.setattr(_device_input.OnDevice, "on_host", lambda self: came.append(self) or on_host(self))
+    x = rows()
+    tensor = torch.from_numpy(x).cuda()
+    expected = FastKMeans(40, 50, niter=4, gpu=False).fit(x)
+    km = FastKMeans(40, 50, niter=4)
+    labels = km.fit_predict(tensor)
+    there = km.centroids_device
+    assert there is km.centroids_device
+    assert (there.device, there.dtype, tuple(there.shape)) == (tensor.device, torch.float32, (50, 40))
+    assert not came
+    labels[:] = 99  # the caller's own
+    assert km.labels_.tobytes() == expected.labels_.tobytes()
+    assert km.labels_ is km.labels_
+    assert km.centroids.tobytes() == there.cpu().numpy().tobytes() == expected.centroids.tobytes()
+    assert km.centroids is km.centroids
+    assert len(came) == 2
+    assert km.centroids_device is not there
+    km.centroids[0] = 5  # on the host from now on
+    assert km.centroids_device[0].tolist() == [5] * 40
+    km.fit(tensor)
+    for other in (copy.copy(km), copy.deepcopy(km), pickle.loads(pickle.dumps(km))):
+        held = vars(other)
+        assert isinstance(held["_centroids"], np.ndarray)
+        assert isinstance(held["_labels"], np.ndarray)
+        assert datasets.result(other) == datasets.result(expected)
+
+
+def test_results_come_to_the_host_where_the_device_has_no_memory_for_them(
+    torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = torch.from_numpy(rows()).cuda()
+    expected = on_cpu(rows(), 50, niter=4)
+    limited = FastKMeans(40, 50, niter=4, memory_limit=1 << 30)
+    limited.fit(tensor)
+    assert isinstance(vars(limited)["_centroids"], np.ndarray)
+    assert datasets.result(limited) == expected
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(_device_input, "_array", full)
+    km = FastKMeans(40, 50, niter=4)
+    assert km.fit_predict(tensor).device == tensor.device
+    assert isinstance(vars(km)["_centroids"], np.ndarray)
+    assert datasets.result(km) == expected
+    assert fit_batch(tensor[None], 5, niter=4).centroids.device == tensor.device
 
 
 @pytest.mark.parametrize("place", [{"gpu": False}, {"device": "cpu"}])
