@@ -255,7 +255,9 @@ MUTANTS = [
     Mutant("first_rows_transformed", "!metric_.keeps_rows()", "false"),
     Mutant("hashed_rows_transformed", "metric_.transform(row.data(), x_.cols);", ""),
     Mutant("init_transformed", "!metric.keeps_rows()", "false"),
+    Mutant("borrowed_centroids", "given.dtype == DType::f32", "true"),
     Mutant("borrowed_centroids", "given.col_stride == kFloat", "true"),
+    Mutant("borrowed_rows", "given.row_stride == given.cols * kFloat", "true"),
     # D.
     # Inner products.
     Mutant("product_rounding", "(distance_rounding_ - 1) * std::sqrt(sq_length * sq_ceiling_)", "0"),

@@ -67,7 +67,7 @@ Start start_with(const MatrixView& given, const char* name, Workers& workers) {
   constexpr std::int64_t kFloat = sizeof(float);
   // mutant: borrowed_centroids
   const bool as_they_are = given.dtype == DType::f32 && given.col_stride == kFloat &&
-                           given.row_stride == given.cols * kFloat &&
+                           given.row_stride == given.cols * kFloat &&  // mutant: borrowed_rows
                            reinterpret_cast<std::uintptr_t>(given.data) % alignof(float) == 0;
   if (!as_they_are) return {given_centroids(given, name, workers)};
   const std::span values(static_cast<const float*>(given.data), static_cast<std::size_t>(given.rows * given.cols));

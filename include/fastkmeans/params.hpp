@@ -60,6 +60,7 @@ enum class EmptyClusters {
 };
 
 // Room for the results of a call in the memory of the CUDA device where all rows lie, written by the time it returns.
+// Whatever else uses that memory must have been asked for in Execution::cuda_stream before the call.
 struct DeviceResults {
   float* centroids = nullptr;      // as Result or BatchResult has them; null: there is no such room
   std::int64_t* labels = nullptr;  // likewise; needed if there is room for centroids, and Params::labels is set

@@ -90,7 +90,8 @@ def fit_batch(
         than "random", several runs, or a cluster that gets empty. Their rows are copied for that, 256 MiB at a time.
 
     The other parameters are those of `FastKMeans`. Labels and centroids come back as the kind of array that data is, on
-    its device; those of problems that iterate there, and initial centroids that lie there, never leave it.
+    its device, beside the memory_limit; those of problems that iterate there, and initial centroids that lie there,
+    never leave it.
     Of warnings of one kind the first is issued, with the number of problems that have it too. There is no callback.
 
     Raises what `FastKMeans.fit` raises, but for few rows; a message about a problem names it, the first that is wrong.
@@ -120,7 +121,7 @@ def fit_batch(
         **device_options,
     )
     where = options._device()
-    rows = _read(data, where)
+    rows = _read(data, where, offsets is None)
     shape = rows.array.shape
     wanted = "(B, n, d)" if offsets is None else "(N, d), as there are offsets"
     if len(shape) != (3 if offsets is None else 2) or shape[-1] == 0:
@@ -162,13 +163,18 @@ def fit_batch(
     )
 
 
-def _read(data: Any, where: str) -> _input.Rows:
+def _read(data: Any, where: str, stacked: bool) -> _input.Rows:
     try:
         return _input.read_array(data, device=where)
     except (TypeError, ValueError) as error:
-        if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
-            raise
-        raise type(error)(f"{error}; problems of unlike sizes are one matrix of all rows, with offsets") from None
+        if stacked and isinstance(data, Sequence) and _are_unlike_matrices(data):
+            raise type(error)(f"{error}; problems of unlike sizes are one matrix of all rows, with offsets") from None
+        raise
+
+
+def _are_unlike_matrices(parts: Sequence[Any]) -> bool:
+    shapes = {tuple(getattr(part, "shape", ())) for part in parts}
+    return len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
 
 
 def _ends(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -226,7 +232,7 @@ def _room(data: _input.Rows, ks: npt.NDArray[np.int64], labels: bool) -> Room:
 
 def _given_back(there: OnDevice | None, here: npt.NDArray[Any] | None, home: Any) -> Any:
     if there is not None:
-        return there.array
+        return there.taken()
     return None if here is None else _input.give_back(here, home)
 
 

@@ -132,8 +132,9 @@ class FastKMeans:
     ----------
     centroids : None before training, then a numpy array (k, d), float32. Others may be assigned; what is below is
         then None again, since it belongs to those that were found.
-    centroids_device : the centroids as the kind of array that was trained on, on its device. They stay there until
-        `centroids` is asked for.
+    centroids_device : the centroids as the kind of array that was trained on, on its device. There they stay, as the
+        labels of a fit do, until `centroids` or `labels_` is asked for: 4 k d and 8 n bytes, if that is a small part of
+        what is free and there is no memory_limit.
     labels_ : after `fit` and `fit_predict`, the nearest of `centroids` for every row given, int64 (n,); else None, also
         where `train` is replaced.
     inertia_ : sum of weight times squared distance, or inner product: with labels_, of all rows given to `centroids`;
@@ -238,9 +239,7 @@ class FastKMeans:
     def centroids(self) -> Any:
         """None before training, then (k, d): a numpy array of float32, or what was assigned."""
         held = self._centroids
-        if isinstance(held, OnDevice):
-            self._centroids = held = held.on_host()
-        return held
+        return held.on_host() if isinstance(held, OnDevice) else held
 
     @centroids.setter
     def centroids(self, centroids: Any) -> None:
@@ -250,31 +249,25 @@ class FastKMeans:
     def centroids_device(self) -> Any:
         """The centroids as the kind of array that was trained on; on the CPU they share the memory of `centroids`.
 
-        On a GPU it is the array that they were found in, until `centroids` is asked for; then a copy of that.
+        On a GPU it is a copy, of what lies there until `centroids` is asked for, then of `centroids`.
         """
-        held = self._centroids
-        if isinstance(held, OnDevice):
-            return held.array
-        if self.centroids is None or self._home is None:
-            return self.centroids
-        return _input.give_back(self.centroids, self._home)
+        held, home = self._centroids, self._home
+        there = held.copied() if isinstance(held, OnDevice) else None
+        if there is not None:
+            return there
+        centroids = self.centroids
+        return centroids if centroids is None or home is None else _input.give_back(centroids, home)
 
     @property
     def labels_(self) -> npt.NDArray[np.int64] | None:
         """The nearest of `centroids` for every row given to `fit`, (n,) int64; None where no labels were found."""
         held = self._labels
-        if isinstance(held, OnDevice):
-            self._labels = held = held.on_host()
-        labels: npt.NDArray[np.int64] | None = held
+        labels: npt.NDArray[np.int64] | None = held.on_host() if isinstance(held, OnDevice) else held
         return labels
 
     @labels_.setter
     def labels_(self, labels: Any) -> None:
         self._labels = labels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """With results on the host: copies are made where there may be no such device."""
-        return {**vars(self), "_centroids": self.centroids, "_labels": self.labels_}
 
     def train(self, data: Any, weights: Any = None, init_centroids: Any = None) -> None:
         """Find the centroids of `data`, (n, d) with n >= k; like faiss, no labels.
@@ -337,7 +330,11 @@ class FastKMeans:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
         if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
             labels, home = self._train(data, weights, labels=True)
-            return labels.copied() if isinstance(labels, OnDevice) else _input.give_back(labels.copy(), home)
+            there = labels.copied() if isinstance(labels, OnDevice) else None
+            if there is not None:
+                return there
+            here = labels.on_host() if isinstance(labels, OnDevice) else labels
+            return _input.give_back(here.copy(), home)
         self.fit(data, **_if_given(weights))
         return self.predict(data)
 

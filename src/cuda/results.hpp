@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels and distances on their way to the host.
+// Labels and distances on their way to the host, or to where the caller wants them on the device.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +11,14 @@ import numpy as np
 _current = [0]  # numbers of devices; the last is the current one
 
 
-@contextmanager
-def _device(number: int) -> Iterator[None]:
-    _current.append(number)
-    try:
-        yield
-    finally:
+class Device:
+    def __init__(self, number: int) -> None:
+        self.id = number
+
+    def __enter__(self) -> None:
+        _current.append(self.id)
+
+    def __exit__(self, *_: object) -> None:
         _current.pop()
 
 
@@ -29,10 +29,13 @@ class ndarray:
         self.values = np.asarray(values.values if isinstance(values, ndarray) else values)
         self.dtype, self.shape, self.strides = self.values.dtype, self.values.shape, self.values.strides
         self.data = SimpleNamespace(ptr=self.values.ctypes.data)
-        self.device = SimpleNamespace(id=_current[-1])
+        self.device = Device(_current[-1])
 
     def get(self) -> np.ndarray:
         return self.values
+
+    def copy(self) -> ndarray:
+        return ndarray(self.values.copy())
 
 
 asarray = array = ndarray
@@ -45,4 +48,4 @@ def _current_stream() -> SimpleNamespace:
     return SimpleNamespace(ptr=address, synchronize=lambda: synchronized.append(address))
 
 
-cuda = SimpleNamespace(Device=_device, get_current_stream=_current_stream)
+cuda = SimpleNamespace(Device=Device, get_current_stream=_current_stream)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import datasets
+import fake_cupy
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
@@ -170,36 +172,81 @@ def test_assigned_centroids_end_what_was_found(x: np.ndarray) -> None:
 # Results on a device
 
 
-class ThereOnly:
-    """An array of cupy."""
+@pytest.fixture
+def on_device_3(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What puts an array on device 3 of a cupy in host memory."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    def put(values: np.ndarray) -> OnDevice:
+        with fake_cupy.cuda.Device(3):
+            return OnDevice(fake_cupy.ndarray(values))
 
-    def get(self) -> np.ndarray:
-        return self.values.copy()
-
-    def __reduce__(self) -> Any:
-        raise TypeError("it cannot leave the device")
+    return put
 
 
-def test_results_on_a_device_come_to_the_host_when_they_are_asked_for(x: np.ndarray) -> None:
+def test_results_on_a_device_come_to_the_host_when_they_are_asked_for(x: np.ndarray, on_device_3: Any) -> None:
     kmeans = FastKMeans(7, 5).fit(x)
-    expected, labels = held(kmeans), kmeans.labels_
-    there = ThereOnly(kmeans.centroids)
-    on_device = {"_centroids": OnDevice(there), "_labels": OnDevice(ThereOnly(labels))}
+    expected, centroids, labels = held(kmeans), kmeans.centroids, kmeans.labels_
     for again in COPIES:
-        vars(kmeans).update(on_device)
+        vars(kmeans).update(_centroids=on_device_3(centroids), _labels=on_device_3(labels))
         assert_same(held(again(kmeans)), expected)
-    vars(kmeans).update(on_device)
-    assert kmeans.centroids_device is there
+    vars(kmeans).update(_centroids=on_device_3(centroids), _labels=on_device_3(labels), _home="cupy:3")
+    fake_cupy.synchronized.clear()
+    for _ in range(2):  # a copy each time
+        there = kmeans.centroids_device
+        assert (there.device.id, there.values.tobytes()) == (3, centroids.tobytes())
+        there.values[:] = 99
+    assert fake_cupy.synchronized == [7003, 7003]
     assert kmeans.predict(x).tolist() == labels.tolist()
     assert kmeans.centroids is kmeans.centroids
-    assert kmeans.centroids_device is kmeans.centroids
+    kmeans.centroids[0] = 5
+    assert kmeans.centroids_device.values[0].tolist() == [5] * 7
     assert kmeans.labels_ is kmeans.labels_
     assert kmeans.labels_.tobytes() == labels.tobytes()
     kmeans.labels_ = None
     assert kmeans.labels_ is None
+
+
+@pytest.mark.parametrize("name", ["centroids", "labels_"])
+def test_a_copy_to_the_host_does_not_outlive_a_new_fit(name: str, x: np.ndarray, on_device_3: Any) -> None:
+    kmeans = FastKMeans(7, 5).fit(x)
+    former = on_device_3(getattr(kmeans, name))
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def get(self) -> np.ndarray:
+            begun.set()
+            assert go_on.wait(60)
+            return np.zeros(1)
+
+    former._there = Slow()
+    vars(kmeans)[{"centroids": "_centroids", "labels_": "_labels"}[name]] = former
+    reader = threading.Thread(target=lambda: getattr(kmeans, name))
+    reader.start()
+    assert begun.wait(60)
+    kmeans.fit(x[:100] + 10)
+    go_on.set()
+    reader.join()
+    others = {"iteration_stats": None}  # which have times
+    assert_same(held(kmeans) | others, held(FastKMeans(7, 5).fit(x[:100] + 10)) | others)
+
+
+def test_subclasses_with_slots_or_properties_of_their_own_are_copied(x: np.ndarray, on_device_3: Any) -> None:
+    for again in COPIES:
+        kmeans = Doubled(7, 5).fit(x)
+        kmeans.extra = 8
+        vars(kmeans)["_centroids"] = on_device_3(FastKMeans(7, 5).fit(x).centroids)
+        other = again(kmeans)
+        assert other.extra == 8
+        assert other.centroids.tobytes() == (2 * FastKMeans(7, 5).fit(x).centroids).tobytes()
+
+
+class Doubled(FastKMeans):
+    __slots__ = ("extra",)
+
+    @property
+    def centroids(self) -> Any:
+        return 2 * super().centroids
 
 
 # init

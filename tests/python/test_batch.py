@@ -242,6 +242,16 @@ def test_a_sequence_of_unlike_problems_is_told_of_offsets(kind: Any) -> None:
         fit_batch(kind([torch.zeros(9, 2), torch.zeros(8, 2)]), 2)
 
 
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [([["a", "b"]], {}), ([None], {}), ([[1j]], {}), ([[1, 2], [3]], {"offsets": [0, 2]}), ("text", {})],
+)
+def test_other_sequences_are_told_of_no_offsets(data: Any, options: Any) -> None:
+    with pytest.raises((TypeError, ValueError)) as error:
+        fit_batch(data, 1, **options)
+    assert "unlike sizes" not in str(error.value)
+
+
 def test_it_is_public() -> None:
     assert {"fit_batch", "BatchResult"} <= set(fastkmeans.__all__)
     assert BatchResult.__module__ == "fastkmeans"

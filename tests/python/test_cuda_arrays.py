@@ -116,34 +116,26 @@ def test_kinds_of_arrays_that_come_back(torch: Any) -> None:
             assert other.centroids_device.device == tensor.device
 
 
-def test_results_stay_on_the_device_until_they_are_asked_for(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    came = []
-    on_host = _device_input.OnDevice.on_host
-    monkeypatch.setattr(_device_input.OnDevice, "on_host", lambda self: came.append(self) or on_host(self))
+def test_results_stay_on_the_device_until_they_are_asked_for(torch: Any) -> None:
     x = rows()
     tensor = torch.from_numpy(x).cuda()
     expected = FastKMeans(40, 50, niter=4, gpu=False).fit(x)
     km = FastKMeans(40, 50, niter=4)
-    labels = km.fit_predict(tensor)
-    there = km.centroids_device
-    assert there is km.centroids_device
+    labels, there = km.fit_predict(tensor), km.centroids_device
     assert (there.device, there.dtype, tuple(there.shape)) == (tensor.device, torch.float32, (50, 40))
-    assert not came
-    labels[:] = 99  # the caller's own
+    assert there.cpu().numpy().tobytes() == expected.centroids.tobytes()
+    assert all(vars(km)[name]._here is None for name in ("_centroids", "_labels"))
+    labels[:] = there[:] = 99  # the caller's own
     assert km.labels_.tobytes() == expected.labels_.tobytes()
-    assert km.labels_ is km.labels_
-    assert km.centroids.tobytes() == there.cpu().numpy().tobytes() == expected.centroids.tobytes()
-    assert km.centroids is km.centroids
-    assert len(came) == 2
-    assert km.centroids_device is not there
+    assert km.centroids.tobytes() == expected.centroids.tobytes()
+    assert all(vars(km)[name]._there is None for name in ("_centroids", "_labels"))
     km.centroids[0] = 5  # on the host from now on
     assert km.centroids_device[0].tolist() == [5] * 40
-    km.fit(tensor)
-    for other in (copy.copy(km), copy.deepcopy(km), pickle.loads(pickle.dumps(km))):
-        held = vars(other)
-        assert isinstance(held["_centroids"], np.ndarray)
-        assert isinstance(held["_labels"], np.ndarray)
-        assert datasets.result(other) == datasets.result(expected)
+    for again in (copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))):
+        assert datasets.result(again(km.fit(tensor))) == datasets.result(expected)
+    with torch.inference_mode():
+        km.fit(tensor)
+    assert not km.centroids_device.is_inference()
 
 
 def test_results_come_to_the_host_where_the_device_has_no_memory_for_them(
@@ -159,11 +151,15 @@ def test_results_come_to_the_host_where_the_device_has_no_memory_for_them(
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
+    for name in ("_free_memory", "_array"):
+        with monkeypatch.context() as patch:
+            patch.setattr(_device_input, name, full)
+            patch.setattr(_device_input, "_SMALL", 0)
+            km = FastKMeans(40, 50, niter=4)
+            assert km.fit_predict(tensor).device == tensor.device
+            assert isinstance(vars(km)["_centroids"], np.ndarray)
+            assert datasets.result(km) == expected
     monkeypatch.setattr(_device_input, "_array", full)
-    km = FastKMeans(40, 50, niter=4)
-    assert km.fit_predict(tensor).device == tensor.device
-    assert isinstance(vars(km)["_centroids"], np.ndarray)
-    assert datasets.result(km) == expected
     assert fit_batch(tensor[None], 5, niter=4).centroids.device == tensor.device
 
 
