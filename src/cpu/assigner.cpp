@@ -177,7 +177,7 @@ void Assigner::look_for_narrow(const Call& call) {
   if (!slower_) try_some_rows(call);  // once
   if (!worth_a_survey(problem, *costs_, slower_.value_or(1))) return;
   ++surveys_;
-  if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_);
+  if (!narrow_sketches_) narrow_sketches_ = std::make_unique<NarrowSketches>(context_, centre_, call.centroids.k);
   narrow_ = narrow_sketches_->choose(call.centroids, problem, *costs_);
   // In vain: what it counted for sketches of all dimensions does not go with costs that a trial found too low.
   if (slower_.value_or(1) > 1 && make_plan(this->problem(call), history_, *costs_).filter != Filter::narrow)

@@ -16,8 +16,9 @@ namespace fastkmeans::cpu {
 
 class NarrowSketches {
  public:
-  // Learns the directions from at most kLearnedFrom rows, spread evenly. centre: (d).
-  NarrowSketches(const Context& context, const std::vector<float>& centre);
+  // Learns the directions from some rows, spread evenly: kLearnedFrom, or more where k centroids make that little.
+  // centre: (d).
+  NarrowSketches(const Context& context, const std::vector<float>& centre, std::int64_t k);
   NarrowSketches(const NarrowSketches&) = delete;  // the sketcher points into it
   NarrowSketches& operator=(const NarrowSketches&) = delete;
 
@@ -27,9 +28,10 @@ class NarrowSketches {
   const Sketcher* sketcher() const { return sketcher_.get(); }
 
  private:
-  // Rows less the centre, the first one `shift` of their distance after the first row. Bad ones are left out: nobody
-  // has refused them yet.
-  CentredSample sample(std::int64_t count, double shift) const;
+  Basis learn(std::int64_t rows) const;
+  // Rows less the centre, spread evenly, between those learned from. Bad ones are left out: nobody has refused them
+  // yet.
+  CentredSample sample(std::int64_t count) const;
 
   const Context& context_;
   std::vector<float> mu_;  // (padded(d))

@@ -7,10 +7,21 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/directions.hpp"
+#include "cpu/kernels.hpp"
 #include "numeric/centroids_view.hpp"
+#include "runtime/buffer.hpp"
+#include "runtime/workers.hpp"
+#include "sketch/basis.hpp"
 
 namespace fastkmeans::cpu {
+
+// Rows of a sample less their centre, zero-filled.
+struct CentredSample {
+  std::int64_t count = 0, d = 0, ld = 0;
+  Buffer<float> rows;              // (count, ld)
+  std::vector<double> sq_lengths;  // (count)
+  const float* row(std::int64_t i) const { return &rows[i * ld]; }
+};
 
 struct Survey {
   struct Width {

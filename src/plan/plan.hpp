@@ -17,9 +17,9 @@ namespace fastkmeans {
 // Elements of a sketch. The proof of its bound counts on it: scores of int8 are below 2^30 and 2^14 squares below 2^55
 // (docs/filter.md section 6.4).
 inline constexpr std::int64_t kLargestSketch = 16384;
-// Rows that narrow sketches are learned from, at most, and others that they are tried on; elements of such a sketch, at
-// most: the cost of learning grows with its square, and with 256 token embeddings leave 2 to 8 centroids a row
-// (docs/performance-cpu.md).
+// Rows that narrow sketches are learned from, more where that costs little, and others that they are tried on; elements
+// of such a sketch, at most: the cost of learning grows with its square, and with 256 token embeddings leave 2 to 8
+// centroids a row (docs/performance-cpu.md).
 inline constexpr std::int64_t kLearnedFrom = 1024, kTriedOn = 128, kMostNarrow = 256;
 
 // A trial says no more than this of how slow scores are: what slows them may slow a survey as well, which then still

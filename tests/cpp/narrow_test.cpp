@@ -285,7 +285,7 @@ struct Surveyed {
 Surveyed surveyed(const cpu::Isa& isa, const Matrix& x, const Matrix& centroids) {
   Workers workers(2, {});
   const cpu::Context context = {x.view(), euclidean(), *isa.kernels, workers};
-  cpu::NarrowSketches sketches(context, std::vector<float>(static_cast<std::size_t>(x.cols)));
+  cpu::NarrowSketches sketches(context, std::vector<float>(static_cast<std::size_t>(x.cols)), centroids.rows);
   const Problem problem = {.rows = x.rows,
                            .d = x.cols,
                            .k = centroids.rows,
@@ -332,6 +332,32 @@ TEST(NarrowNoOracle, TriedOnOtherRowsThanLearnedFrom) {
   const cpu::Isa* isa = kernel_isas().back();
   if (!isa->kernels->sketch) GTEST_SKIP() << "no int8 here";
   EXPECT_GT(surveyed(*isa, x, centroids).found.survivors, 200);
+}
+
+// Each part of the sample has a direction of its own, one is zeros, and the last is short. What an earlier part has
+// left where a shorter one is read would turn the directions.
+TEST(NarrowNoOracle, DirectionsOfEveryPartOfTheSample) {
+  constexpr std::int64_t d = 70, count = 130, together = 30;
+  Workers workers(2, {});
+  const auto axis = [](std::int64_t i) { return i / together; };
+  for (const cpu::Isa* isa : kernel_isas()) {
+    const std::int64_t ld = cpu::padded(d);
+    std::vector<int> read_rows(count);
+    const auto read = [&](std::int64_t first, std::int64_t rows, float* out) {
+      std::fill_n(out, rows * ld, 0.0f);
+      for (std::int64_t i = first; i < first + rows; ++i, out += ld) {
+        ++read_rows[static_cast<std::size_t>(i)];
+        if (axis(i) != 2) out[7 * axis(i)] = std::ldexp(static_cast<float>(i % 5 - 2), 3 * static_cast<int>(axis(i)));
+      }
+    };
+    const Basis basis = cpu::principal_directions({count, d, together, read}, 8, *isa->kernels, workers);
+    EXPECT_EQ(read_rows, std::vector<int>(count, 2)) << isa->name;
+    for (std::int64_t j = 0; j < d; ++j) {
+      double sq_length = 0;  // of what the directions see of this one
+      for (std::int64_t c = 0; c < 8; ++c) sq_length += std::pow(basis.w[static_cast<std::size_t>(j * 8 + c)], 2);
+      EXPECT_NEAR(sq_length, j % 7 == 0 && j <= 28 && j != 14 ? 1 : 0, 1e-3) << isa->name << ' ' << j;
+    }
+  }
 }
 
 TEST(NarrowNoOracle, StructurelessRowsSurviveEverywhere) {
