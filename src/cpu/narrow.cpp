@@ -23,11 +23,13 @@ std::int64_t rows_to_learn_from(std::int64_t n, std::int64_t k) {
 
 NarrowSketches::NarrowSketches(const Context& context, const std::vector<float>& centre, std::int64_t k)
     : context_(context), mu_(static_cast<std::size_t>(padded(context.x.cols))) {
-  const std::int64_t n = context.x.rows, d = context.x.cols, learned = rows_to_learn_from(n, k);
+  const std::int64_t n = context.x.rows, d = context.x.cols;
+  // Rows that are held at a time: directions take as much memory.
+  const std::int64_t together = survey_rows(n, padded(d), kLearnedFrom, kSurveyBytes);
   std::copy(centre.begin(), centre.end(), mu_.begin());
   tried_ = sample(survey_rows(n, padded(d), kTriedOn, kSurveyBytes));
-  sizes_ = narrow_sizes(std::min(kMostNarrow, d / 2), learned, Products::kChunk);
-  basis_ = learn(learned);
+  sizes_ = narrow_sizes(std::min(kMostNarrow, d / 2), together, Products::kChunk);
+  basis_ = learn(rows_to_learn_from(n, k), together);
 }
 
 Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem, const Costs& costs) {
@@ -48,7 +50,7 @@ Narrow NarrowSketches::choose(CentroidsView centroids, Problem problem, const Co
   return best;
 }
 
-Basis NarrowSketches::learn(std::int64_t rows) const {
+Basis NarrowSketches::learn(std::int64_t rows, std::int64_t together) const {
   const MatrixView& x = context_.x;
   const std::int64_t ld = padded(x.cols);
   const auto read = [&](std::int64_t first, std::int64_t count, float* out) {
@@ -61,7 +63,6 @@ Basis NarrowSketches::learn(std::int64_t rows) const {
         std::fill_n(out, ld, 0.0f);
     }
   };
-  const std::int64_t together = survey_rows(rows, ld, kLearnedFrom, kSurveyBytes);
   return principal_directions({rows, x.cols, together, read}, std::min(sizes_.back() - 1, x.cols), context_.kernels,
                               context_.workers);
 }

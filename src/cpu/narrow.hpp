@@ -28,7 +28,7 @@ class NarrowSketches {
   const Sketcher* sketcher() const { return sketcher_.get(); }
 
  private:
-  Basis learn(std::int64_t rows) const;
+  Basis learn(std::int64_t rows, std::int64_t together) const;
   // Rows less the centre, spread evenly, between those learned from. Bad ones are left out: nobody has refused them
   // yet.
   CentredSample sample(std::int64_t count) const;
