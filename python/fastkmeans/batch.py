@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from . import _core, _input
 from ._checks import boolean, init_method, integer
-from ._device_input import DeviceMatrix, OnDevice, Room, results_room
+from ._device_input import DeviceMatrix
+from ._device_results import Room, results_room
 from ._report import warn
 from .kmeans import FastKMeans
 
@@ -230,9 +231,9 @@ def _room(data: _input.Rows, ks: npt.NDArray[np.int64], labels: bool) -> Room:
     return results_room(data.array, data.home, int(ks.sum()), labels)
 
 
-def _given_back(there: OnDevice | None, here: npt.NDArray[Any] | None, home: Any) -> Any:
+def _given_back(there: Any, here: npt.NDArray[Any] | None, home: Any) -> Any:
     if there is not None:
-        return there.taken()
+        return there
     return None if here is None else _input.give_back(here, home)
 
 

@@ -29,7 +29,8 @@ from ._checks import (
     share,
     usable_device,
 )
-from ._device_input import DeviceMatrix, OnDevice, Room, results_room
+from ._device_input import DeviceMatrix
+from ._device_results import Room, copied_there, held, on_host, results_room
 from ._report import (
     IterationStats,
     as_call,
@@ -152,7 +153,7 @@ class FastKMeans:
     n_used_: int | None = None
     n_zero_: int | None = None
     iteration_stats: list[IterationStats] | None = None
-    _centroids: Any = None  # OnDevice: found there, and not asked for yet
+    _centroids: Any = None  # as _device_results.held() has them
     _labels: Any = None  # likewise
     _home: Any = None  # of the rows trained on, see _input.Rows
 
@@ -238,8 +239,7 @@ class FastKMeans:
     @property
     def centroids(self) -> Any:
         """None before training, then (k, d): a numpy array of float32, or what was assigned."""
-        held = self._centroids
-        return held.on_host() if isinstance(held, OnDevice) else held
+        return on_host(self._centroids)
 
     @centroids.setter
     def centroids(self, centroids: Any) -> None:
@@ -251,8 +251,7 @@ class FastKMeans:
 
         On a GPU it is a copy, of what lies there until `centroids` is asked for, then of `centroids`.
         """
-        held, home = self._centroids, self._home
-        there = held.copied() if isinstance(held, OnDevice) else None
+        home, there = self._home, copied_there(self._centroids)
         if there is not None:
             return there
         centroids = self.centroids
@@ -261,8 +260,7 @@ class FastKMeans:
     @property
     def labels_(self) -> npt.NDArray[np.int64] | None:
         """The nearest of `centroids` for every row given to `fit`, (n,) int64; None where no labels were found."""
-        held = self._labels
-        labels: npt.NDArray[np.int64] | None = held.on_host() if isinstance(held, OnDevice) else held
+        labels: npt.NDArray[np.int64] | None = on_host(self._labels)
         return labels
 
     @labels_.setter
@@ -330,11 +328,8 @@ class FastKMeans:
         """`fit`, then `predict`: a label for every row given, apart from `labels_`; kinds of array as in `predict`."""
         if self._is_ours("train", "fit", "predict"):  # a fit computes the labels
             labels, home = self._train(data, weights, labels=True)
-            there = labels.copied() if isinstance(labels, OnDevice) else None
-            if there is not None:
-                return there
-            here = labels.on_host() if isinstance(labels, OnDevice) else labels
-            return _input.give_back(here.copy(), home)
+            there = copied_there(labels)
+            return _input.give_back(on_host(labels).copy(), home) if there is None else there
         self.fit(data, **_if_given(weights))
         return self.predict(data)
 
@@ -486,11 +481,11 @@ class FastKMeans:
             **room.addresses,
             **self._execution(rows, device),
         )
-        found = room.labels or result["labels"]
+        found = held(room.labels, result["labels"])
         if result["warnings"]:
             warn(result["warnings"])
         self._hold(
-            room.centroids or result["centroids"],
+            held(room.centroids, result["centroids"]),
             rows.home,
             _labels=found,
             inertia_=result["inertia"],

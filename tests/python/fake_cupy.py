@@ -48,4 +48,10 @@ def _current_stream() -> SimpleNamespace:
     return SimpleNamespace(ptr=address, synchronize=lambda: synchronized.append(address))
 
 
-cuda = SimpleNamespace(Device=Device, get_current_stream=_current_stream)
+def empty(shape: tuple[int, ...], dtype: str) -> ndarray:
+    return ndarray(np.empty(shape, dtype))
+
+
+free = [1 << 30, 1 << 33]  # bytes of every device, and all that it has
+runtime = SimpleNamespace(memGetInfo=lambda: tuple(free))
+cuda = SimpleNamespace(Device=Device, get_current_stream=_current_stream, runtime=runtime)

@@ -16,7 +16,8 @@ import fake_cupy
 import numpy as np
 import pytest
 from fastkmeans import FastKMeans, IterationStats, SubsampledWarning
-from fastkmeans._device_input import OnDevice
+from fastkmeans._device_input import DeviceMatrix
+from fastkmeans._device_results import OnDevice, Room, results_room
 
 COPIES = [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))]
 FOUND = ("labels_", "inertia_", "n_iter_", "converged_", "timed_out_", "n_used_", "n_zero_", "iteration_stats")
@@ -205,6 +206,23 @@ def test_results_on_a_device_come_to_the_host_when_they_are_asked_for(x: np.ndar
     assert kmeans.labels_.tobytes() == labels.tobytes()
     kmeans.labels_ = None
     assert kmeans.labels_ is None
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_room_for_results_is_a_small_part_of_what_is_free(labels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    matrix = DeviceMatrix(8, (1 << 22, 16), (64, 4), 3, 0, None)
+    wanted = 8 * (4 * 1000 * 16 + 8 * (1 << 22) * labels)
+    for short in (0, 1):
+        monkeypatch.setattr(fake_cupy, "free", [wanted - short, 1 << 40])
+        room = results_room(matrix, "cupy:3", 1000, labels)
+        assert (room == Room()) == bool(short and labels)  # what is small in any case has room
+        if room != Room():
+            assert (room.centroids.device.id, room.centroids.shape, room.centroids.dtype) == (3, (1000, 16), np.float32)
+            assert room.addresses["device_centroids"] == room.centroids.data.ptr
+            assert room.addresses["device_labels"] == (room.labels.data.ptr if labels else 0)
+    for home, its in ((None, matrix), ("cupy:2", matrix), ("cupy:3", np.zeros((3, 4)))):
+        assert results_room(its, home, 2, labels) == Room()
 
 
 @pytest.mark.parametrize("name", ["centroids", "labels_"])

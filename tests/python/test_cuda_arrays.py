@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from fastkmeans import FastKMeans, _device_input, _input, fit_batch
+from fastkmeans import FastKMeans, _device_input, _device_results, _input, fit_batch
 from test_cuda import check, on_cpu, on_gpu
 
 pytestmark = [*datasets.on_gpu, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -153,13 +153,13 @@ def test_results_come_to_the_host_where_the_device_has_no_memory_for_them(
 
     for name in ("_free_memory", "_array"):
         with monkeypatch.context() as patch:
-            patch.setattr(_device_input, name, full)
-            patch.setattr(_device_input, "_SMALL", 0)
+            patch.setattr(_device_results, name, full)
+            patch.setattr(_device_results, "_SMALL", 0)
             km = FastKMeans(40, 50, niter=4)
             assert km.fit_predict(tensor).device == tensor.device
             assert isinstance(vars(km)["_centroids"], np.ndarray)
             assert datasets.result(km) == expected
-    monkeypatch.setattr(_device_input, "_array", full)
+    monkeypatch.setattr(_device_results, "_array", full)
     assert fit_batch(tensor[None], 5, niter=4).centroids.device == tensor.device
 
 
