@@ -50,7 +50,7 @@ class Collect {
                      const BlockTiles& tiles)
       : task_(task), centroids_(task.centroids), output_(output), place_(place) {
 #pragma unroll
-    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(tiles.at(i));
+    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(centroids_, tiles.at(i));
     const int at = static_cast<int>(threadIdx.x);
     if (Place::kWalks && at == 0) shared().first_row = first_row;
     if (at >= Place::kRows) return;
@@ -67,7 +67,7 @@ class Collect {
 
   __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
     const TileInfo info = next_[turn];
-    next_[turn] = info_of(tile + Place::kAhead * tile_step);  // on its way until it is needed
+    next_[turn] = info_of(centroids_, tile + Place::kAhead * tile_step);  // on its way until it is needed
 #pragma unroll
     for (int at = thread; at < Place::kRows; at += Place::kBringing) {
       const Row row = shared().rows[at];
@@ -90,9 +90,11 @@ class Collect {
       for (int h = 0; h < 2; ++h) least_[r][h] = shared().least[slot][place_.row(r, h)];
   }
 
-  __device__ void look(int slot, int tile, const Products<Place>& products) {
+  // What is needed of the products, which may then go.
+  __device__ void take(const Products<Place>& products) {
     // All of the thread's rows before the one branch that is rarely taken: their instructions overlap.
-    int largest[Place::kRowTiles][2][Place::kChains], most = -1;  // of each chain of columns; less the least to pass
+    int largest[Place::kRowTiles][2][Place::kChains];  // of each chain of columns
+    int most = -1;                                     // less the least to pass
 #pragma unroll
     for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
@@ -103,19 +105,37 @@ class Collect {
           const int two[] = {products[r][c][2 * h], products[r][c][2 * h + 1]};
           so_far = c < Place::kChains ? max(two[0], two[1]) : __vimax3_s32(so_far, two[0], two[1]);
         }
-        int of_all = largest[r][h][0];
+        int& of_all = largest_[r][h] = largest[r][h][0];
 #pragma unroll
         for (int chain = 1; chain < Place::kChains; ++chain) of_all = max(of_all, largest[r][h][chain]);
         most = max(most, of_all - least_[r][h]);
       }
-    if (most < 0) return;
+    any_ = most >= 0;
+    if (!any_) return;
+#pragma unroll
+    for (int r = 0; r < Place::kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        passed_[r][h] = 0;
+#pragma unroll
+        for (int chain = 0; chain < Place::kChains; ++chain) {
+          if (largest[r][h][chain] < least_[r][h]) continue;
+#pragma unroll
+          for (int c = chain; c < Place::kColumnTiles; c += Place::kChains)
+#pragma unroll
+            for (int odd = 0; odd < 2; ++odd)
+              if (products[r][c][2 * h + odd] >= least_[r][h]) passed_[r][h] |= 1u << (2 * c + odd);
+        }
+      }
+  }
+
+  __device__ void look(int slot, int tile) {
+    if (!any_) return;
 #pragma unroll
     for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h)
-#pragma unroll
-        for (int chain = 0; chain < Place::kChains; ++chain)
-          if (largest[r][h][chain] >= least_[r][h]) note(slot, tile, r, h, chain, products);
+        if (passed_[r][h]) note(slot, tile, r, h);
   }
 
   __device__ void finish(int first_row, int rows) {
@@ -156,29 +176,16 @@ class Collect {
   __device__ std::int64_t list_of(int place) const {
     return std::int64_t{blockIdx.y} * output_.lists.list_rows + place;
   }
-  __device__ TileInfo info_of(int tile) const { return centroids_.tiles[min(tile, centroids_.count - 1)]; }
 
-  // r, h and chain are known when this is compiled: the products stay in registers.
-  __device__ __forceinline__ void note(int slot, int tile, int r, int h, int chain, const Products<Place>& products) {
-    constexpr int kChecked = 2 * Place::kColumnTiles / Place::kChains;  // columns of a chain
-    const auto column_tile = [chain](int i) { return chain + i / 2 * Place::kChains; };
-    const int least = least_[r][h];
-    unsigned passed = 0;
-#pragma unroll
-    for (int i = 0; i < kChecked; ++i)
-      if (products[r][column_tile(i)][2 * h + i % 2] >= least) passed |= 1u << i;
+  // r and h are known when this is compiled: what was taken stays in registers.
+  __device__ __forceinline__ void note(int slot, int tile, int r, int h) {
     Row& row = shared().rows[place_.row(r, h)];
     const float inverse = row.half_inverse * shared().inverse_scale[slot];
-    for (; passed; passed &= passed - 1) {
-      const int chosen = __ffs(static_cast<int>(passed)) - 1;
-      int product = 0;
-#pragma unroll
-      for (int i = 0; i < kChecked; ++i)
-        if (i == chosen) product = products[r][column_tile(i)][2 * h + i % 2];
-      // Once more, with the centroid's own norm and error.
-      const int column = place_.column(column_tile(chosen), chosen % 2);
+    for (unsigned passed = passed_[r][h]; passed; passed &= passed - 1) {
+      const int chosen = __ffs(static_cast<int>(passed)) - 1, column = place_.column(chosen / 2, chosen % 2);
+      // Once more, with the centroid's own norm and error. Its product is at most the largest, and nearly always that.
       const OwnSize own = shared().sizes[slot][column];
-      if (product < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
+      if (largest_[r][h] < least_product(row.sq_norm, own.sq_norm, row.reach, own.error, inverse)) continue;
       const int to = atomicAdd(&row.candidates, 1);
       if (to % kMany == kMany - 1) {
         const float least_reach = shared().least_reach[place_.row(r, h)];
@@ -195,72 +202,99 @@ class Collect {
   const CentroidSketches& centroids_;
   const Output& output_;
   const Place& place_;
-  TileInfo next_[Place::kAhead];    // of the tiles to be brought next
-  int least_[Place::kRowTiles][2];  // products, of the thread's rows with the tile looked at
+  TileInfo next_[Place::kAhead];  // of the tiles to be brought next
+  // Of the thread's rows with the tile looked at: the least product to pass, the largest, and where one passes, which
+  // do: bits of 2 c + odd.
+  int least_[Place::kRowTiles][2], largest_[Place::kRowTiles][2];
+  unsigned passed_[Place::kRowTiles][2];
+  bool any_;
 };
 
 // Finds a near centroid among the tiles scanned: any is valid as a first guess, a nearer one leaves fewer candidates.
+template <class Place>
 class Seed {
  public:
-  static constexpr int kRowTiles = ThreadPlace::kRowTiles, kColumnTiles = ThreadPlace::kColumnTiles;
   struct Output {
     RowSketches rows;
     Integer* best;  // of each row of the batch: its score, as ordered bits, and the place of the centroid; 0 before
   };
 
-  __device__ Seed(const ScanTask& task, const Output& output, const ThreadPlace& place, int first_row, int rows,
-                  const BlockTiles&)
+  __device__ Seed(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
+                  const BlockTiles& tiles)
       : task_(task), output_(output), place_(place) {
+#pragma unroll
+    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.at(i));
     const int at = static_cast<int>(threadIdx.x);
-    if (at >= kTile) return;
-    shared_best()[at] = 0;
-    shared_half_inverse()[at] =
+    if (at >= Place::kRows) return;
+    shared().best[at] = 0;
+    shared().half_inverse[at] =
         first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
-  __device__ void bring(int, int, int, int, int) {}
+  __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
+    if (thread == 0) shared().tiles[slot] = next_[turn];
+    next_[turn] = info_of(task_.centroids, tile + Place::kAhead * tile_step);
+  }
+
   __device__ void prepare(int) {}
-  __device__ void look(int, int tile, const Products<ThreadPlace>& products) {
-    const TileInfo info = task_.centroids.tiles[tile];
+
+  __device__ void take(const Products<Place>& products) {
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r)
+    for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         // The last 7 bits of the product are the column's: what is lost of it is less than what int8 loses.
-        int most = products[r][0][2 * h] & ~(kTile - 1);
+        int& most = most_[r][h] = kNone;
 #pragma unroll
-        for (int c = 0; c < kColumnTiles; ++c)
+        for (int c = 0; c < Place::kColumnTiles; ++c) {
+          const int even = products[r][c][2 * h] & ~(kTile - 1), odd = products[r][c][2 * h + 1] & ~(kTile - 1);
+          most = __vimax3_s32(most, even | 8 * c, odd | 8 * c + 1);
+        }
+        most |= place_.column(0, 0);
+      }
+  }
+
+  __device__ void look(int slot, int tile) {
+    const TileInfo info = shared().tiles[slot];
 #pragma unroll
-          for (int odd = 0; odd < 2; ++odd)
-            most = max(most, (products[r][c][2 * h + odd] & ~(kTile - 1)) | place_.column(c, odd));
+    for (int r = 0; r < Place::kRowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
         // 2 <s q, s' q'> - |s' q'|^2: the larger, the nearer.
-        const int row = place_.row(r, h);
+        const int row = place_.row(r, h), most = most_[r][h];
         const float score =
-            __fdividef(static_cast<float>(most), shared_half_inverse()[row] * info.inverse_scale) - info.least_sq_norm;
+            __fdividef(static_cast<float>(most), shared().half_inverse[row] * info.inverse_scale) - info.least_sq_norm;
         const std::uint32_t bits = __float_as_uint(score), ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
         const Integer found = Integer{ordered} << 32 | static_cast<std::uint32_t>(tile * kTile + (most & (kTile - 1)));
-        if (found > shared_best()[row]) atomicMax(shared_best() + row, found);  // an old value asks in vain, at worst
+        Integer& best = shared().best[row];
+        if (found > best) atomicMax(&best, found);  // an old value asks in vain, at worst
       }
   }
 
   __device__ void finish(int first_row, int rows) {
     const int at = static_cast<int>(threadIdx.x);
-    if (at < kTile && first_row + at < rows) atomicMax(output_.best + row_at(task_, first_row + at), shared_best()[at]);
+    if (at < Place::kRows && first_row + at < rows)
+      atomicMax(output_.best + row_at(task_, first_row + at), shared().best[at]);
   }
 
  private:
-  static __device__ Integer* shared_best() {
-    __shared__ Integer best[kTile];
-    return best;
-  }
-  static __device__ float* shared_half_inverse() {
-    __shared__ float half_inverse[kTile];
-    return half_inverse;
+  static constexpr int kNone = -1 << 30;  // below all products
+  struct Shared {
+    Integer best[Place::kRows];
+    float half_inverse[Place::kRows];
+    TileInfo tiles[Place::kSlots];
+  };
+  static __device__ Shared& shared() {
+    static_assert(sizeof(Shared) <= Place::kStaticShared);
+    __shared__ Shared all;
+    return all;
   }
 
   const ScanTask& task_;
   const Output& output_;
-  const ThreadPlace& place_;
+  const Place& place_;
+  TileInfo next_[Place::kAhead];   // of the tiles to be brought next
+  int most_[Place::kRowTiles][2];  // of the thread's rows with the tile looked at
 };
 
 }  // namespace fastkmeans::cuda

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <type_traits>
 #include <vector>
@@ -19,9 +20,11 @@
 namespace fastkmeans::cuda {
 namespace {
 
-// One tile of centroids in so many is scanned for a first guess. Of 131,072 blobs 17 % of the rows' lists ran over with
-// one in 16, 3 % with one in 8, none with one in 4, which takes longer.
-constexpr int kSeedTiles = 8;
+// One tile of centroids in so many is scanned for a first guess: what tiles cost grows with k, the candidates that a
+// far guess leaves, a multiple of this number whatever k is, do not. H200, d = 128 to 768, seconds of a fit with 2 / 4
+// / 8: k = 4,096 0.0639 / 0.0648 / 0.0674, 10,485 0.155 / 0.154 / 0.157, 26,112 0.207 / 0.203 / 0.206, 32,768 0.312 /
+// 0.308 / 0.312; 131,072 4.075 with 4, 4.060 with 8.
+int seed_step(std::int64_t k) { return std::max(2, static_cast<int>(std::lround(std::sqrt(k / 2048.0)))); }
 // Scores of narrow sketches cost less, and the distances that a far first guess leaves more.
 constexpr int kNarrowSeedTiles = 4;
 
@@ -104,11 +107,12 @@ class Int8Filter final : public Filter {
     if (RowOrder::pays(std::min(n, tuning.batch), tiles)) row_order_.emplace(device, tuning.batch, tiles);
     if (tuning.keep_neighbours) neighbours_.emplace(device, n, k, tuning.batch, bound_, plan);
     for (const auto kernel : {scan<First, true, 1>, scan<First, false, 1>}) allow_shared_memory(device, kernel);
-    for (const auto kernel : {scan<Seed, true, 1>, scan<Seed, false, 1>}) allow_shared_memory(device, kernel);
+    for (const auto kernel : {scan<FirstSeed, true, 1>, scan<FirstSeed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
     if (tuning.wgmma_rows > 0)
       on_hopper([&]<class Place>(std::type_identity<Place>) {
-        allow_shared_memory(device, scan_wgmma<Place, OnHopper<Place>>);
+        allow_shared_memory(device, scan_wgmma<Place, Collect<Place, 1>>);
+        allow_shared_memory(device, scan_wgmma<Place, Seed<Place>>);
       });
   }
 
@@ -150,7 +154,7 @@ class Int8Filter final : public Filter {
     } else {
       if (!batch.previous) {
         device_.clear(seeds_.data(), seeds_.bytes());
-        seed(task, rows, narrow_ ? kNarrowSeedTiles : kSeedTiles);
+        seed(task, rows, narrow_ ? kNarrowSeedTiles : seed_step(centroids_.k));
       }
       ScanTask known = task;
       if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
@@ -176,8 +180,7 @@ class Int8Filter final : public Filter {
  private:
   using First = Collect<ThreadPlace, 1>;
   using Second = Collect<ThreadPlace, 2>;
-  template <class Place>
-  using OnHopper = Collect<Place, 1>;
+  using FirstSeed = Seed<ThreadPlace>;
 
   // Whether this assignment makes lists of neighbours, or goes by them.
   bool keeps_lists() const { return neighbours_ && neighbours_->kept(); }
@@ -229,13 +232,16 @@ class Int8Filter final : public Filter {
     search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
   }
 
-  // Calls with the kind of blocks that was chosen.
+  // Calls with the kind of blocks that was chosen. Two steps begin at once where a tile has two and three stages are
+  // sure to be there: one of the tile before may be in use still.
   template <class Call>
   void on_hopper(const Call& call) const {
     switch (tuning_.wgmma_rows) {
-      case 256: return call(std::type_identity<WgmmaPlace<256>>());
-      case 192: return call(std::type_identity<WgmmaPlace<192>>());
-      default: return call(std::type_identity<WgmmaPlace<128>>());
+      case 256:
+        return size_ > kGranule ? call(std::type_identity<WgmmaPlace<256, 2>>())
+                                : call(std::type_identity<WgmmaPlace<256, 1>>());
+      case 192: return call(std::type_identity<WgmmaPlace<192, 2>>());
+      default: return call(std::type_identity<WgmmaPlace<128, 1>>());
     }
   }
 
@@ -251,6 +257,11 @@ class Int8Filter final : public Filter {
     const unsigned blocks = blocks_for(task.most, kTile), few = blocks_for(kBlocksOfSome * device_.processors(), parts);
     launch<kScanThreads>(kernel, task, output, task.count ? std::min(blocks, few) : blocks, parts, shared_bytes);
   }
+  template <class Place, class Epilogue>
+  void launch_on_hopper(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
+    launch<Place::kThreads>(scan_wgmma<Place, Epilogue>, task, output, blocks_for(task.most, Place::kRows), parts,
+                            wgmma_shared_bytes(task.size, Place::kRows, task.stages));
+  }
   template <int kThreads, class Output>  // of a block
   void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, unsigned blocks, int parts,
               std::int64_t shared_bytes) {
@@ -264,7 +275,12 @@ class Int8Filter final : public Filter {
     task.first_tile = std::min(step, task.tiles) / 2;
     task.tile_step = step;
     task.tiles = std::max(1, task.tiles / step);
-    launch_scan<Seed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
+    if (tuning_.wgmma_rows > 0 && !task.count)
+      on_hopper([&]<class Place>(std::type_identity<Place>) {
+        launch_on_hopper<Place, Seed<Place>>(task, {rows, seeds_.data()}, 1);
+      });
+    else
+      launch_scan<FirstSeed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
   }
 
   // After the first scan, the second, and that with both digits.
@@ -279,9 +295,7 @@ class Int8Filter final : public Filter {
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma_rows > 0)
       on_hopper([&]<class Place>(std::type_identity<Place>) {
-        launch<Place::kThreads>(scan_wgmma<Place, OnHopper<Place>>, task, {rows, found.reaches(), lists},
-                                blocks_for(task.most, Place::kRows), lists.parts,
-                                wgmma_shared_bytes(task.size, Place::kRows, task.stages));
+        launch_on_hopper<Place, Collect<Place, 1>>(task, {rows, found.reaches(), lists}, lists.parts);
       });
     else
       launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
@@ -361,7 +375,7 @@ class Int8Filter final : public Filter {
 
 bool has_wgmma() {
   cudaFuncAttributes attributes = {};
-  check(cudaFuncGetAttributes(&attributes, scan_wgmma<WgmmaPlace<256>, Collect<WgmmaPlace<256>, 1>>),
+  check(cudaFuncGetAttributes(&attributes, scan_wgmma<WgmmaPlace<256, 2>, Collect<WgmmaPlace<256, 2>, 1>>),
         "cudaFuncGetAttributes");
   return attributes.sharedSizeBytes > 0;
 }

@@ -43,6 +43,11 @@ __device__ inline int row_at(const ScanTask& task, int place) {
   return task.chosen ? task.chosen[task.skipped + place] : place;
 }
 
+// Beyond the last tile: of that.
+__device__ inline TileInfo info_of(const CentroidSketches& centroids, int tile) {
+  return centroids.tiles[min(tile, centroids.count - 1)];
+}
+
 // The tiles of centroids of a block. Tiles whose centroids are alike go to different parts.
 struct BlockTiles {
   int first, step, count;
@@ -255,7 +260,8 @@ __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename E
       fragments[1].template multiply_into<false>(products);
       if (!done) continue;
       epilogue.prepare(tile & (ThreadPlace::kSlots - 1));
-      epilogue.look(tile & (ThreadPlace::kSlots - 1), tiles.at(tile), products);
+      epilogue.take(products);
+      epilogue.look(tile & (ThreadPlace::kSlots - 1), tiles.at(tile));
       ++tile;
     }
   }

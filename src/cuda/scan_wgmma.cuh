@@ -18,9 +18,10 @@ struct WgmmaSums {
   static constexpr int kRowTiles = 1, kColumnTiles = 16;
 };
 
-// Of blocks of so many rows.
-template <int kBlockRows>
+// Of blocks of so many rows. kAtOnce: steps of a tile whose products begin together.
+template <int kBlockRows, int kAtOnce>
 struct WgmmaPlace : WgmmaSums {
+  static constexpr int kFirstSteps = kAtOnce;
   static constexpr int kRows = kBlockRows, kChains = 4, kStaticShared = wgmma_static_shared(kRows);
   static constexpr int kMultiplying = 2 * kRows;  // threads
   static constexpr int kThreads = kMultiplying + kWarpgroup;
@@ -123,7 +124,7 @@ __device__ inline void multiply_tile(int (&sums)[WgmmaSums::kColumnTiles][4], st
 #endif
 
 // As scan() of scan.cuh with one digit, the rows' sketches in shared memory. Epilogue::bring is called by three warps
-// of the last warpgroup, look by the others. Without wgmma this is an empty kernel, which has no shared
+// of the last warpgroup, take and look by the others. Without wgmma this is an empty kernel, which has no shared
 // memory of its own: has_wgmma() of filter.cu tells it by that.
 template <class Place, class Epilogue>
 __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask task,
@@ -208,42 +209,58 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask 
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Place::kRegisters));
     const std::uint32_t my_rows = row_steps + thread / kWarpgroup * 64 * kGranule;
     Products<WgmmaSums> products;
-    RingPlace stage, slot;
+    RingPlace stage, used, slot;
     const auto multiply_step = [&](int step) {
       const std::uint32_t a = my_rows + step * kRowStep, b = stages + stage.slot * kStepBytes;
-      begin_products();
       multiply_tile(products[0], descriptor(a), descriptor(b), step);
       multiply_tile(products[0], descriptor(a + 32), descriptor(b + 32), 1);
+      stage.advance(stage_count);
+    };
+    const auto wait_for_first = [&] {  // steps of a tile
+      RingPlace at = stage;
+#pragma unroll
+      for (int step = 0; step < Place::kFirstSteps; ++step, at.advance(stage_count))
+        wait_for(full + 8 * at.slot, at.parity);
+    };
+    const auto begin_tile = [&] {
+      begin_products();
+#pragma unroll
+      for (int step = 0; step < Place::kFirstSteps; ++step) multiply_step(step);
       commit_products();
     };
+    const auto release = [&](int count) {  // stages whose products are made
+      for (; count > 0; --count, used.advance(stage_count))
+        if (place.lane == 0) arrive(empty + 8 * used.slot);
+    };
     // Between a tile's products and the next one's there is nothing to wait for: the warpgroups tend to come to it at
-    // the same time, and then nothing is multiplied.
+    // the same time, and then nothing is multiplied. Hence the epilogue only takes what it needs before they begin, and
+    // looks at it while they are made.
     // Nor is there a branch around products, which ptxas would put in sequence then: those after the last tile are of
     // what happens to lie there.
-    if (tiles.count > 0) wait_for(full, 0);
-    multiply_step(0);
+    if (tiles.count > 0) wait_for_first();
+    begin_tile();
     for (int t = 0; t < tiles.count; ++t, slot.advance(kSlots)) {
-      std::uint32_t used = empty + 8 * stage.slot;  // the stage that is being multiplied
-      stage.advance(stage_count);
-      for (int step = 1; step < steps; ++step, stage.advance(stage_count)) {
+      int begun = Place::kFirstSteps;
+      for (int step = Place::kFirstSteps; step < steps; ++step) {
         wait_for(full + 8 * stage.slot, stage.parity);
+        begin_products();
         multiply_step(step);
+        commit_products();
         wait_for_products<1>();
-        if (place.lane == 0) arrive(used);
-        used = empty + 8 * stage.slot;
+        release(begun);
+        begun = 1;
       }
       wait_for(ready + 8 * slot.slot, slot.parity);
       epilogue.prepare(slot.slot);
-      if (t + 1 < tiles.count) wait_for(full + 8 * stage.slot, stage.parity);
+      if (t + 1 < tiles.count) wait_for_first();
       wait_for_products<0>();
       products_are_made(products);
-      epilogue.look(slot.slot, tiles.at(t), products);
-      multiply_step(0);
+      epilogue.take(products);
+      begin_tile();
+      release(begun);
+      epilogue.look(slot.slot, tiles.at(t));
       __syncwarp();
-      if (place.lane == 0) {
-        arrive(used);
-        arrive(looked_at + 8 * slot.slot);
-      }
+      if (place.lane == 0) arrive(looked_at + 8 * slot.slot);
     }
     wait_for_products<0>();
   }

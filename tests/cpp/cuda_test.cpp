@@ -38,6 +38,17 @@ TEST_F(CudaFits, EveryKernelBulk) {
   expect_contains(message_of<std::runtime_error>([&] { fit(x.view(), params); }), {"none_such", "mma_rows_in_turn"});
 }
 
+// Tiles of one step, of two that begin together, and of a third after them; more tiles than are on their way at once.
+TEST_F(CudaFits, ShortRowsBulk) {
+  Random random(331);
+  for (const std::int64_t d : {40, 64, 100, 128, 190}) {
+    SCOPED_TRACE(d);
+    const Result got = expect_oracle(random_rows(Kind::normal, 600, d, random), 1700, "int8");
+    for (const IterationStats& stats : got.iterations)
+      EXPECT_EQ(stats.filter.kernel == "wgmma", runs_code_for_hopper()) << stats.filter.kernel;
+  }
+}
+
 // Blocks of 256, 192 and 128 rows, with many steps on their way and with few: as shared memory has room.
 TEST_F(CudaFits, LongRowsBulk) {
   Random random(313);
