@@ -43,7 +43,7 @@ TEST_F(CudaFits, ShortRowsBulk) {
   Random random(331);
   for (const std::int64_t d : {40, 64, 100, 128, 190}) {
     SCOPED_TRACE(d);
-    const Result got = expect_oracle(random_rows(Kind::normal, 600, d, random), 1700, "int8");
+    const Result got = expect_oracle(random_rows(Kind::normal, 2000, d, random), 1700, "int8");
     for (const IterationStats& stats : got.iterations)
       EXPECT_EQ(stats.filter.kernel == "wgmma", runs_code_for_hopper()) << stats.filter.kernel;
   }
