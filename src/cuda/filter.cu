@@ -235,8 +235,9 @@ class Int8Filter final : public Filter {
     search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
   }
 
-  // Calls with the kind of blocks that was chosen. Two steps begin at once where a tile has two and three stages are
-  // sure to be there: one of the tile before may be in use still.
+  // Calls with the kind of blocks that was chosen. Two steps begin at once where a tile has two and enough stages are
+  // there: three, since one of the tile before may be in use still; of tiles of two steps both may be, and blocks of
+  // 256 rows have eight then.
   template <class Call>
   void on_hopper(const Call& call) const {
     switch (tuning_.wgmma_rows) {

@@ -164,8 +164,8 @@ struct Fragments {
 //
 // Epilogue: bring(thread, turn, slot, tile, tile_step) is called by Place::kBringing threads when a tile's sketches set
 // out to shared memory, with turn = 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to
-// shared memory, at one of Place::kSlots, is there when look(slot, tile, products) is called. The next tile will be
-// tile + tile_step. finish() ends these rows.
+// shared memory, at one of Place::kSlots, is there when look(slot, tile) is called, after take(products). The next tile
+// will be tile + tile_step. finish() ends these rows.
 template <class Epilogue, bool kResident, int kDigits>
 __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename Epilogue::Output& output, int first_row,
                                           int rows) {
