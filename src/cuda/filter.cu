@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cuda/collect_short.cuh"
 #include "cuda/distances.hpp"
 #include "cuda/epilogues.cuh"
 #include "cuda/filter.hpp"
@@ -14,6 +15,7 @@
 #include "cuda/row_order.hpp"
 #include "cuda/scan.cuh"
 #include "cuda/scan_wgmma.cuh"
+#include "cuda/scan_wgmma_short.cuh"
 #include "cuda/statistics.hpp"
 #include "sketch/bound.hpp"
 
@@ -73,6 +75,20 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   }
 }
 
+// The scans on Hopper.
+template <int kRows, int kFirstSteps>
+struct LongScan {
+  using Place = WgmmaPlace<kRows>;
+  static constexpr auto kCollect = scan_wgmma<Place, kFirstSteps, Collect<Place, 1>>;
+  static constexpr auto kSeed = scan_wgmma<Place, kFirstSteps, Seed<Place>>;
+};
+template <int kSteps>
+struct ShortScan {
+  using Place = WgmmaPlace<256>;
+  static constexpr auto kCollect = scan_wgmma_short<Place, kSteps, CollectShort<Place>>;
+  static constexpr auto kSeed = scan_wgmma_short<Place, kSteps, Seed<Place>>;
+};
+
 // Minimised: Distance or NegatedProduct (loss.cuh).
 template <class Minimised>
 class Int8Filter final : public Filter {
@@ -96,6 +112,7 @@ class Int8Filter final : public Filter {
         seeds_(device, tuning.batch),
         lists_(device, list_parts(tuning) * tuning.batch * listed(tuning)),
         counts_(device, list_parts(tuning) * tuning.batch),
+        marks_(device, list_parts(tuning) * tuning.batch * marked(tuning)),
         finer_q_(device, 2 * tuning.second_batch * sketcher_.size()),
         finer_(device, 3 * tuning.second_batch),
         second_lists_(device, tuning.second_parts * tuning.second_batch * kSecondListed),
@@ -113,9 +130,9 @@ class Int8Filter final : public Filter {
     for (const auto kernel : {scan<FirstSeed, true, 1>, scan<FirstSeed, false, 1>}) allow_shared_memory(device, kernel);
     allow_shared_memory(device, scan<Second, false, 2>);
     if (tuning.wgmma_rows > 0)
-      on_hopper([&]<class Place>(std::type_identity<Place>) {
-        allow_shared_memory(device, scan_wgmma<Place, Collect<Place, 1>>);
-        allow_shared_memory(device, scan_wgmma<Place, Seed<Place>>);
+      on_hopper([&]<class Scan>(Scan) {
+        allow_shared_memory(device, Scan::kCollect);
+        allow_shared_memory(device, Scan::kSeed);
       });
   }
 
@@ -235,17 +252,16 @@ class Int8Filter final : public Filter {
     search_chosen<Minimised>(device_, centroids_, batch, {last.rows, last.count}, nearest_.data(), &notes->refined);
   }
 
-  // Calls with the kind of blocks that was chosen. Two steps begin at once where a tile has two and enough stages are
-  // there: three, since one of the tile before may be in use still; of tiles of two steps both may be, and blocks of
-  // 256 rows have eight then.
+  // Calls with the scan on Hopper that was chosen. Two steps of a tile begin at once where there is room for three,
+  // since one of the tile before may be in use still.
   template <class Call>
   void on_hopper(const Call& call) const {
+    if (size_ == kGranule) return call(ShortScan<1>());
+    if (size_ == kShortSketch) return call(ShortScan<2>());
     switch (tuning_.wgmma_rows) {
-      case 256:
-        return size_ > kGranule ? call(std::type_identity<WgmmaPlace<256, 2>>())
-                                : call(std::type_identity<WgmmaPlace<256, 1>>());
-      case 192: return call(std::type_identity<WgmmaPlace<192, 2>>());
-      default: return call(std::type_identity<WgmmaPlace<128, 1>>());
+      case 256: return call(LongScan<256, 2>());
+      case 192: return call(LongScan<192, 2>());
+      default: return call(LongScan<128, 1>());
     }
   }
 
@@ -261,10 +277,11 @@ class Int8Filter final : public Filter {
     const unsigned blocks = blocks_for(task.most, kTile), few = blocks_for(kBlocksOfSome * device_.processors(), parts);
     launch<kScanThreads>(kernel, task, output, task.count ? std::min(blocks, few) : blocks, parts, shared_bytes);
   }
-  template <class Place, class Epilogue>
-  void launch_on_hopper(const ScanTask& task, const typename Epilogue::Output& output, int parts) {
-    launch<Place::kThreads>(scan_wgmma<Place, Epilogue>, task, output, blocks_for(task.most, Place::kRows), parts,
-                            wgmma_shared_bytes(task.size, Place::kRows, task.stages));
+  template <class Scan, class Output>
+  void launch_on_hopper(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts) {
+    constexpr int kRows = Scan::Place::kRows;
+    launch<Scan::Place::kThreads>(kernel, task, output, blocks_for(task.most, kRows), parts,
+                                  wgmma_shared_bytes(task.size, kRows, task.stages));
   }
   template <int kThreads, class Output>  // of a block
   void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, unsigned blocks, int parts,
@@ -280,9 +297,7 @@ class Int8Filter final : public Filter {
     task.tile_step = step;
     task.tiles = std::max(1, task.tiles / step);
     if (tuning_.wgmma_rows > 0 && !task.count)
-      on_hopper([&]<class Place>(std::type_identity<Place>) {
-        launch_on_hopper<Place, Seed<Place>>(task, {rows, seeds_.data()}, 1);
-      });
+      on_hopper([&]<class Scan>(Scan) { launch_on_hopper<Scan>(Scan::kSeed, task, Guesses{rows, seeds_.data()}, 1); });
     else
       launch_scan<FirstSeed>(task, {rows, seeds_.data()}, step == 1 ? tuning_.second_parts : 1);
   }
@@ -298,11 +313,11 @@ class Int8Filter final : public Filter {
     const int places = listed(tuning_) * (list_parts(tuning_) / parts);
     const Lists lists = {lists_.data(), counts_.data(), parts, static_cast<int>(tuning_.batch), places};
     if (tuning_.wgmma_rows > 0)
-      on_hopper([&]<class Place>(std::type_identity<Place>) {
-        launch_on_hopper<Place, Collect<Place, 1>>(task, {rows, found.reaches(), lists}, lists.parts);
+      on_hopper([&]<class Scan>(Scan) {
+        launch_on_hopper<Scan>(Scan::kCollect, task, Collected{rows, found.reaches(), lists, marks_.data()}, parts);
       });
     else
-      launch_scan<First>(task, {rows, found.reaches(), lists}, lists.parts);
+      launch_scan<First>(task, {rows, found.reaches(), lists, nullptr}, lists.parts);
     if (keeps_lists())
       take(task, batch, lists, {neighbours_->of(batch), neighbours_->drift(), carried, settled}, found, out, notes);
     else
@@ -324,7 +339,7 @@ class Int8Filter final : public Filter {
     task.together = 2;
     const Lists lists = {second_lists_.data(), second_counts_.data(), tuning_.second_parts, static_cast<int>(most),
                          kSecondListed};
-    launch_scan(scan<Second, false, 2>, task, Second::Output{finer, found.reaches(), lists}, lists.parts,
+    launch_scan(scan<Second, false, 2>, task, Collected{finer, found.reaches(), lists, nullptr}, lists.parts,
                 scan_shared_bytes(task.size, task.together, false));
     take(task, batch, lists, {}, found, out, notes);
   }
@@ -365,6 +380,7 @@ class Int8Filter final : public Filter {
   DeviceBuffer<float> reach_;
   DeviceBuffer<Integer> nearest_, seeds_;
   DeviceBuffer<std::int32_t> lists_, counts_;
+  DeviceBuffer<std::uint32_t> marks_;
   DeviceBuffer<std::int8_t> finer_q_;  // of the rows that are scanned again
   DeviceBuffer<float> finer_;          // their half_inverse, sq_norms, errors
   DeviceBuffer<std::int32_t> second_lists_, second_counts_;
@@ -379,8 +395,7 @@ class Int8Filter final : public Filter {
 
 bool has_wgmma() {
   cudaFuncAttributes attributes = {};
-  check(cudaFuncGetAttributes(&attributes, scan_wgmma<WgmmaPlace<256, 2>, Collect<WgmmaPlace<256, 2>, 1>>),
-        "cudaFuncGetAttributes");
+  check(cudaFuncGetAttributes(&attributes, LongScan<256, 2>::kCollect), "cudaFuncGetAttributes");
   return attributes.sharedSizeBytes > 0;
 }
 

@@ -191,16 +191,15 @@ __global__ __launch_bounds__(256, 3) void refine_to_lists(const ScanTask task, c
   for (std::int64_t first = at_once * warp_id(); first < rows; first += at_once * warp_count()) {
     // The lanes of a group share the parts of its row.
     const std::int64_t mine = first + lane_group<kRowsAtOnce>();
-    int total = 0;
-    bool over = false;
+    bool any = false, over = false;
     if (lane_group<kRowsAtOnce>() < at_once && mine < rows)
       for (int part = lane % (kWarp / kRowsAtOnce); part < lists.parts; part += kWarp / kRowsAtOnce) {
-        const int count = lists.counts[static_cast<std::int64_t>(part) * lists.list_rows + mine];
-        total |= count;
-        over |= count > lists.listed;
+        const std::int64_t list = lists.at(part, mine);
+        any |= lists.count(list) > 0;
+        over |= lists.ran_over(list);
       }
     constexpr unsigned kGroup = (1u << kWarp / kRowsAtOnce) - 1;
-    unsigned open = __ballot_sync(kAll, total > 0), ran_over = __ballot_sync(kAll, over);
+    unsigned open = __ballot_sync(kAll, any || over), ran_over = __ballot_sync(kAll, over);
     if (ran_over) {
       const bool appends = leads_group<kRowsAtOnce>() && (ran_over >> lane & kGroup);
       const int to = places_in_list(left_over.count, appends);
@@ -220,8 +219,8 @@ __global__ __launch_bounds__(256, 3) void refine_to_lists(const ScanTask task, c
       for (int t = 0; t < known; ++t) list.insert(__shfl_sync(kAll, known_least, t), __shfl_sync(kAll, known_id, t));
       if (!list.has(label)) list.insert(round_down(bound.least_radius(best.distance)), label);
       for (int part = 0; part < lists.parts; ++part) {
-        const std::int64_t at = static_cast<std::int64_t>(part) * lists.list_rows + place;
-        const int count = min(lists.counts[at], lists.listed);
+        const std::int64_t at = lists.at(part, place);
+        const int count = lists.count(at);
         for (int begin = 0; begin < count; begin += kWarp) {
           std::int32_t candidate = -1;
           if (begin + lane < count) candidate = task.centroids.order[lists.lists[at * lists.listed + begin + lane]];

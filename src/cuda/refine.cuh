@@ -29,9 +29,10 @@ __global__ __launch_bounds__(kThreads, 3) void refine(const ScanTask task, const
     const std::int32_t label = best.label;
     bool over = false;
     for (int part = mine % parts; __any_sync(kAll, part < lists.parts); part += parts) {
-      const std::int64_t list = static_cast<std::int64_t>(part) * lists.list_rows + place;
-      const int all = valid && part < lists.parts ? lists.counts[list] : 0, count = min(all, lists.listed);
-      over |= all > lists.listed;
+      const std::int64_t list = lists.at(part, place);
+      const bool there = valid && part < lists.parts;
+      const int count = there ? lists.count(list) : 0;
+      over |= there && lists.ran_over(list);
       for (int at = mine / parts; __any_sync(kAll, at < count); at += lanes / parts) {
         const std::int32_t candidate = at < count ? task.centroids.order[lists.lists[list * lists.listed + at]] : label;
         unsigned others = __ballot_sync(kAll, candidate != label && candidate >= 0);

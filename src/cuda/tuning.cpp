@@ -53,7 +53,8 @@ WgmmaBlocks wgmma_blocks(std::int64_t size, const DeviceLimits& limits) {
   if (!limits.wgmma) return {};
   for (const int rows : {256, 192, 128}) {
     const std::int64_t left = limits.shared_memory - wgmma_static_shared(rows) - wgmma_shared_bytes(size, rows, 0);
-    const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, kMostStages);
+    const std::int64_t most = size <= kShortSketch ? kShortRing * size / kGranule : kMostStages;
+    const std::int64_t stages = std::min<std::int64_t>(left / kStepBytes, most);
     // mutant: hopper_stages
     if (stages >= (rows == 128 ? kLeastOfFewRows : kLeastStages)) return {rows, static_cast<int>(stages)};
   }
@@ -72,7 +73,7 @@ std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   if (tuning.kind != Kind::int8) return bytes;
   if (!tuning.keep_sketches) bytes += row_sketch_size(tuning, problem) + 12;
   if (tuning.keep_neighbours) bytes += 8 + 1;
-  return bytes + list_parts(tuning) * (4 * listed(tuning) + 4);
+  return bytes + list_parts(tuning) * (4 * listed(tuning) + 4 * marked(tuning) + 4);
 }
 
 // Bytes of a row that is scanned again.
@@ -91,6 +92,7 @@ void choose_scan(Tuning& tuning, std::int64_t size, const DeviceLimits& limits, 
   if (kernel.empty() || kernel == kScans[0]) {
     tuning.wgmma_rows = hopper.rows;
     tuning.wgmma_stages = hopper.stages;
+    tuning.marks = hopper.rows > 0 && size <= kShortSketch;
   }
   // Two blocks fit a multiprocessor of 228 KiB (compute capability 9.0) up to sketches of 512; where the memory is
   // smaller, one block that rereads nothing beats two that do.
@@ -159,6 +161,8 @@ int listed(const Tuning& tuning) {
   if (tuning.lists_hold_all) return kTile;
   return list_parts(tuning) > 1 ? kListed / 2 : kListed;  // parts find about the same number each
 }
+
+int marked(const Tuning& tuning) { return tuning.marks ? listed(tuning) : 0; }
 
 std::string_view scan_of(const Tuning& tuning) {
   if (tuning.kind != Kind::int8) return "";

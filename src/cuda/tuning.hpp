@@ -16,6 +16,8 @@ inline constexpr int kGranule = 64;                  // sketches are multiples o
 inline constexpr int kStepBytes = kTile * kGranule;  // of 128 sketches
 inline constexpr int kStaticShared = 9 << 10;        // of shared memory: most that a kernel has beside what it asks for
 inline constexpr int kMostStages = 8;                // of the scan on Hopper: steps in shared memory or on their way
+inline constexpr int kShortSketch = 2 * kGranule;    // those up to this have a scan on Hopper of their own
+inline constexpr int kShortRing = 8;                 // of that: tiles in shared memory or on their way
 inline constexpr std::int64_t kLongestSketch = 16384;  // scores stay below 2^28 (docs/filter.md section 6.3)
 inline constexpr int kNeighbours = 16;                 // centroids in the list of a row (neighbours.cuh)
 inline constexpr std::int64_t kMostLowDim = 64;        // rows of a warp must stay in registers
@@ -54,6 +56,7 @@ struct Tuning {
   bool keep_neighbours = false;        // of all rows (neighbours.cuh)
   int wgmma_rows = 0;                  // the scan of all centroids is Hopper's, with blocks of so many rows
   int wgmma_stages = 0;                // and so many steps of centroids at once
+  bool marks = false;                  // it is that of short sketches
   bool rows_in_shared = false;         // the other scans keep 128 rows' sketches in shared memory
   int together = 2;                    // steps of the scan between two barriers, and as many on their way
   std::int64_t batch;                  // rows of a piece
@@ -89,6 +92,8 @@ std::int64_t bytes_of_seeding(std::int64_t n, std::int64_t d);
 int list_parts(const Tuning& tuning);
 // Places of candidates of a row in a list of each, where there are so many parts; with fewer parts they share them all.
 int listed(const Tuning& tuning);
+// Places of marks, as many, where the scan makes some (collect_short.cuh).
+int marked(const Tuning& tuning);
 // The same of rows that are scanned with both digits, for each of Tuning::second_parts.
 inline constexpr int kSecondListed = 128;
 
