@@ -59,8 +59,9 @@ Device::Device(int number, const Execution& execution, Workers& workers)
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* event : {&done_, &pieces_[0], &pieces_[1]})
       check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate");
+    kept_ = &KeptMemory::of(number_);
     // All that is ever done to it is done in this order.
-    check(cudaMallocAsync(reinterpret_cast<void**>(&stop_), sizeof *stop_, copies_), "cudaMallocAsync");
+    check(kept_->allocate(reinterpret_cast<void**>(&stop_), sizeof *stop_, copies_), "cudaMallocAsync");
     check(cudaMemsetAsync(stop_, 0, sizeof *stop_, copies_), "cudaMemset");
     begin_after(copies_);
     begin_after(static_cast<cudaStream_t>(execution.cuda_stream));
@@ -94,7 +95,7 @@ void Device::destroy() noexcept {
   if (stream_) cudaStreamSynchronize(stream_);
   for (cudaEvent_t event : {done_, pieces_[0], pieces_[1]})
     if (event) cudaEventDestroy(event);
-  if (stop_) cudaFreeAsync(stop_, copies_);
+  if (stop_) kept_->release(stop_, copies_);
   if (copies_) cudaStreamDestroy(copies_);
   if (stream_) cudaStreamDestroy(stream_);
 }
@@ -102,7 +103,7 @@ void Device::destroy() noexcept {
 std::int64_t Device::available() const {
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  const auto most = static_cast<std::int64_t>(free);
+  const auto most = static_cast<std::int64_t>(free) + kept_->unused();
   return limit_ > 0 ? std::min(most, limit_ - taken_) : most;
 }
 
@@ -112,13 +113,13 @@ void* Device::allocate(std::int64_t bytes) {
     throw OutOfMemory("CUDA has too little memory: " + gibibytes(bytes) + " more are needed beside " +
                       gibibytes(taken_) + (limit_ > 0 ? ", memory_limit is " + gibibytes(limit_) : ""));
   void* memory = nullptr;
-  check(cudaMallocAsync(&memory, static_cast<std::size_t>(bytes), stream_), "cudaMallocAsync");
+  check(kept_->allocate(&memory, bytes, stream_), "cudaMallocAsync");
   taken_ += bytes;
   return memory;
 }
 
 void Device::release(void* memory, std::int64_t bytes) noexcept {
-  cudaFreeAsync(memory, stream_);
+  kept_->release(memory, stream_);
   taken_ -= std::max<std::int64_t>(bytes, 1);
 }
 
@@ -129,8 +130,8 @@ void Device::wait_for(cudaEvent_t event) {
     if (error == cudaSuccess) return;
     if (error != cudaErrorNotReady) check(error, "a kernel");
     workers_.checkpoint(0);
-    // Small fits wait for microseconds, large ones leave the core to others.
-    if (std::chrono::steady_clock::now() - start > std::chrono::milliseconds(1))
+    // Where waiting takes longer, the core is left to others; to be told up to 0.1 ms late is then no loss.
+    if (std::chrono::steady_clock::now() - start > std::chrono::milliseconds(10))
       std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 }
@@ -158,14 +159,6 @@ void Device::upload(void* to, const void* from, std::int64_t bytes) {
 
 void Device::clear(void* memory, std::int64_t bytes) {
   check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream_), "cudaMemset");
-}
-
-PinnedBuffer::PinnedBuffer(std::int64_t bytes) {
-  check(cudaHostAlloc(&memory_, static_cast<std::size_t>(bytes), cudaHostAllocDefault), "cudaHostAlloc");
-}
-
-PinnedBuffer::~PinnedBuffer() {
-  if (memory_) cudaFreeHost(memory_);
 }
 
 }  // namespace fastkmeans::cuda

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/error.hpp"
+#include "cuda/kept_memory.hpp"
 #include "cuda/tuning.hpp"
 #include "fastkmeans/params.hpp"
 #include "runtime/workers.hpp"
@@ -64,7 +65,7 @@ class Device {
   int shared_memory() const { return shared_memory_; }  // most bytes that a block may have
   Workers& workers() const { return workers_; }
 
-  // Bytes that may still be allocated: what is free now, or what the limit leaves.
+  // Bytes that may still be allocated: what is free now or kept for us, or what the limit leaves.
   std::int64_t available() const;
   void* allocate(std::int64_t bytes);
   void release(void* memory, std::int64_t bytes) noexcept;
@@ -92,6 +93,7 @@ class Device {
 
   int number_;
   Workers& workers_;
+  KeptMemory* kept_ = nullptr;
   cudaStream_t stream_ = nullptr, copies_ = nullptr;
   cudaEvent_t done_ = nullptr, pieces_[2] = {};
   unsigned piece_ = 0;
@@ -146,18 +148,18 @@ class DeviceBuffer {
   std::int64_t size_ = 0, room_ = 0;
 };
 
-// Pinned host memory, which the device reads while the host goes on.
+// Pinned host memory, which the device reads while the host goes on. Whoever has it waits for that before it goes.
 class PinnedBuffer {
  public:
-  PinnedBuffer() = default;
-  explicit PinnedBuffer(std::int64_t bytes);
-  ~PinnedBuffer();
+  explicit PinnedBuffer(std::int64_t bytes) : bytes_(bytes), memory_(take_pinned(bytes)) {}
+  ~PinnedBuffer() { give_pinned(memory_, bytes_); }
   PinnedBuffer(const PinnedBuffer&) = delete;
   PinnedBuffer& operator=(const PinnedBuffer&) = delete;
   char* data() const { return static_cast<char*>(memory_); }
 
  private:
-  void* memory_ = nullptr;
+  std::int64_t bytes_;
+  void* memory_;
 };
 
 // What kernels tell the host again and again, in device memory: its copy is on its way before the host waits.

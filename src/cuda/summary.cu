@@ -93,13 +93,12 @@ void Summaries::forget_update() {
 }
 
 Summary Summaries::fetch(std::vector<float>* shifts) {
-  std::vector<char> all(shifts ? static_cast<std::size_t>(memory_.size()) : sizeof(Summary));
-  device_.download(all.data(), memory_.data(), static_cast<std::int64_t>(all.size()));
+  const char* const all = memory_.fetch(shifts ? memory_.size() : static_cast<std::int64_t>(sizeof(Summary)));
   Summary summary;
-  std::memcpy(&summary, all.data(), sizeof summary);
+  std::memcpy(&summary, all, sizeof summary);
   if (shifts) {
-    shifts->resize((all.size() - sizeof summary) / sizeof(float));
-    std::memcpy(shifts->data(), all.data() + sizeof summary, all.size() - sizeof summary);
+    const auto* const first = reinterpret_cast<const float*>(all + sizeof summary);
+    shifts->assign(first, reinterpret_cast<const float*>(all + memory_.size()));
   }
   return summary;
 }

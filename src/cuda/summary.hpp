@@ -38,7 +38,7 @@ class Summaries {
 
  private:
   Device& device_;
-  DeviceBuffer<char> memory_;
+  Answer<char> memory_;  // a Summary, then (k) shifts
 };
 
 }  // namespace fastkmeans::cuda
