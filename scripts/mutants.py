@@ -272,6 +272,8 @@ MUTANTS = [
     Mutant("products_without_lists", "!problem.products && ", ""),
     Mutant("products_without_narrow", " || problem.products", ""),
     # What the tuning of a CUDA device chooses.
+    Mutant("halves_are_widened", "tuning.kind == Kind::low_dim || ", ""),
+    Mutant("halves_are_widened", " || tuning.narrow > 0", ""),
     Mutant("hopper_stages", "kLeastOfFewRows", "kLeastStages"),
     Mutant("blocks_that_idle", "rows_of_block(tuning)", "kTile"),
     Mutant("lists_hold_all", "<= kTile", "<= kTile + 1"),

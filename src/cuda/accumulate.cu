@@ -52,7 +52,7 @@ FASTKMEANS_BOTH int rows_of_warp(int d) { return d <= kWarp ? kWarp : kWarp / 4;
 
 // Rows and their labels, before and now.
 struct Changes {
-  RowsView rows;
+  StoredRows rows;
   std::int64_t count;
   const std::int32_t *from, *to;  // from null: there were none
   const std::int64_t* weights;    // or null
@@ -68,7 +68,7 @@ struct Changes {
       if (from) own.from = from[mine];
       if (own.from != own.to) own.times = weights ? weights[mine] : 1;
     }
-    move_rows<kTogether>({rows.row(first), rows.ld}, looked_at, own, scale, sums, lanes);
+    move_rows<kTogether>(StoredRows(rows.row(first).at, rows.ld, rows.dtype), looked_at, own, scale, sums, lanes);
   }
 };
 
@@ -141,8 +141,9 @@ void join_sums(Device& device, const SumsView& own, const SumsView& all, Reducer
   join(own.weights, all.weights, k);
 }
 
-void accumulate(Device& device, RowsView rows, std::int64_t count, const std::int32_t* from, const std::int32_t* to,
-                const std::int64_t* weights, std::int64_t moving, const ScaleView& scale, const SumsView& sums) {
+void accumulate(Device& device, const StoredRows& rows, std::int64_t count, const std::int32_t* from,
+                const std::int32_t* to, const std::int64_t* weights, std::int64_t moving, const ScaleView& scale,
+                const SumsView& sums) {
   if (count == 0) return;
   const Changes changes = {rows, count, from, to, weights};
   const Lanes lanes(sums.d);

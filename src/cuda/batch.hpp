@@ -14,7 +14,7 @@ namespace fastkmeans::cuda {
 
 // Of `count` rows from `first` on; all pointers are to device memory, and to the first of these rows.
 struct Batch {
-  RowsView rows;
+  StoredRows rows;  // in fp32 unless the filter takes them as they are stored
   std::int64_t first;
   int count;
   const std::uint8_t* states;    // RowState
@@ -45,6 +45,8 @@ class Filter {
   virtual std::string_view name() const = 0;
   // Before the batches of an assignment.
   virtual void prepare(const Centroids& centroids) = 0;
+  // Whether the next assignment takes rows that are not in fp32.
+  virtual bool takes_stored() const { return false; }
   // The nearest centroid of each row; bad rows get label 0 and distance 0. notes: grow.
   virtual void assign(const Batch& batch, Notes* notes) = 0;
   // The centroids moved since the assignment, once: (k) how far, D as stored, on the host and in device memory, where

@@ -229,7 +229,7 @@ std::optional<std::vector<Mass>> Candidates::look_at(const SeededRows& rows, Cen
 
 void Candidates::scan(const SeededRows& rows, int count) {
   const RowSketches few = {few_q_.data(), few_half_inverse_.data(), few_sq_norms_.data(), few_errors_.data()};
-  sketcher_.sketch_rows({values_.data(), rows.d}, count, good_.data(), few);
+  sketcher_.sketch_rows(RowsView{values_.data(), rows.d}, count, good_.data(), few);
   const auto kernel = count <= kOfTile ? scan_candidates<1> : scan_candidates<2>;
   const unsigned blocks = grid_stride_blocks(device_, rows.n, kWarpRows * (kThreads / kWarp), 8);
   kernel<<<blocks, kThreads, 0, device_.stream()>>>(sketches_from(0), reach_.data(), rows.n,

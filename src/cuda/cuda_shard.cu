@@ -125,9 +125,8 @@ class CudaShard final : public Shard {
     if (pending_) {
       pass(true);
     } else {
-      store_.rows().each_batch(store_.at_a_time(), [&](std::int64_t first, std::int64_t count, RowsView rows) {
-        accumulate_batch(first, count, rows);
-      });
+      store_.rows().each_stored(store_.at_a_time(),
+                                [&](auto first, auto count, auto rows) { accumulate_batch(first, count, rows); });
     }
   }
 
@@ -302,8 +301,7 @@ class CudaShard final : public Shard {
   }
 
   Problem problem() const {
-    const bool converts = rows_.dtype() != DType::f32 || !metric_.keeps_rows();
-    return {n_, d_, k_, store_.row_bytes(), converts, more_, products(), tiny_, narrow_.size()};
+    return {n_, d_, k_, store_.row_bytes(), store_.rows().stored(), more_, products(), tiny_, narrow_.size()};
   }
 
   DeviceLimits limits() {
@@ -345,14 +343,18 @@ class CudaShard final : public Shard {
       used.prepare(view());
       name_ = used.name();
       kernel_ = scaled ? "" : scan_of(tuning_);
-      store_.rows().each_batch(tuning_.batch, [&](std::int64_t begin, std::int64_t count, RowsView rows) {
+      const auto visit = [&](std::int64_t begin, std::int64_t count, const StoredRows& rows) {
         used.assign({rows, begin, static_cast<int>(count), states + begin, own_losses ? own_losses + begin : nullptr,
                      before_from(begin), labels_.data() + begin, distances_.data() + begin},
                     &summaries_->summary()->notes);
         summaries_->add(count, before_from(begin), labels_.data() + begin, distances_.data() + begin,
                         weights_from(begin));
         if (accumulating) accumulate_batch(begin, count, rows);
-      });
+      };
+      if (used.takes_stored())
+        store_.rows().each_stored(tuning_.batch, visit);
+      else
+        store_.rows().each_batch(tuning_.batch, visit);
     }
     if (more_) taken_.resize(static_cast<std::size_t>(k_ * d_));  // while the device works
   }
@@ -365,7 +367,7 @@ class CudaShard final : public Shard {
     if (pending_) pass(false);
   }
 
-  void accumulate_batch(std::int64_t first, std::int64_t count, RowsView rows) {
+  void accumulate_batch(std::int64_t first, std::int64_t count, const StoredRows& rows) {
     // As many as in the iteration before; in the first one that is not known yet, and all of them are new.
     const double part = assignments_ == 1 ? 1.0 : static_cast<double>(assigned_.changed) / static_cast<double>(n_);
     cuda::accumulate(device_, rows, count, before_from(first), labels_.data() + first, weights_from(first),

@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kMostSmallWarps* kWarp, 2)
       const Move move = {before != best.label, before, best.label};
       const int moves = __popc(__ballot_sync(kAll, move.times != 0));
       if (lane_id() == 0 && moves != 0) atomicAdd(&changed, moves);
-      if (updates) move_rows<1>({tile, stride}, kWarp, move, scale, sums, lanes);
+      if (updates) move_rows<1>(RowsView{tile, stride}, kWarp, move, scale, sums, lanes);
       __syncwarp();  // the next rows come to the same place
     }
     __syncthreads();

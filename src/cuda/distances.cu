@@ -16,8 +16,8 @@ constexpr int kLooks = 16;
 __device__ bool looks(int turn, std::int64_t terms) { return terms > kManyTerms || turn % kLooks == 0; }
 
 // The best of the centroids [begin, end), by a warp.
-template <class Minimised>
-__device__ Best search(const float* row, const Centroids& centroids, int begin, int end, const Minimised& loss) {
+template <class Row, class Minimised>
+__device__ Best search(const Row& row, const Centroids& centroids, int begin, int end, const Minimised& loss) {
   Best best = {__int_as_float(0x7f800000), 0};
   for (int c = begin; c < end; c += kTogether) {
     const float* some[kTogether];
@@ -107,6 +107,7 @@ class AllPairs final : public Filter {
  public:
   AllPairs(Device& device, std::int64_t most) : device_(device), nearest_(device, most) {}
   std::string_view name() const override { return "none"; }
+  bool takes_stored() const override { return true; }
   void prepare(const Centroids& centroids) override { centroids_ = centroids; }
   void assign(const Batch& batch, Notes* notes) override {
     unset_nearest(device_, nearest_.data(), batch.count);

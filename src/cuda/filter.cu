@@ -38,7 +38,7 @@ __device__ std::int32_t seed_of(const Integer* seeds, const std::int32_t* order,
 }
 
 // D or L to the label that is known, or to the seed: the one to beat.
-template <class Minimised>
+template <Reads kReads, class Minimised>
 __global__ void upper_bounds(const ScanTask rows, const Batch batch, const Centroids centroids, const Integer* seeds,
                              const Found found, const FilterBound bound) {
   for (std::int64_t first = kRowsAtOnce * warp_id(); first < batch.count; first += kRowsAtOnce * warp_count()) {
@@ -46,7 +46,7 @@ __global__ void upper_bounds(const ScanTask rows, const Batch batch, const Centr
     const int i = row_at(rows, min(place, batch.count - 1));
     const bool bad = batch.states[i] & kBadRow;
     Best best = {0, bad ? 0 : batch.previous ? batch.previous[i] : seed_of(seeds, rows.centroids.order, i)};
-    const float distance = losses_of_rows<Minimised>(batch, centroids, i, best.label);
+    const float distance = losses_of_rows<kReads, Minimised>(batch, centroids, i, best.label);
     if (!bad) best.distance = distance;
     if (!leads_group<kRowsAtOnce>() || place >= batch.count) continue;
     found.nearest[i] = Minimised::packed(best);
@@ -58,7 +58,7 @@ __global__ void upper_bounds(const ScanTask rows, const Batch batch, const Centr
 }
 
 // The same for rows that are scanned again: D or L to the seed, if that is nearer; errors: of their finer sketches.
-template <class Minimised>
+template <Reads kReads, class Minimised>
 __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const Centroids centroids,
                                  const Integer* seeds, const Found found, const float* errors,
                                  const FilterBound bound) {
@@ -66,7 +66,7 @@ __global__ void improve_by_seeds(const ScanTask task, const Batch batch, const C
   for (std::int64_t first = kRowsAtOnce * warp_id(); first < rows; first += kRowsAtOnce * warp_count()) {
     const int place = static_cast<int>(first) + lane_group<kRowsAtOnce>(), i = row_at(task, min(place, rows - 1));
     const std::int32_t label = seed_of(seeds, task.centroids.order, i);
-    const float distance = losses_of_rows<Minimised>(batch, centroids, i, label);
+    const float distance = losses_of_rows<kReads, Minimised>(batch, centroids, i, label);
     if (!leads_group<kRowsAtOnce>() || place >= rows) continue;
     Best best = Minimised::unpacked(found.nearest[i]);
     best.take(distance, label);
@@ -96,6 +96,7 @@ class Int8Filter final : public Filter {
   Int8Filter(Device& device, std::int64_t n, std::int64_t k, std::int64_t d, const Tuning& tuning,
              DeviceBuffer<float> centre, const Basis& basis, const NarrowWidth* narrow, const ListsPlan& plan)
       : device_(device),
+        n_(n),
         tuning_(tuning),
         sketcher_(device, d, std::move(centre)),
         lift_(device, k),
@@ -138,6 +139,9 @@ class Int8Filter final : public Filter {
 
   std::string_view name() const override { return narrow_ ? kNarrow : keeps_lists() ? kInt8Lists : "int8"; }
 
+  // What is kept of a narrow sketch is made of fp32.
+  bool takes_stored() const override { return !narrow_ || (tuning_.keep_sketches && sketched_ == n_); }
+
   void prepare(const Centroids& centroids) override {
     centroids_ = centroids;
     bound_ = lift_.raise(centroids, FilterBound::of_sketches(centroids.d, 1));
@@ -179,8 +183,10 @@ class Int8Filter final : public Filter {
       ScanTask known = task;
       if (row_order_ && batch.previous) task.chosen = row_order_->by_tile(batch, tiles_.places());
       if (RowOrder::pays_for_distances(centroids_.k, centroids_.d)) known.chosen = task.chosen;
-      upper_bounds<Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
-          known, batch, centroids_, seeds_.data(), found, bound_);
+      by_reads(batch, centroids_, [&]<Reads kReads>() {
+        upper_bounds<kReads, Minimised><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
+            known, batch, centroids_, seeds_.data(), found, bound_);
+      });
       launched("upper_bounds");
       if (keeps_lists() && batch.previous) neighbours_->look_farther(batch, found);
       scan_first(task, rows, batch, tuning_.parts, false, false, found, left_over(0), notes);
@@ -212,7 +218,7 @@ class Int8Filter final : public Filter {
                               errors_.data() + at};
     if (!tuning_.keep_sketches || batch.first + batch.count > sketched_) {
       if (narrow_)
-        narrow_->sketch_rows(batch.rows, batch.count, batch.states, rows);
+        narrow_->sketch_rows(batch.rows.floats(), batch.count, batch.states, rows);
       else
         sketcher_.sketch_rows(batch.rows, batch.count, batch.states, rows);
       sketched_ = batch.first + batch.count;
@@ -330,8 +336,10 @@ class Int8Filter final : public Filter {
     const RowSketches finer = {finer_q_.data(), finer_.data(), finer_.data() + most, finer_.data() + 2 * most};
     seed(task, rows, 1);
     sketcher_.sketch_again(batch.rows, {task.chosen, task.count, task.skipped, task.most}, finer);
-    improve_by_seeds<Minimised><<<blocks_of_warps(device_, task), kThreads, 0, device_.stream()>>>(
-        task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
+    by_reads(batch, centroids_, [&]<Reads kReads>() {
+      improve_by_seeds<kReads, Minimised><<<blocks_of_warps(device_, task), kThreads, 0, device_.stream()>>>(
+          task, batch, centroids_, seeds_.data(), found, finer.errors, bound_);
+    });
     launched("improve_by_seeds");
     task.rows = finer.q;
     task.centroids = full_tiles_ ? full_tiles_->finer() : tiles_.finer();
@@ -355,17 +363,20 @@ class Int8Filter final : public Filter {
   void take(const ScanTask& task, const Batch& batch, const Lists& lists, const Known& known, const Found& found,
             const LeftOver& out, Notes* notes) {
     const unsigned blocks = blocks_of_warps(device_, task);
-    if (known.kept.ids)
-      refine_to_lists<<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found, known.kept,
-                                                                 known.carried, known.settled, known.drift, bound_, out,
-                                                                 &notes->refined);
-    else
-      refine<Minimised><<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found, bound_, out,
-                                                                   &notes->refined);
+    by_reads(batch, centroids_, [&]<Reads kReads>() {
+      if (known.kept.ids)
+        refine_to_lists<kReads><<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found,
+                                                                           known.kept, known.carried, known.settled,
+                                                                           known.drift, bound_, out, &notes->refined);
+      else
+        refine<kReads, Minimised><<<blocks, kThreads, 0, device_.stream()>>>(task, batch, centroids_, lists, found,
+                                                                             bound_, out, &notes->refined);
+    });
     launched("refine");
   }
 
   Device& device_;
+  std::int64_t n_;
   Tuning tuning_;
   Sketcher sketcher_;  // of all dimensions
   std::conditional_t<std::is_same_v<Minimised, Distance>, NoLift, DeviceLift> lift_;

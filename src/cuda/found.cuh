@@ -46,14 +46,21 @@ inline unsigned blocks_of_warps(const Device& device, const ScanTask& task) {
   return grid_stride_blocks(device, task.most, kThreads / kWarp, task.count ? kBlocksOfSome : 32);
 }
 
-__device__ inline bool in_fours(const Batch& batch, const Centroids& centroids) {
-  return in_fours(batch.rows.x, batch.rows.ld, centroids.d) && in_fours(centroids.values, centroids.d, centroids.d);
+// Calls with how losses_of_pairs() reads the rows of the batch.
+template <class Call>
+void by_reads(const Batch& batch, const Centroids& centroids, const Call& call) {
+  const bool fours = in_fours(centroids.values, centroids.d, centroids.d);
+  switch (fours ? how_to_read(batch.rows, centroids.d) : Reads::ones) {
+    case Reads::f32: return call.template operator()<Reads::f32>();
+    case Reads::f16: return call.template operator()<Reads::f16>();
+    case Reads::bf16: return call.template operator()<Reads::bf16>();
+    case Reads::ones: return call.template operator()<Reads::ones>();
+  }
 }
 
 // D or L of kRowsAtOnce rows of the batch, i of each group's lanes, to one centroid each, `label` of these.
-template <class Minimised>
+template <Reads kReads, class Minimised>
 __device__ inline float losses_of_rows(const Batch& batch, const Centroids& centroids, int i, std::int32_t label) {
-  const bool fours = in_fours(batch, centroids);
   const int group = lane_group<kRowsAtOnce>();
   float mine = 0;
 #pragma unroll
@@ -61,7 +68,7 @@ __device__ inline float losses_of_rows(const Batch& batch, const Centroids& cent
     const int its_i = of_group<kRowsAtOnce>(i, first + lane_group<kPairs>());
     const std::int32_t its_label = of_group<kRowsAtOnce>(label, first + lane_group<kPairs>());
     const float losses =
-        losses_of_pairs(batch.rows.row(its_i), centroids.row(its_label), centroids.d, fours, Minimised{});
+        losses_of_pairs<kReads>(batch.rows.row(its_i), centroids.row(its_label), centroids.d, Minimised{});
     const float own = of_group<kPairs>(losses, group % kPairs);
     if (group / kPairs == first / kPairs) mine = own;
   }

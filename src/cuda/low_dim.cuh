@@ -196,7 +196,8 @@ class WarpRows {
  private:
   template <bool kWhole>
   __device__ float distance(const LowDimScan& scan, int slot, int c) const {
-    return distance_of_four<kDims, kWhole>(scan.batch.rows.row(index(slot)), scan.centroids.row(c), scan.centroids.d);
+    return distance_of_four<kDims, kWhole>(scan.batch.rows.floats().row(index(slot)), scan.centroids.row(c),
+                                           scan.centroids.d);
   }
 
   // The elements of all slots, and the sums of their squares and of those of what they lose.
@@ -210,7 +211,7 @@ class WarpRows {
 #pragma unroll
       for (int slot = 0; slot < S::kSlots; ++slot) {
         __align__(16) float row[S::kWidth];
-        read_piece<kDims, kWhole>(scan.batch.rows.row(index(slot)), piece, d, row);
+        read_piece<kDims, kWhole>(scan.batch.rows.floats().row(index(slot)), piece, d, row);
 #pragma unroll
         for (int e = 0; e < S::kWidth; ++e) {
           const float a = row[e] - middle[e], v = tensor_core_value(a), lost = a - v;

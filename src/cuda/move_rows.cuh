@@ -45,8 +45,8 @@ struct Move {
 
 // Each lane has a row, that of its number, and its move; those of the first `count` lanes move. kTogether: how many
 // rows are on their way to a lane at once.
-template <int kTogether, class Sums>
-__device__ void move_rows(RowsView rows, int count, const Move& own, const ScaleView& scale, const Sums& sums,
+template <int kTogether, class Rows, class Sums>
+__device__ void move_rows(const Rows& rows, int count, const Move& own, const ScaleView& scale, const Sums& sums,
                           const Lanes& lanes) {
   const int side_by_side = lanes.rows(), row = lanes.row();
   if (own.times != 0) own.count(sums);
@@ -55,7 +55,7 @@ __device__ void move_rows(RowsView rows, int count, const Move& own, const Scale
     const int some = min(kTogether * side_by_side, kWarp);
     if (!(moving >> begin & kAll >> (kWarp - some))) continue;
     Move moves[kTogether];
-    const float* x[kTogether];
+    decltype(rows.row(0)) x[kTogether];
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int who = begin + u * side_by_side + row;

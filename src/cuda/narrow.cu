@@ -162,7 +162,7 @@ void NarrowSketcher::sketch_rows(RowsView rows, std::int64_t count, const std::u
   for (std::int64_t first = 0; first < count; first += most_) {
     const std::int64_t some = std::min(most_, count - first);
     projection_.project({rows.row(first), rows.ld}, some, z_.data(), errors_.data());
-    sketcher_.sketch_rows({z_.data(), size()}, some, states + first,
+    sketcher_.sketch_rows(RowsView{z_.data(), size()}, some, states + first,
                           {out.q + first * size(), out.half_inverse + first, out.sq_norms + first, out.errors + first},
                           errors_.data());
   }

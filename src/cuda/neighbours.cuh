@@ -75,11 +75,11 @@ __global__ void move_lengths(const float* shifts, int k, const FilterBound bound
 
 // D to those of the lists' centroids that may be nearest by now, and which rows they decide: settled[i] is 1, of bad
 // rows 2.
+template <Reads kReads>
 __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const Centroids centroids,
                                                        const Neighbours kept, const Moves moves, const Found found,
                                                        const FilterBound bound, std::uint8_t* settled,
                                                        Integer* refined) {
-  const bool fours = in_fours(batch, centroids);
   const int lane = lane_id(), half = lane / kNeighbours, slot = lane % kNeighbours;
   static_assert(2 * kNeighbours == kWarp, "two lists in a warp");
   Integer pairs = 0;
@@ -87,7 +87,7 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
     const int last = static_cast<int>(min(first + kRowsAtOnce, std::int64_t{batch.count})) - 1;
     const int mine = min(static_cast<int>(first) + lane_group<kRowsAtOnce>(), last);
     const std::int32_t previous = batch.previous[mine];
-    const float distance = losses_of_rows<Distance>(batch, centroids, mine, previous);
+    const float distance = losses_of_rows<kReads, Distance>(batch, centroids, mine, previous);
     const float radius = round_up(bound.radius(distance));
     for (int two = 0; first + two <= last; two += 2) {
       // The lanes of each half of the warp have a list.
@@ -111,8 +111,8 @@ __global__ __launch_bounds__(256, 2) void revisit_rows(const Batch batch, const 
       while (others) {
         const int chosen = min(__popc(others), kPairs), from = take_pairs(others);
         const std::int32_t its_id = __shfl_sync(kAll, id, from);
-        const float* const x = batch.rows.row(min(static_cast<int>(first) + two + from / kNeighbours, last));
-        const float losses = losses_of_pairs(x, centroids.row(its_id), centroids.d, fours, Distance{});
+        const StoredRow x = batch.rows.row(min(static_cast<int>(first) + two + from / kNeighbours, last));
+        const float losses = losses_of_pairs<kReads>(x, centroids.row(its_id), centroids.d, Distance{});
         for (int u = 0; u < chosen; ++u) {
           const float one = of_group<kPairs>(losses, u);
           const std::int32_t one_id = of_group<kPairs>(its_id, u);
@@ -178,12 +178,12 @@ __global__ void look_no_farther(const std::int32_t* open, int count, Reach reach
 
 // As refine(), a warp a row, and makes the lists of neighbours. carried: there are lists from the assignment before,
 // settled: which decide unless candidates come nearer.
+template <Reads kReads>
 __global__ __launch_bounds__(256, 3) void refine_to_lists(const ScanTask task, const Batch batch,
                                                           const Centroids centroids, const Lists lists,
                                                           const Found found, const Neighbours kept, bool carried,
                                                           bool settled, float drift, const FilterBound bound,
                                                           const LeftOver left_over, Integer* refined) {
-  const bool fours = in_fours(batch, centroids);
   const int rows = rows_of(task), lane = lane_id();
   // Few rows are shared out among all warps.
   const auto at_once = static_cast<int>(min((rows + warp_count() - 1) / warp_count(), std::int64_t{kRowsAtOnce}));
@@ -231,7 +231,7 @@ __global__ __launch_bounds__(256, 3) void refine_to_lists(const ScanTask task, c
             const int chosen = min(__popc(others), kPairs);
             const std::int32_t id = __shfl_sync(kAll, candidate, take_pairs(others));
             const float distance =
-                losses_of_pairs(batch.rows.row(i), centroids.row(id), centroids.d, fours, Distance{});
+                losses_of_pairs<kReads>(batch.rows.row(i), centroids.row(id), centroids.d, Distance{});
             const float least = round_down(bound.least_radius(distance));
             for (int u = 0; u < chosen; ++u) {
               const std::int32_t its_id = of_group<kPairs>(id, u);
@@ -342,8 +342,10 @@ class NeighbourLists {
 
   // Finds which rows of the batch their lists decide. Open: those that must be scanned whole; settled: the others.
   void revisit(const Batch& batch, const Centroids& centroids, const Found& found, Notes* notes) {
-    revisit_rows<<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
-        batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &notes->refined);
+    by_reads(batch, centroids, [&]<Reads kReads>() {
+      revisit_rows<kReads><<<blocks_of_rows(device_, batch.count), kThreads, 0, device_.stream()>>>(
+          batch, centroids, of(batch), Moves{lengths_.data(), drift_}, found, bound_, settled_.data(), &notes->refined);
+    });
     launched("revisit");
     device_.clear(split_counts_.data(), split_counts_.bytes());
     split_rows<<<blocks_for(batch.count, kThreads), kThreads, 0, device_.stream()>>>(

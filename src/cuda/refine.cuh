@@ -8,12 +8,11 @@ namespace fastkmeans::cuda {
 
 // D or L to all candidates. A warp takes up to eight rows at once: what it must know of them, and then the pairs,
 // whosever they are, are on their way together. Rows that have more candidates than their lists hold are left over.
-template <class Minimised>
+template <Reads kReads, class Minimised>
 __global__ __launch_bounds__(kThreads, 3) void refine(const ScanTask task, const Batch batch, const Centroids centroids,
                                                       const Lists lists, const Found found, const FilterBound bound,
                                                       const LeftOver left_over, Integer* refined) {
   const int rows = rows_of(task), lane = lane_id();
-  const bool fours = in_fours(batch, centroids);
   // Few rows are shared out among all warps, then the lanes of a warp among its rows, and those of a row among parts.
   int at_once = 1, parts = 1;
   while (at_once < kRowsAtOnce && at_once * warp_count() < rows) at_once *= 2;
@@ -40,8 +39,8 @@ __global__ __launch_bounds__(kThreads, 3) void refine(const ScanTask task, const
         while (others) {
           const int chosen = min(__popc(others), kPairs), from = take_pairs(others);
           const std::int32_t id = __shfl_sync(kAll, candidate, from);
-          const float losses = losses_of_pairs(batch.rows.row(__shfl_sync(kAll, i, from)), centroids.row(id),
-                                               centroids.d, fours, Minimised{});
+          const float losses = losses_of_pairs<kReads>(batch.rows.row(__shfl_sync(kAll, i, from)), centroids.row(id),
+                                                       centroids.d, Minimised{});
           for (int u = 0; u < chosen; ++u) {
             const float loss = of_group<kPairs>(losses, u);
             const std::int32_t its_id = of_group<kPairs>(id, u);

@@ -6,6 +6,7 @@
 
 #include "cuda/metric.hpp"
 #include "cuda/rows.hpp"
+#include "cuda/warp.cuh"
 #include "numeric/row_hash.hpp"
 #include "plan/survey.hpp"
 #include "source/element.hpp"
@@ -38,6 +39,19 @@ __global__ void convert(const MatrixView x, const std::int64_t* rows, std::int64
   }
 }
 
+// Rows of 16 bits, eight elements at a time: `eights` of them a row, one every ld of them.
+constexpr std::int64_t kHalf = 2, kEight = 8;
+template <bool kF16>
+__global__ void widen_rows(const uint4* x, std::int64_t ld, std::int64_t count, std::int64_t eights, float4* out) {
+  const std::int64_t total = count * eights, step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < total; e += step) {
+    const std::int64_t i = e / eights, j = e - i * eights;
+    const uint4 bits = x[i * ld + j];
+    out[2 * e] = widened<kF16>({bits.x, bits.y});
+    out[2 * e + 1] = widened<kF16>({bits.z, bits.w});
+  }
+}
+
 __global__ void copy_items(const MatrixView x, const std::int64_t* rows, std::int64_t count, int item, char* out) {
   const std::int64_t total = count * x.cols, step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < total; e += step) {
@@ -59,11 +73,39 @@ bool is_aligned(const MatrixView& x) {
   return reinterpret_cast<std::intptr_t>(x.data) % item == 0 && x.row_stride % item == 0 && x.col_stride % item == 0;
 }
 
+// Of 16 bits, and eight of them can be read at once, at the same place of each row.
+bool in_eights(const MatrixView& x) {
+  return (x.dtype == DType::f16 || x.dtype == DType::bf16) && x.col_stride == kHalf && x.cols % kEight == 0 &&
+         x.row_stride % (kEight * kHalf) == 0 && reinterpret_cast<std::uintptr_t>(x.data) % (kEight * kHalf) == 0;
+}
+
+void widen(Device& device, const MatrixView& x, float* out) {
+  const auto kernel = x.dtype == DType::f16 ? widen_rows<true> : widen_rows<false>;
+  const std::int64_t eights = x.cols / kEight;
+  kernel<<<grid_for(device, x.rows * eights), kThreads, 0, device.stream()>>>(static_cast<const uint4*>(x.data),
+                                                                              x.row_stride / (kEight * kHalf), x.rows,
+                                                                              eights, reinterpret_cast<float4*>(out));
+  launched("widen_rows");
+}
+
 void convert_rows(Device& device, const MatrixView& x, const std::int64_t* rows, std::int64_t count, float* out) {
   if (count == 0) return;
+  if (!rows && in_eights(x) && reinterpret_cast<std::uintptr_t>(out) % sizeof(float4) == 0)
+    return widen(device, x, out);
   const auto kernel = is_aligned(x) ? convert<Aligned> : convert<Unaligned>;
   kernel<<<grid_for(device, count * x.cols), kThreads, 0, device.stream()>>>(x, rows, count, out);
   launched("convert");
+}
+
+// Elements that lie side by side, as a metric takes them.
+Stored stored_as(DType dtype, const Metric& metric) {
+  if (!metric.keeps_rows()) return Stored::otherwise;
+  return dtype == DType::f32                           ? Stored::floats
+         : dtype == DType::f16 || dtype == DType::bf16 ? Stored::halves
+                                                       : Stored::otherwise;
+}
+bool takes(Stored stored, bool takes_halves) {
+  return stored == Stored::floats || (stored == Stored::halves && takes_halves);
 }
 
 // A matrix in device memory.
@@ -73,25 +115,14 @@ class DeviceRows final : public Rows {
   DeviceRows(Device& device, DeviceBuffer<char> owned, const MatrixView& x, const Metric& metric)
       : device_(device), owned_(std::move(owned)), x_(x), metric_(metric) {}
 
-  void each_batch(std::int64_t most, const Visit& visit) override {
-    for (std::int64_t first = 0; first < x_.rows; first += most) {
-      const std::int64_t count = std::min(most, x_.rows - first);
-      const MatrixView part = part_of(x_, first, count);
-      if (as_they_are()) {
-        visit(first, count, view(part));
-      } else {
-        converted_.resize(device_, std::min(most, x_.rows) * x_.cols);
-        to_float(device_, part, converted_.data());
-        take_rows(device_, metric_, converted_.data(), count, x_.cols);
-        visit(first, count, {converted_.data(), x_.cols});
-      }
-      device_.pace();
-    }
+  Stored stored() const override {
+    const bool side_by_side = is_aligned(x_) && (x_.col_stride == item(x_) || x_.cols == 1);
+    return side_by_side ? stored_as(x_.dtype, metric_) : Stored::otherwise;
   }
 
   std::optional<RowsView> all() override {
-    if (!as_they_are()) return std::nullopt;
-    return view(x_);
+    if (stored() != Stored::floats) return std::nullopt;
+    return view(x_).floats();
   }
 
   void fetch(const std::int64_t* rows, std::int64_t count, float* out) override {
@@ -101,11 +132,25 @@ class DeviceRows final : public Rows {
   }
 
  private:
-  static constexpr std::int64_t kItem = sizeof(float);
-  static RowsView view(const MatrixView& x) { return {static_cast<const float*>(x.data), x.row_stride / kItem}; }
-  bool as_they_are() const {
-    return metric_.keeps_rows() && x_.dtype == DType::f32 && is_aligned(x_) && (x_.col_stride == kItem || x_.cols == 1);
+  void each(std::int64_t most, bool takes_halves, const VisitStored& visit) override {
+    const bool as_they_are = takes(stored(), takes_halves);
+    for (std::int64_t first = 0; first < x_.rows; first += most) {
+      const std::int64_t count = std::min(most, x_.rows - first);
+      const MatrixView part = part_of(x_, first, count);
+      if (as_they_are) {
+        visit(first, count, view(part));
+      } else {
+        converted_.resize(device_, std::min(most, x_.rows) * x_.cols);
+        to_float(device_, part, converted_.data());
+        take_rows(device_, metric_, converted_.data(), count, x_.cols);
+        visit(first, count, RowsView{converted_.data(), x_.cols});
+      }
+      device_.pace();
+    }
   }
+
+  static std::int64_t item(const MatrixView& x) { return static_cast<std::int64_t>(item_size(x.dtype)); }
+  static StoredRows view(const MatrixView& x) { return {x.data, x.row_stride / item(x), x.dtype}; }
 
   Device& device_;
   DeviceBuffer<char> owned_;
@@ -129,7 +174,7 @@ class HostRows final : public Rows {
       slot.raw.resize(device_, batch_ * row_bytes_);
       check(cudaEventCreateWithFlags(&slot.arrived, cudaEventDisableTiming), "cudaEventCreate");
     }
-    if (!plain()) converted_.resize(device_, batch_ * x_.cols);
+    if (stored() != Stored::floats) converted_.resize(device_, batch_ * x_.cols);
     device_.wait();  // the copies' stream must find the memory there
   }
   ~HostRows() override {
@@ -138,18 +183,7 @@ class HostRows final : public Rows {
       if (slot.arrived) cudaEventDestroy(slot.arrived);
   }
 
-  void each_batch(std::int64_t most, const Visit& visit) override {
-    each_raw(most, [&](std::int64_t first, std::int64_t count, const char* raw) {
-      const float* values = reinterpret_cast<const float*>(raw);
-      if (!plain()) {
-        to_float(device_, {raw, count, x_.cols, x_.dtype}, converted_.data());
-        take_rows(device_, metric_, converted_.data(), count, x_.cols);
-        values = converted_.data();
-      }
-      visit(first, count, {values, x_.cols});
-    });
-  }
-
+  Stored stored() const override { return stored_as(x_.dtype, metric_); }
   std::optional<RowsView> all() override { return std::nullopt; }
 
   // The rows in their own dtype, side by side.
@@ -187,7 +221,14 @@ class HostRows final : public Rows {
     cudaEvent_t arrived = nullptr;
   };
 
-  bool plain() const { return x_.dtype == DType::f32 && metric_.keeps_rows(); }
+  void each(std::int64_t most, bool takes_halves, const VisitStored& visit) override {
+    each_raw(most, [&](std::int64_t first, std::int64_t count, const char* raw) {
+      if (takes(stored(), takes_halves)) return visit(first, count, StoredRows(raw, x_.cols, x_.dtype));
+      to_float(device_, {raw, count, x_.cols, x_.dtype}, converted_.data());
+      take_rows(device_, metric_, converted_.data(), count, x_.cols);
+      visit(first, count, RowsView{converted_.data(), x_.cols});
+    });
+  }
 
   void pack(std::int64_t first, std::int64_t count, char* out) {
     constexpr std::int64_t kRowsPerTask = 1024;

@@ -19,7 +19,7 @@ struct Quantised {
 
 // Rows, or centroids, less the centre.
 struct Centred {
-  RowsView rows;
+  StoredRows rows;
   const float* centre;
   int d;
 };
@@ -75,12 +75,13 @@ class Group {
   // y becomes row i of x, rotated; that of zeros if it is not there. Returns its squared length before, and the largest
   // magnitude.
   __device__ float2 rotate(const Centred& x, std::int64_t i, bool there, const RotationView& rotation) const {
-    const float* const row = x.rows.row(i);
+    const StoredRow row = x.rows.row(i);
     const int elements = there ? x.d : 0;
+    const Reads reads = how_to_read(x.rows, x.d);
     float squares = 0, most = 0;
-    const auto first_round = [&](auto fours) {
+    const auto first_round = [&]<Reads kReads>() {
       within_runs(rotation.factors[0], [&](int j) {
-        const float4 a = load_four<fours()>(row + j, x.centre + j, elements - j);
+        const float4 a = load_four<kReads>(row, x.centre, j, elements - j);
         squares = fmaf(a.x, a.x, fmaf(a.y, a.y, fmaf(a.z, a.z, fmaf(a.w, a.w, squares))));
         return a;
       });
@@ -89,10 +90,14 @@ class Group {
     for (int round = 0; round < rotation.rounds; ++round) {
       if (round == 1)
         within_runs(rotation.factors[1], [&](int j) { return four(j); });
-      else if (in_fours(x.rows.x, x.rows.ld, x.d))
-        first_round(std::true_type{});
+      else if (reads == Reads::f32)
+        first_round.template operator()<Reads::f32>();
+      else if (reads == Reads::f16)
+        first_round.template operator()<Reads::f16>();
+      else if (reads == Reads::bf16)
+        first_round.template operator()<Reads::bf16>();
       else
-        first_round(std::false_type{});
+        first_round.template operator()<Reads::ones>();
       most = across_runs(round == 0 ? rotation.blocks[0] : rotation.blocks[1], rotation.block_count);
     }
     return {sum(squares), largest(most)};

@@ -240,10 +240,10 @@ RotationView Sketcher::view() const {
           .blocks = {blocks_.data(), blocks_.data() + count}};
 }
 
-Centred Sketcher::centred(RowsView rows) const { return {rows, centre_.data(), static_cast<int>(d_)}; }
+Centred Sketcher::centred(const StoredRows& rows) const { return {rows, centre_.data(), static_cast<int>(d_)}; }
 
-void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
-                           const float* lost) const {
+void Sketcher::sketch_rows(const StoredRows& rows, std::int64_t count, const std::uint8_t* states,
+                           const RowSketches& out, const float* lost) const {
   by_length<OfRows>(size(), [&](auto threads) {
     launch<threads()>(device_, size(), sketch_rows_kernel<threads()>, "sketch_rows",
                       grid_stride_blocks(device_, count, Group<threads()>::kGroups, 64), centred(rows), count, states,
@@ -251,7 +251,7 @@ void Sketcher::sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t
   });
 }
 
-void Sketcher::sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const {
+void Sketcher::sketch_again(const StoredRows& rows, const RowsAgain& again, const RowSketches& out) const {
   by_length<OfRows>(size(), [&](auto threads) {
     launch<threads()>(device_, size(), sketch_again_kernel<threads()>, "sketch_again",
                       grid_stride_blocks(device_, again.most, Group<threads()>::kGroups, 32), centred(rows), again,
@@ -282,7 +282,7 @@ void CentroidTiles::prepare(const Sketcher& sketcher, const float* centroids, co
   const int places = tiles_ * kTile;
   const std::int64_t size = sketcher.size();
   const RotationView rotation = sketcher.view();
-  const Centred centred = sketcher.centred({centroids, sketcher.d_});
+  const Centred centred = sketcher.centred(RowsView{centroids, sketcher.d_});
   by_length<OfCentroids>(size, [&](auto threads) {
     launch<threads()>(device_, size, measure<threads()>, "measure", blocks_for(k_, Group<threads()>::kGroups), centred,
                       k_, rotation, sq_lengths_.data(), largest_.data());

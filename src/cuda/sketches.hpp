@@ -72,15 +72,15 @@ class Sketcher {
   const float* centre() const { return centre_.data(); }
   // states: of these rows (statistics.hpp); bad ones get sketches that no centroid is near. lost: (count) what the rows
   // themselves are off by, which their errors grow by, or null.
-  void sketch_rows(RowsView rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
+  void sketch_rows(const StoredRows& rows, std::int64_t count, const std::uint8_t* states, const RowSketches& out,
                    const float* lost = nullptr) const;
   // Finer sketches of some rows, valid ones, in their order.
-  void sketch_again(RowsView rows, const RowsAgain& again, const RowSketches& out) const;
+  void sketch_again(const StoredRows& rows, const RowsAgain& again, const RowSketches& out) const;
 
  private:
   friend class CentroidTiles;
   RotationView view() const;
-  struct Centred centred(RowsView rows) const;  // sketch_group.cuh
+  struct Centred centred(const StoredRows& rows) const;  // sketch_group.cuh
 
   Device& device_;
   std::int64_t d_;

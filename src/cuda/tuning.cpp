@@ -13,15 +13,16 @@ constexpr std::int64_t kMovesOfSum = 8;
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;  // int8, 100 T a second
 constexpr double kMostTerms = 2e11;     // of D and of few dimensions, 2 T a second
-// Many kernels for a batch find nothing to do: few batches. Of few dimensions little is kept for a row that is read
-// where it is, and the search for rows that are left over takes 30 us for however few (H200, k = 256).
-constexpr std::int64_t kMostBatch = 1 << 20, kMostLowDimBatch = 1 << 24;
+// Many kernels for a batch find nothing to do: few batches. 2,621,440 tokens x 128 with k = 4,096 took 0.0556 s in three
+// of 2^20 rows, 0.0509 in one; of 384 dimensions 0.109 and 0.101 (H200). Of few dimensions little is kept for a row that
+// is read where it is, and the search for rows that are left over takes 30 us for however few (H200, k = 256).
+constexpr std::int64_t kMostBatch = 1 << 22, kMostLowDimBatch = 1 << 24;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
 // Few rows are left, nobody knows how many: blocks share the centroids. Many that may be left at once: each turn is
-// five launches, 12 us, nearly always for nothing. But not all, since each GB takes 3 ms to have and to give back
-// (H200); and a small share of the memory.
+// five launches, 12 us, nearly always for nothing. But not all, since they take up to 2 KB each; and a small share of the
+// memory.
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
 constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64, kMostOfSecond = 512 << 20;
@@ -65,10 +66,16 @@ std::int64_t row_sketch_size(const Tuning& tuning, const Problem& problem) {
   return tuning.narrow > 0 ? tuning.narrow : sketch_size(problem.d);
 }
 
+// Whether rows are made fp32 before they are read.
+bool converts(const Tuning& tuning, const Problem& problem) {
+  const bool only_floats = tuning.kind == Kind::low_dim || tuning.narrow > 0;  // mutant: halves_are_widened
+  return problem.stored == Stored::otherwise || (problem.stored == Stored::halves && only_floats);
+}
+
 // Bytes a row of a batch.
 std::int64_t batch_row_bytes(const Tuning& tuning, const Problem& problem) {
   std::int64_t bytes = 8 + 8 + 8 + 4 + 12;  // reach, nearest, seed, order, places in the lists of those left over
-  if (problem.converts) bytes += 4 * problem.d;
+  if (converts(tuning, problem)) bytes += 4 * problem.d;
   if (!tuning.resident) bytes += 2 * problem.row_bytes;
   if (tuning.kind != Kind::int8) return bytes;
   if (!tuning.keep_sketches) bytes += row_sketch_size(tuning, problem) + 12;
@@ -223,7 +230,7 @@ Tuning tune(const Problem& problem, const DeviceLimits& limits, const std::strin
   const double most = (tuning.kind == Kind::int8 ? kMostProducts : kMostTerms) / products;
   const std::int64_t rows =
       std::clamp(static_cast<std::int64_t>(std::min(most, 1e9)) / kTile * kTile, kLeastBatch,
-                 tuning.kind == Kind::low_dim && !problem.converts ? kMostLowDimBatch : kMostBatch);
+                 tuning.kind == Kind::low_dim && !converts(tuning, problem) ? kMostLowDimBatch : kMostBatch);
   set_batch(tuning, std::min(rows, round_up(std::max<std::int64_t>(problem.n, 1), kTile)));
   tuning.most_batch = tuning.batch;
   tuning.resident = problem.row_bytes > 0;

@@ -33,10 +33,14 @@ struct DeviceLimits {
   bool wgmma;           // has_wgmma() (filter.hpp)
 };
 
+// How kernels find the elements of rows: fp32, or 16 bits that some filters read as they are, the others made fp32
+// first; or what must be made fp32 in any case.
+enum class Stored { floats, halves, otherwise };
+
 struct Problem {
   std::int64_t n, d, k;
-  std::int64_t row_bytes;   // of a row that would stay on the device; 0: it is there already
-  bool converts;            // rows are made fp32 as they are read
+  std::int64_t row_bytes;  // of a row that would stay on the device; 0: it is there already
+  Stored stored = Stored::floats;
   bool iterates = false;    // further assignments of the same rows will follow
   bool products = false;    // labels by inner products: no low_dim, no lists, no narrow sketches
   bool tiny = false;        // all centroids are tiny: D of all pairs decides, until they are not

@@ -2,6 +2,8 @@
 // What the threads of a warp do together: D and L, maxima, places in lists.
 #pragma once
 
+#include <cuda_fp16.h>
+
 #include <cstdint>
 
 #include "cuda/loss.cuh"
@@ -133,12 +135,15 @@ __device__ inline float warp_losses(const float* const (&x)[kCount], const float
   return add_lanes_by_group(sums);
 }
 // Of one x.
-template <int kCount, class Minimised>
-__device__ inline float warp_losses(const float* x, const float* const (&c)[kCount], int d, const Minimised& loss) {
-  const float* same[kCount];
+template <int kCount, class Row, class Minimised>
+__device__ inline float warp_losses(const Row& x, const float* const (&c)[kCount], int d, const Minimised& loss) {
+  float sums[kCount] = {};
+  for (int j = lane_id(); j < d; j += kWarp) {
+    const float element = x[j];
 #pragma unroll
-  for (int u = 0; u < kCount; ++u) same[u] = x;
-  return warp_losses(same, c, d, loss);
+    for (int u = 0; u < kCount; ++u) sums[u] = loss.add(element, c[u][j], sums[u]);
+  }
+  return add_lanes_by_group(sums);
 }
 
 // Pairs of rows and centroids whose losses a warp works out at once, eight lanes each.
@@ -149,6 +154,30 @@ FASTKMEANS_BOTH inline bool in_fours(const float* p, std::int64_t ld, int d) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(float4) == 0 && ld % 4 == 0 && d % 4 == 0;
 }
 
+// How four neighbouring elements of rows are read: one by one, whatever they are, or all at once, of each dtype.
+enum class Reads { ones, f32, f16, bf16 };
+
+FASTKMEANS_BOTH inline Reads how_to_read(const StoredRows& rows, int d) {
+  const bool floats = rows.dtype == DType::f32;
+  const bool together = reinterpret_cast<std::uintptr_t>(rows.x) % (floats ? sizeof(float4) : sizeof(uint2)) == 0 &&
+                        rows.ld % 4 == 0 && d % 4 == 0;
+  if (!together) return Reads::ones;
+  return floats ? Reads::f32 : rows.dtype == DType::f16 ? Reads::f16 : Reads::bf16;
+}
+
+// Four finite elements of fp16 or bf16.
+template <bool kF16>
+__device__ inline float4 widened(const uint2& bits) {
+  const auto both = [](std::uint32_t two) {
+    if constexpr (kF16)
+      return __half22float2(*reinterpret_cast<const __half2*>(&two));
+    else
+      return float2{__uint_as_float(two << 16), __uint_as_float(two & 0xffff0000u)};
+  };
+  const float2 low = both(bits.x), high = both(bits.y);
+  return {low.x, low.y, high.x, high.y};
+}
+
 // Up to four elements from p on, of a row that has `left` more; beyond its end are zeros. kFours: in_fours() of the
 // row, and of p in it.
 template <bool kFours>
@@ -156,17 +185,31 @@ __device__ inline float4 load_four(const float* p, int left) {
   if constexpr (kFours) return left > 0 ? *reinterpret_cast<const float4*>(p) : float4{};
   return {left > 0 ? p[0] : 0, left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
 }
+// From element j on, which for others than Reads::ones is a multiple of 4.
+template <Reads kReads>
+__device__ inline float4 load_four(const StoredRow& row, int j, int left) {
+  if constexpr (kReads == Reads::f32)
+    return load_four<true>(reinterpret_cast<const float*>(row.at) + j, left);
+  else if constexpr (kReads != Reads::ones)
+    return left > 0 ? widened<kReads == Reads::f16>(*reinterpret_cast<const uint2*>(row.at + 2 * j)) : float4{};
+  return {left > 0 ? row[j] : 0, left > 1 ? row[j + 1] : 0, left > 2 ? row[j + 2] : 0, left > 3 ? row[j + 3] : 0};
+}
 // The same, less what the centre has there.
 template <bool kFours>
 __device__ inline float4 load_four(const float* p, const float* centre, int left) {
   const float4 x = load_four<kFours>(p, left), mu = load_four<kFours>(centre, left);
   return {x.x - mu.x, x.y - mu.y, x.z - mu.z, x.w - mu.w};
 }
+template <Reads kReads>
+__device__ inline float4 load_four(const StoredRow& row, const float* centre, int j, int left) {
+  const float4 x = load_four<kReads>(row, j, left), mu = load_four<kReads != Reads::ones>(centre + j, left);
+  return {x.x - mu.x, x.y - mu.y, x.z - mu.z, x.w - mu.w};
+}
 
 // D or L of the pairs, that of each group's x and c in its lanes. A lane has the sums of four neighbouring lanes of D
-// (warp_loss), so that it reads 16 bytes at a time, where `fours` says that it can; the tree is the same.
-template <class Minimised>
-__device__ inline float losses_of_pairs(const float* x, const float* c, int d, bool fours, const Minimised& loss) {
+// (warp_loss), so that it reads four elements at a time, where kReads says that it can; the tree is the same.
+template <Reads kReads, class Minimised>
+__device__ inline float losses_of_pairs(const StoredRow& x, const float* c, int d, const Minimised& loss) {
   const int lane = lane_id() % kPairLanes;
   float sums[4] = {};
   const auto add = [&](const float4& a, const float4& b) {
@@ -175,14 +218,10 @@ __device__ inline float losses_of_pairs(const float* x, const float* c, int d, b
     sums[2] = loss.add(a.z, b.z, sums[2]);
     sums[3] = loss.add(a.w, b.w, sums[3]);
   };
-  if (fours) {
-#pragma unroll 2
-    for (int j = 4 * lane; j < d; j += kWarp)
-      add(*reinterpret_cast<const float4*>(x + j), *reinterpret_cast<const float4*>(c + j));
-  } else {
-    for (int j = 4 * lane; j < d; j += kWarp)
-      add(load_four<false>(x + j, d - j), load_four<false>(c + j, d - j));  // zeros add nothing
-  }
+  constexpr bool kFours = kReads != Reads::ones;
+#pragma unroll(kFours ? 2 : 1)
+  for (int j = 4 * lane; j < d; j += kWarp)
+    add(load_four<kReads>(x, j, d - j), load_four<kFours>(c + j, d - j));  // zeros add nothing
   // Lanes of D that are 16, 8 and 4 apart stand 4, 2 and 1 apart; those 2 and 1 apart in one lane, so two exchanges are
   // spared by giving half of what there is away.
   const bool high = lane & 4, middle = lane & 2;

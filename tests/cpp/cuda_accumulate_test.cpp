@@ -70,8 +70,8 @@ class CudaAccumulate : public CudaFits {
     const auto before = cuda::uploaded(*device_, from.data(), static_cast<std::int64_t>(from.size()));
     const auto now = cuda::uploaded(*device_, to.data(), x.rows);
     const auto often = cuda::uploaded(*device_, weights.data(), static_cast<std::int64_t>(weights.size()));
-    cuda::accumulate(*device_, {rows.data(), x.cols}, x.rows, from.empty() ? nullptr : before.data(), now.data(),
-                     weights.empty() ? nullptr : often.data(), moving, scale_there.view(), sums.view());
+    cuda::accumulate(*device_, cuda::RowsView{rows.data(), x.cols}, x.rows, from.empty() ? nullptr : before.data(),
+                     now.data(), weights.empty() ? nullptr : often.data(), moving, scale_there.view(), sums.view());
     const Sums expected = row_by_row(x, scale, k, from, to, weights);
     expect_values(sums.view().hi, expected.hi);
     expect_values(sums.view().lo, expected.lo);

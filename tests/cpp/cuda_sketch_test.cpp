@@ -157,7 +157,7 @@ void expect_rows(std::int64_t count, std::int64_t d, std::int64_t ld) {
   ASSERT_EQ(sketcher.size(), rotation.size);
 
   const Sketched once(device, count, rotation.size), again(device, count, 2 * rotation.size);
-  sketcher.sketch_rows({x.data(), ld}, count, states.data(), once.view());
+  sketcher.sketch_rows(cuda::RowsView{x.data(), ld}, count, states.data(), once.view());
   // The good ones from the last to the first, after one that is skipped.
   std::vector<std::int32_t> order = {0};
   for (std::int64_t i = count - 1; i >= 0; --i)
@@ -166,7 +166,8 @@ void expect_rows(std::int64_t count, std::int64_t d, std::int64_t ld) {
   const auto chosen = cuda::uploaded(device, order.data(), good + 1);
   const std::int32_t number = static_cast<std::int32_t>(good + 1);
   const auto chosen_count = cuda::uploaded(device, &number, 1);
-  sketcher.sketch_again({x.data(), ld}, {chosen.data(), chosen_count.data(), 1, static_cast<int>(count)}, again.view());
+  sketcher.sketch_again(cuda::RowsView{x.data(), ld}, {chosen.data(), chosen_count.data(), 1, static_cast<int>(count)},
+                        again.view());
 
   const std::vector<Bytes> q = once.rows(), both = again.rows();
   const Floats inverse = cuda::downloaded(device, once.half_inverse.data(), count),

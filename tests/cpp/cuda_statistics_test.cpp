@@ -27,14 +27,16 @@ class LaidRows : public cuda::Rows {
       std::copy_n(rows.row(i), rows.cols, &laid[static_cast<std::size_t>(first + i * ld)]);
     device.upload(values_.data(), laid.data(), values_.bytes());
   }
-  void each_batch(std::int64_t most, const Visit& visit) override {
-    for (std::int64_t i = 0; i < n_; i += most)
-      visit(i, std::min(most, n_ - i), {values_.data() + first_ + i * ld_, ld_});
-  }
+  cuda::Stored stored() const override { return cuda::Stored::floats; }
   std::optional<cuda::RowsView> all() override { return cuda::RowsView{values_.data() + first_, ld_}; }
   void fetch(const std::int64_t*, std::int64_t, float*) override { FAIL(); }
 
  private:
+  void each(std::int64_t most, bool, const VisitStored& visit) override {
+    for (std::int64_t i = 0; i < n_; i += most)
+      visit(i, std::min(most, n_ - i), cuda::RowsView{values_.data() + first_ + i * ld_, ld_});
+  }
+
   std::int64_t n_, first_, ld_;
   cuda::DeviceBuffer<float> values_;
 };

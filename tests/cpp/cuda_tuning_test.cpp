@@ -19,7 +19,7 @@ constexpr cuda::DeviceLimits kH100 = {
     .processors = 132, .shared_memory = 227 << 10, .memory = std::int64_t{70} << 30, .wgmma = true};
 
 cuda::Problem problem(std::int64_t n, std::int64_t d, std::int64_t k) {
-  return {.n = n, .d = d, .k = k, .row_bytes = 4 * d, .converts = false};
+  return {.n = n, .d = d, .k = k, .row_bytes = 4 * d, .stored = cuda::Stored::floats};
 }
 
 TEST(CudaTuningNoOracle, FilterByDimensions) {
@@ -50,6 +50,29 @@ TEST(CudaTuningNoOracle, ProductsTakeInt8OrNone) {
     of_distances.products = false;
     EXPECT_EQ(cuda::memory_of(tuning, of_products), cuda::memory_of(tuning, of_distances) + 8 * of_products.n);
   }
+}
+
+// Memory for rows in fp32: where they are of other types, or have 16 bits and the filter takes none.
+TEST(CudaTuningNoOracle, RowsThatAreMadeFp32) {
+  const auto memory = [](cuda::Problem rows, const char* filter, cuda::Stored stored) {
+    const cuda::Tuning tuning = cuda::tune(rows, kH100, filter, "");
+    rows.stored = stored;
+    return cuda::memory_of(tuning, rows);
+  };
+  using enum cuda::Stored;
+  for (const char* filter : {"none", "int8", "low_dim"})
+    for (const std::int64_t narrow : {0, 64}) {
+      cuda::Problem rows = problem(100'000, 60, 500);
+      rows.narrow = std::string(filter) == "int8" ? narrow : 0;
+      const std::int64_t as_they_are = memory(rows, filter, floats), converted = memory(rows, filter, otherwise);
+      EXPECT_LT(as_they_are, converted);
+      const bool takes_halves = std::string(filter) != "low_dim" && rows.narrow == 0;
+      EXPECT_EQ(memory(rows, filter, halves), takes_halves ? as_they_are : converted) << filter << narrow;
+    }
+  cuda::Problem few_dimensions = problem(1 << 23, 8, 256);
+  EXPECT_EQ(cuda::tune(few_dimensions, kH100, "", "").batch, 1 << 23);
+  few_dimensions.stored = halves;
+  EXPECT_EQ(cuda::tune(few_dimensions, kH100, "", "").batch, 1 << 22);
 }
 
 // An interrupt waits for a piece: at most so many multiply-adds, but at least one tile of rows.
@@ -99,8 +122,8 @@ TEST(CudaTuningNoOracle, RowsLeftOver) {
   h200.memory *= 2;
   small.memory = 64 << 20;
   const cuda::Tuning tokens = cuda::tune(problem(2'621'440, 128, 4096), h200, "", "");
-  EXPECT_EQ(tokens.batch, 1 << 20);
-  EXPECT_GT(tokens.second_batch, tokens.batch / 3);
+  EXPECT_EQ(tokens.batch, 2'621'440);
+  EXPECT_GT(tokens.second_batch, tokens.batch / 8);
   const cuda::Problem large = problem(1 << 24, 128, 65'536);
   cuda::Tuning tuning = cuda::tune(large, kH100, "", "");
   EXPECT_LT(tuning.second_batch, tuning.batch);
