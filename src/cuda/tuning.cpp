@@ -13,16 +13,16 @@ constexpr std::int64_t kMovesOfSum = 8;
 // A piece takes at most about 0.1 s, so that an interrupt acts soon: so many multiply-adds, at a slow card's rate.
 constexpr double kMostProducts = 1e13;  // int8, 100 T a second
 constexpr double kMostTerms = 2e11;     // of D and of few dimensions, 2 T a second
-// Many kernels for a batch find nothing to do: few batches. 2,621,440 tokens x 128 with k = 4,096 took 0.0556 s in three
-// of 2^20 rows, 0.0509 in one; of 384 dimensions 0.109 and 0.101 (H200). Of few dimensions little is kept for a row that
-// is read where it is, and the search for rows that are left over takes 30 us for however few (H200, k = 256).
+// Many kernels for a batch find nothing to do: few batches. 2,621,440 tokens x 128 with k = 4,096 took 0.0556 s in
+// three of 2^20 rows, 0.0509 in one; of 384 dimensions 0.109 and 0.101 (H200). Of few dimensions little is kept for a
+// row that is read where it is, and the search for rows left over takes 30 us for however few (H200, k = 256).
 constexpr std::int64_t kMostBatch = 1 << 22, kMostLowDimBatch = 1 << 24;
 constexpr std::int64_t kLeastBatch = kTile;
 // Blocks that fill a multiprocessor several times over, so that the last ones do not leave it idle for long.
 constexpr std::int64_t kBlocksPerProcessor = 8;
 // Few rows are left, nobody knows how many: blocks share the centroids. Many that may be left at once: each turn is
-// five launches, 12 us, nearly always for nothing. But not all, since they take up to 2 KB each; and a small share of the
-// memory.
+// five launches, 12 us, nearly always for nothing. But not all, since they take up to 2 KB each; and a small share of
+// the memory.
 constexpr int kSecondParts = 8;
 constexpr std::int64_t kTilesOfSecondPart = 16;
 constexpr std::int64_t kLeastSecondBatch = 4096, kShareOfSecond = 64, kMostOfSecond = 512 << 20;
