@@ -162,6 +162,10 @@ def clusters(options: Options) -> list[Case]:
     return [_blobs(f"clusters-{k}", min(max(100 * k, 65_536), 2**21), 128, k, 10, options) for k in ks]
 
 
+def clusters_100k(options: Options) -> list[Case]:
+    return [_blobs(f"clusters-100k-{k}", 100_000, 128, k, 10, options) for k in (256, 1024, 4096, 16_384, 65_536)]
+
+
 def low_dim(options: Options) -> list[Case]:
     return [_blobs(f"lowdim-{d}-{k}", 10_000_000, d, k, 10, options) for d in (3, 8, 32) for k in (64, 256)]
 
@@ -197,6 +201,7 @@ PRESETS: dict[str, tuple[str, Callable[[Options], list[Case]]]] = {
     "sift-like": ("integers of large norm, d = 128", sift_like),
     "dims": ("d = 2 to 1536 at the same 2nkd", dims),
     "clusters": ("k = 16 to 1,000,000", clusters),
+    "clusters-100k": ("k = 256 to 65,536 of 100,000 rows", clusters_100k),
     "outliers": ("tokens with 0.1 % of the rows scaled by 1000, beside the clean ones", outliers),
     "memory": ("26,214,400 x 128 into 262,144, in at most 11 GB of a GPU (peers ours-11gb,ours-6gb)", memory),
     "iid": ("structureless, d = 128: k = 1000, on a GPU 8192", iid),
