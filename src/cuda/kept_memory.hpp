@@ -32,8 +32,8 @@ class KeptMemory {
   std::int64_t most_ = 0;
 };
 
-// Pinned host memory of at least so many bytes, for any device; null if there is none. Given back when nothing reads or
-// writes it any more.
+// Pinned host memory of at least so many bytes, for any device; OutOfMemory if there is none. Given back when nothing
+// reads or writes it any more.
 void* take_pinned(std::int64_t bytes);
 void give_pinned(void* memory, std::int64_t bytes) noexcept;
 // Bytes that are kept and nobody has: never more than this.
