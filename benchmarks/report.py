@@ -159,7 +159,7 @@ def pictures(paths: list[Path], prefix: str) -> Iterator[str]:
         yield ""
 
 
-GPU, UNCOMMITTED = "gpu.md", "uncommitted.md"  # beside README.md
+GPU, STARTS, UNCOMMITTED = "gpu.md", "initialisations.md", "uncommitted.md"  # beside README.md
 INTRODUCTION = """# Results
 
 `python -m benchmarks docs` writes this page from the result files beside it: each case as it was last measured on each
@@ -167,8 +167,12 @@ kind of hardware, with the command, the machine and the commit."""
 ON_GPUS = """# Results on GPUs
 
 How to read them: [README.md](README.md), which has those on CPUs."""
+ON_STARTS = """# Initial centroids on CPUs
+
+Fits of one iteration, by how they begin. How to read them: [README.md](README.md), which has all others."""
 SEE_ALSO = {
     GPU: f"Results on GPUs: [{GPU}]({GPU}).",
+    STARTS: f"Initial centroids on CPUs: [{STARTS}]({STARTS}).",
     UNCOMMITTED: f"Results of changes that were not committed: [{UNCOMMITTED}]({UNCOMMITTED}).",
 }
 
@@ -190,8 +194,8 @@ def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results of clean commits on CPUs, one of those on GPUs and one of others, if
-    there are any, and the plots; beside the project's own page the tables of README.md and docs/performance.md too."""
+    """Writes the page of the committed results of clean commits on CPUs, one of initial centroids there, one of those on
+    GPUs and one of others, if there are any, and the plots; beside the project's own page the tables of README.md and docs/performance.md too."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,13 +208,15 @@ def docs(page: Path) -> int:
     by_title = sorted(found, key=lambda each: title(each[1]))
     clean = [each for each in by_title if not each[1]["changed"]]
     on_gpus = [each for each in clean if each[1]["device"] == "cuda"]
-    on_cpus = [each for each in clean if each[1]["device"] != "cuda"]
+    on_cpus = [each for each in clean if each[1]["device"] != "cuda" and each[1]["preset"] != "init"]
+    starts = [each for each in clean if each[1]["device"] != "cuda" and each[1]["preset"] == "init"]
     changed = [each for each in by_title if each[1]["changed"]]
     if page == PAGE:  # the plots of results that are no longer there
         for old in folder.glob("*.svg"):
             old.unlink()
     see_also = []
-    for beside, head, others in ((GPU, ON_GPUS, on_gpus), (UNCOMMITTED, DIRTY, changed)):
+    pages_beside = ((GPU, ON_GPUS, on_gpus), (STARTS, ON_STARTS, starts), (UNCOMMITTED, DIRTY, changed))
+    for beside, head, others in pages_beside:
         if others:
             see_also += [SEE_ALSO[beside], ""]
             page.with_name(beside).write_text("\n".join([head, "", *sections(others, folder)]))

@@ -96,6 +96,20 @@ def test_docs_have_results_on_gpus_on_a_page_of_their_own(tmp_path: Path, monkey
     assert not others.exists()
 
 
+def test_initial_centroids_on_a_cpu_have_a_page_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    page, others = tmp_path / "README.md", tmp_path / report.STARTS
+    for preset in ("clusters", "init"):
+        found = made_up(preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
+        results.save(found | {"changed": False}, tmp_path / f"{preset}.json")
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert report.STARTS in page.read_text()
+    assert "## clusters on cpu" in page.read_text()
+    assert "## init on cpu" not in page.read_text()
+    assert "## init on cpu" in others.read_text()
+    assert "clusters" not in others.read_text()
+
+
 def test_labels_of_plots_do_not_overlap() -> None:
     moved = plot.spread([5, 5, 5, 90, 99.5], 10, 0, 100)
     assert np.diff(sorted(moved)).min() >= 10 - 1e-9
