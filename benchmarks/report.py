@@ -194,8 +194,9 @@ def sections(found: list[tuple[Path, Result]], folder: Path) -> Iterator[str]:
 
 
 def docs(page: Path) -> int:
-    """Writes the page of the committed results of clean commits on CPUs, one of initial centroids there, one of those on
-    GPUs and one of others, if there are any, and the plots; beside the project's own page the tables of README.md and docs/performance.md too."""
+    """Writes the page of the committed results of clean commits on CPUs, one of initial centroids there, one of
+    those on GPUs and one of others, if there are any, and the plots; beside the project's own page the tables of
+    README.md and docs/performance.md too."""
     folder = page.parent / PLOTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
