@@ -15,6 +15,10 @@ namespace {
 // second and less, take up to 2 GiB.
 constexpr std::size_t kKeptPart = 32;
 
+// Of pinned memory, no more than a fit has on its way at once; larger pieces are not kept. Those above 1 MiB leave room
+// for small ones, which each fit needs.
+constexpr std::int64_t kLargestPinned = kMostPinned / 4, kSmallPinned = 1 << 20;
+
 // Pinned memory that nobody has, by its size, a power of two.
 struct Pinned {
   std::mutex mutex;
@@ -93,7 +97,8 @@ void give_pinned(void* memory, std::int64_t bytes) noexcept {
   try {
     Pinned& all = pinned();
     const std::lock_guard lock(all.mutex);
-    if (all.bytes + size <= kMostPinned) {
+    const std::int64_t most = size > kSmallPinned ? kMostPinned - kSmallPinned : kMostPinned;
+    if (size <= kLargestPinned && all.bytes + size <= most) {
       all.unused[size].push_back(memory);
       all.bytes += size;
       return;

@@ -134,6 +134,7 @@ class DeviceRows final : public Rows {
  private:
   void each(std::int64_t most, bool takes_halves, const VisitStored& visit) override {
     const bool as_they_are = takes(stored(), takes_halves);
+    if (as_they_are) converted_.reset();  // of a pass in fp32: the others need it no more
     for (std::int64_t first = 0; first < x_.rows; first += most) {
       const std::int64_t count = std::min(most, x_.rows - first);
       const MatrixView part = part_of(x_, first, count);

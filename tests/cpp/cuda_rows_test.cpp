@@ -107,8 +107,8 @@ TEST_F(CudaRows, OthersAreMadeFp32) {
   expect_stored({1, DType::f16, 6, 400, 0}, euclidean(), cuda::Stored::halves);             // of one element
 }
 
-// Eight elements at a time, four, one by one: the same bits as the oracle, whichever kernel of the scan, for every
-// filter. Rows of the host stay on the device in 16 bits, or come anew for each assignment.
+// Four elements at a time, or one by one: the same bits as the oracle, by each filter but that of narrow sketches, with
+// much memory and with little.
 TEST_F(CudaRows, OfSixteenBits) {
   Random random(44);
   for (const DType dtype : {DType::f16, DType::bf16})
