@@ -209,8 +209,8 @@ def docs(page: Path) -> int:
     by_title = sorted(found, key=lambda each: title(each[1]))
     clean = [each for each in by_title if not each[1]["changed"]]
     on_gpus = [each for each in clean if each[1]["device"] == "cuda"]
-    on_cpus = [each for each in clean if each[1]["device"] != "cuda" and each[1]["preset"] != "init"]
-    starts = [each for each in clean if each[1]["device"] != "cuda" and each[1]["preset"] == "init"]
+    starts = [each for each in clean if each not in on_gpus and each[1]["preset"] == "init"]
+    on_cpus = [each for each in clean if each not in on_gpus + starts]
     changed = [each for each in by_title if each[1]["changed"]]
     if page == PAGE:  # the plots of results that are no longer there
         for old in folder.glob("*.svg"):

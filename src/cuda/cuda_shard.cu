@@ -351,10 +351,8 @@ class CudaShard final : public Shard {
                         weights_from(begin));
         if (accumulating) accumulate_batch(begin, count, rows);
       };
-      if (used.takes_stored())
-        store_.rows().each_stored(tuning_.batch, visit);
-      else
-        store_.rows().each_batch(tuning_.batch, visit);
+      Rows& rows = store_.rows();
+      used.takes_stored() ? rows.each_stored(tuning_.batch, visit) : rows.each_batch(tuning_.batch, visit);
     }
     if (more_) taken_.resize(static_cast<std::size_t>(k_ * d_));  // while the device works
   }

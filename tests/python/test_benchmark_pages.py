@@ -78,36 +78,28 @@ def test_docs_have_results_of_clean_commits_on_a_page_of_their_own(
     assert not others.exists()
 
 
-def test_docs_have_results_on_gpus_on_a_page_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "preset", "device"), [(report.GPU, "blobs", "cuda"), (report.STARTS, "init", "cpu")])
+def test_docs_have_results_on_gpus_and_initial_centroids_on_pages_of_their_own(
+    name: str, preset: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(results, "FOLDER", tmp_path)
-    page, others = tmp_path / "README.md", tmp_path / report.GPU
-    for preset, device in (("clusters", "cpu"), ("blobs", "cuda")):
-        found = made_up(preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
-        results.save(found | {"changed": False, "device": device}, tmp_path / f"{preset}.json")
+    page, others = tmp_path / "README.md", tmp_path / name
+    for its_preset, its_device in (("clusters", "cpu"), (preset, device)):
+        found = made_up(its_preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
+        results.save(found | {"changed": False, "device": its_device}, tmp_path / f"{its_preset}.json")
     assert cli.main(["docs", "--output", str(page)]) == 0
-    assert report.GPU in page.read_text()
+    assert name in page.read_text()
     assert "## clusters on cpu" in page.read_text()
+    assert f"{preset} on" not in page.read_text()
     assert "on cuda" not in page.read_text()
-    assert "## blobs on cuda" in others.read_text()
-    assert "on cpu" not in others.read_text()
-    (tmp_path / "blobs.json").unlink()
-    assert cli.main(["docs", "--output", str(page)]) == 0
-    assert report.GPU not in page.read_text()
-    assert not others.exists()
-
-
-def test_initial_centroids_on_a_cpu_have_a_page_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "FOLDER", tmp_path)
-    page, others = tmp_path / "README.md", tmp_path / report.STARTS
-    for preset in ("clusters", "init"):
-        found = made_up(preset, [16, 64, 256], {"ours": [1, 2, 3], "faiss": [3, 4, 5]})
-        results.save(found | {"changed": False}, tmp_path / f"{preset}.json")
-    assert cli.main(["docs", "--output", str(page)]) == 0
-    assert report.STARTS in page.read_text()
-    assert "## clusters on cpu" in page.read_text()
-    assert "## init on cpu" not in page.read_text()
-    assert "## init on cpu" in others.read_text()
+    assert f"## {preset} on {device}" in others.read_text()
     assert "clusters" not in others.read_text()
+    if device == "cuda":
+        assert "on cpu" not in others.read_text()
+    (tmp_path / f"{preset}.json").unlink()
+    assert cli.main(["docs", "--output", str(page)]) == 0
+    assert name not in page.read_text()
+    assert not others.exists()
 
 
 def test_labels_of_plots_do_not_overlap() -> None:
