@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What scan_wgmma_short.cuh does with its products: as Collect of epilogues.cuh. The next tile's products take the
 // registers of a tile's at once: all that is kept is the largest product of every four centroids. Where it is large
-// enough the four are marked, and when all tiles are scanned these four products are made once more, from the sketches,
-// to find out which it was. (As soon as a mark is made, the others of its warpgroup wait for the warp; and the
-// registers leave two warps that could do nothing else, which do not keep up: docs/performance-gpu.md.)
+// enough the four are marked, and when all tiles are seen these four products are made once more, from the sketches,
+// to find out which it was, by the warpgroup, while others multiply. (As soon as a mark is made, the others of its
+// warpgroup wait for the warp; and the registers leave two warps that could do nothing else, which do not keep up:
+// docs/performance-gpu.md.)
 #pragma once
 
 #include <cstdint>
@@ -20,19 +21,24 @@ class CollectShort {
  public:
   using Output = Collected;
 
-  __device__ CollectShort(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
-                          const BlockTiles& tiles)
-      : task_(task), output_(output), limits_(task, output, first_row, rows, tiles), place_(place) {
+  __device__ CollectShort(const ScanTask& task, const Output& output, const Place& place, const BlockTiles& tiles)
+      : task_(task),
+        output_(output),
+        limits_(task, output, tiles),
+        place_(place),
+        least_at_(kept(limits_.least_at(place.row(0, 0) % Place::kRows))) {
     static_assert(RowLimits<Place, 1>::kStaticShared + 4 * kWarps <= Place::kStaticShared);
   }
 
-  __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
-    limits_.bring(thread, turn, slot, tile, tile_step);
+  __device__ void begin(int at, int first_row, int rows) { limits_.begin(at, first_row, rows); }
+
+  __device__ void bring(int thread, int turn, int slot, int, int ahead, unsigned groups) {
+    limits_.bring(thread, turn, slot, ahead, groups);
   }
 
   __device__ void prepare(int slot) {
 #pragma unroll
-    for (int h = 0; h < 2; ++h) least_[h] = limits_.least(slot, place_.row(0, h));
+    for (int h = 0; h < 2; ++h) least_[h] = load_shared(least_at_ + 4 * (slot * Place::kRows + 8 * h));
   }
 
   __device__ void take(const Products<Place>& products) {
@@ -46,7 +52,12 @@ class CollectShort {
       }
   }
 
-  __device__ void look(int, int tile) {
+  __device__ void look(int, const int& tile, int buffer) {
+    // The compiler would do this before the next products begin.
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int i = 0; i < kFours; ++i) asm volatile("" : "+r"(largest_[h][i])::"memory");
     int most = -1;  // less the least to pass
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -64,14 +75,15 @@ class CollectShort {
       for (int i = 0; i < kFours; ++i)
         if (largest_[h][i] >= least_[h]) fours |= 1u << (kFours * h + i);
     const unsigned lane = static_cast<unsigned>(place_.lane);
-    const int most_marks = this->most_marks(), warp = place_.first_row / 16;
+    const int most_marks = this->most_marks(), first = buffer * Place::kRows;
     while (const unsigned lanes = __ballot_sync(kAll, fours != 0)) {
       if (fours != 0) {
         const unsigned four = __ffs(static_cast<int>(fours)) - 1;
-        const int to = marked_ + __popc(lanes & ((1u << lane) - 1)), row = place_.row(0, four / kFours);
+        const int to = marked_ + __popc(lanes & ((1u << lane) - 1)), row = first + place_.row(0, four / kFours);
         // Where there is no room for a mark: as if the list had run over.
         limits_.count(row, to < most_marks ? 1 : output_.lists.listed + 1);
-        if (to < most_marks) marks_of(warp)[to] = static_cast<unsigned>(tile) << 9 | four << 5 | lane;
+        if (to < most_marks)
+          marks_of(first + place_.first_row)[to] = static_cast<unsigned>(tile) << 9 | four << 5 | lane;
         fours &= fours - 1;
       }
       marked_ += __popc(lanes);
@@ -80,30 +92,36 @@ class CollectShort {
 
   __device__ void end(int warp) {
     if (place_.lane == 0) shared_marked()[warp] = min(marked_, most_marks());
+    marked_ = 0;
   }
 
-  // Eight marks at a time, whichever warp's they are.
-  __device__ void expand(int warp, const std::int8_t* row_sketches) {
-    const int lane = place_.lane, thread = kWarp * warp + lane;
-    if (thread < Place::kRows) limits_.count_anew(thread);
-    const int marked = lane < kWarps ? shared_marked()[lane] : 0, turns = (marked + kAtOnce - 1) / kAtOnce;
+  // Eight marks at a time, whichever warp of the group made them.
+  __device__ void expand(int warp, int buffer, const std::int8_t* row_sketches) {
+    constexpr int kGroupWarps = Place::kGroupRows / 16;
+    const int lane = place_.lane, first_warp = warp / kGroupWarps * kGroupWarps, turn_of_warp = warp - first_warp;
+    const int first = buffer * Place::kRows;
+    if (turn_of_warp < Place::kGroupRows / kWarp)
+      limits_.count_anew(first + 16 * first_warp + kWarp * turn_of_warp + lane);
+    const int marked = lane < kGroupWarps ? shared_marked()[first_warp + lane] : 0;
+    const int turns = (marked + kAtOnce - 1) / kAtOnce;
     int until = turns;  // those of the warps up to this
 #pragma unroll
-    for (int apart = 1; apart < kWarp; apart *= 2) {
+    for (int apart = 1; apart < kGroupWarps; apart *= 2) {
       const int before = __shfl_up_sync(kAll, until, apart);
       if (lane >= apart) until += before;
     }
-    __syncthreads();
-    const int all = __shfl_sync(kAll, until, kWarp - 1);
-    for (int turn = warp; turn < all; turn += Place::kThreads / kWarp) {
-      const int owner = __popc(__ballot_sync(kAll, until <= turn));
+    Place::sync_group(warp / kGroupWarps);
+    const int all = __shfl_sync(kAll, until, kGroupWarps - 1);
+    for (int turn = turn_of_warp; turn < all; turn += kGroupWarps) {
+      const int owner = __popc(__ballot_sync(kAll, lane < kGroupWarps && until <= turn));
       const int at = kAtOnce * (turn - __shfl_sync(kAll, until - turns, owner)) + lane / kTogether;
       const bool there = at < __shfl_sync(kAll, marked, owner);
-      expand_mark(owner, there ? marks_of(owner)[at] : 0, there, row_sketches);
+      const int rows = 16 * (first_warp + owner);
+      expand_mark(first, rows, there ? marks_of(first + rows)[at] : 0, there, row_sketches);
     }
   }
 
-  __device__ void finish(int first_row, int rows) { limits_.finish(first_row, rows); }
+  __device__ void finish(int at, int first_row, int rows) { limits_.finish(at, first_row, rows); }
 
  private:
   static constexpr int kWarps = Place::kMultiplying / kWarp;
@@ -116,22 +134,22 @@ class CollectShort {
     return all;
   }
 
-  // Those of a warp take the places of its rows. A mark: tile << 9 | four << 5 | lane, four being that of the lane's
-  // row four / 8, centroids 16 (four % 8) + 2 (lane % 4) + {0, 1, 8, 9} of the tile.
-  __device__ std::uint32_t* marks_of(int warp) const {
-    const std::int64_t row = std::int64_t{blockIdx.y} * output_.lists.list_rows + limits_.first_row() + 16 * warp;
+  // Those of a warp take the places of its rows, `at` and after it. A mark: tile << 9 | four << 5 | lane, four being
+  // that of the lane's row four / 8, centroids 16 (four % 8) + 2 (lane % 4) + {0, 1, 8, 9} of the tile.
+  __device__ std::uint32_t* marks_of(int at) const {
+    const std::int64_t row = std::int64_t{blockIdx.y} * output_.lists.list_rows + limits_.place_of(at);
     return output_.marks + row * output_.lists.listed;
   }
   __device__ int most_marks() const { return 16 * output_.lists.listed; }
 
-  __device__ void expand_mark(int warp, unsigned mark, bool there, const std::int8_t* row_sketches) {
+  __device__ void expand_mark(int first, int warp_row, unsigned mark, bool there, const std::int8_t* row_sketches) {
     const int part = place_.lane % kTogether, lane = mark % kWarp, four = mark >> 5 & 15;
-    const int tile = static_cast<int>(mark >> 9), row = 16 * warp + lane / 4 + 8 * (four / kFours);
+    const int tile = static_cast<int>(mark >> 9), row = warp_row + lane / 4 + 8 * (four / kFours);
     const int column = 16 * (four % kFours) + 2 * (lane % 4), own_column = column + 8 * (part / 2) + part % 2;
     const OwnSize own = task_.centroids.sizes[tile * kTile + own_column];
     const float inverse_scale = task_.centroids.tiles[tile].inverse_scale;
     const int product = of_four(row_sketches, tile, row, column, part);
-    if (there) limits_.offer(row, tile * kTile + own_column, own, inverse_scale, product);
+    if (there) limits_.offer(first + row, tile * kTile + own_column, own, inverse_scale, product);
   }
 
   // Of the products of a row with the centroids at column + {0, 1, 8, 9} that of number `part`.
@@ -163,6 +181,7 @@ class CollectShort {
   const Output& output_;
   RowLimits<Place, 1> limits_;
   const Place& place_;
+  std::uint32_t least_at_;             // where the limit of its first row stands, with the tile at the first slot
   int least_[2], largest_[2][kFours];  // products, of the thread's rows with the tile looked at
   int marked_ = 0;                     // by the warp
 };

@@ -16,12 +16,13 @@ class Collect {
  public:
   using Output = Collected;
 
-  __device__ Collect(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
-                     const BlockTiles& tiles)
-      : centroids_(task.centroids), limits_(task, output, first_row, rows, tiles), place_(place) {}
+  __device__ Collect(const ScanTask& task, const Output& output, const Place& place, const BlockTiles& tiles)
+      : centroids_(task.centroids), limits_(task, output, tiles), place_(place) {}
 
-  __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
-    const TileInfo info = limits_.bring(thread, turn, slot, tile, tile_step);
+  __device__ void begin(int at, int first_row, int rows) { limits_.begin(at, first_row, rows); }
+
+  __device__ void bring(int thread, int turn, int slot, int tile, int ahead) {
+    const TileInfo info = limits_.bring(thread, turn, slot, ahead, ~0u);
     if (thread == 0) shared().inverse_scale[slot] = info.inverse_scale;
     for (int at = thread; at < kTile; at += Place::kBringing)
       copy_async<sizeof(OwnSize)>(shared_address(&shared().sizes[slot][at]), centroids_.sizes + tile * kTile + at);
@@ -83,7 +84,7 @@ class Collect {
         if (passed_[r][h]) note(slot, tile, r, h);
   }
 
-  __device__ void finish(int first_row, int rows) { limits_.finish(first_row, rows); }
+  __device__ void finish(int at, int first_row, int rows) { limits_.finish(at, first_row, rows); }
 
  private:
   struct Shared {
@@ -127,21 +128,25 @@ class Seed {
  public:
   using Output = Guesses;
 
-  __device__ Seed(const ScanTask& task, const Output& output, const Place& place, int first_row, int rows,
-                  const BlockTiles& tiles)
+  __device__ Seed(const ScanTask& task, const Output& output, const Place& place, const BlockTiles& tiles)
       : task_(task), output_(output), place_(place) {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.at(i));
-    const int at = static_cast<int>(threadIdx.x);
-    if (at >= Place::kRows) return;
-    shared().best[at] = 0;
-    shared().half_inverse[at] =
-        first_row + at < rows ? output.rows.half_inverse[row_at(task, first_row + at)] : kInfinity;
   }
 
-  __device__ void bring(int thread, int turn, int slot, int tile, int tile_step) {
+  __device__ void begin(int at, int first_row, int rows) {
+    const int place = first_row + at % Place::kGroupRows;
+    shared().best[at] = 0;
+    float& half_inverse = shared().half_inverse[at];
+    if (place < rows)
+      copy_async<4>(shared_address(&half_inverse), output_.rows.half_inverse + row_at(task_, place));
+    else
+      half_inverse = kInfinity;
+  }
+
+  __device__ void bring(int thread, int turn, int slot, int, int ahead, unsigned = ~0u) {
     if (thread == 0) shared().tiles[slot] = next_[turn];
-    next_[turn] = info_of(task_.centroids, tile + Place::kAhead * tile_step);
+    next_[turn] = info_of(task_.centroids, ahead);
   }
 
   __device__ void prepare(int) {}
@@ -162,14 +167,14 @@ class Seed {
       }
   }
 
-  __device__ void look(int slot, int tile) {
+  __device__ void look(int slot, const int& tile, int buffer = 0) {
     const TileInfo info = shared().tiles[slot];
 #pragma unroll
     for (int r = 0; r < Place::kRowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         // 2 <s q, s' q'> - |s' q'|^2: the larger, the nearer.
-        const int row = place_.row(r, h), most = most_[r][h];
+        const int row = buffer * Place::kRows + place_.row(r, h), most = most_[r][h];
         const float score =
             __fdividef(static_cast<float>(most), shared().half_inverse[row] * info.inverse_scale) - info.least_sq_norm;
         const std::uint32_t bits = __float_as_uint(score), ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -180,19 +185,18 @@ class Seed {
   }
 
   __device__ void end(int) {}
-  __device__ void expand(int, const std::int8_t*) {}
+  __device__ void expand(int, int, const std::int8_t*) {}
 
-  __device__ void finish(int first_row, int rows) {
-    const int at = static_cast<int>(threadIdx.x);
-    if (at < Place::kRows && first_row + at < rows)
-      atomicMax(output_.best + row_at(task_, first_row + at), shared().best[at]);
+  __device__ void finish(int at, int first_row, int rows) {
+    const int place = first_row + at % Place::kGroupRows;
+    if (place < rows) atomicMax(output_.best + row_at(task_, place), shared().best[at]);
   }
 
  private:
   static constexpr int kNone = -1 << 30;  // below all products
   struct Shared {
-    Integer best[Place::kRows];
-    float half_inverse[Place::kRows];
+    Integer best[Place::kBuffers * Place::kRows];
+    float half_inverse[Place::kBuffers * Place::kRows];
     TileInfo tiles[Place::kSlots];
   };
   static __device__ Shared& shared() {

@@ -84,7 +84,7 @@ struct LongScan {
 };
 template <int kSteps>
 struct ShortScan {
-  using Place = WgmmaPlace<256>;
+  using Place = ShortPlace;
   static constexpr auto kCollect = scan_wgmma_short<Place, kSteps, CollectShort<Place>>;
   static constexpr auto kSeed = scan_wgmma_short<Place, kSteps, Seed<Place>>;
 };
@@ -285,9 +285,16 @@ class Int8Filter final : public Filter {
   }
   template <class Scan, class Output>
   void launch_on_hopper(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, int parts) {
-    constexpr int kRows = Scan::Place::kRows;
-    launch<Scan::Place::kThreads>(kernel, task, output, blocks_for(task.most, kRows), parts,
-                                  wgmma_shared_bytes(task.size, kRows, task.stages));
+    using Place = typename Scan::Place;
+    unsigned blocks = blocks_for(task.most, Place::kRows);
+    if constexpr (Place::kGroups > 1) {
+      // A block takes groups of rows one after the other: no more of them than run at a time, and of few rows as many
+      // as can.
+      const unsigned running = blocks_for(device_.processors(), 1), each = blocks_for(device_.processors(), parts);
+      blocks = std::min({std::max(blocks, each), blocks_for(task.most, Place::kGroupRows), running});
+    }
+    launch<Place::kThreads>(kernel, task, output, blocks, parts,
+                            wgmma_shared_bytes(task.size, Place::kRows, task.stages));
   }
   template <int kThreads, class Output>  // of a block
   void launch(void (*kernel)(ScanTask, Output), const ScanTask& task, const Output& output, unsigned blocks, int parts,

@@ -46,7 +46,8 @@ struct Collected {
   std::uint32_t* marks;  // (parts, list_rows, listed): of CollectShort
 };
 
-// Below, `at` is a row of the block. kDigits 2: rows' sketches stand at their places in the launch.
+// Below, `at` is a row of the block, one in the second buffer kRows further on. kDigits 2: rows' sketches stand at
+// their places in the launch.
 template <class Place, int kDigits>
 class RowLimits {
  public:
@@ -57,57 +58,83 @@ class RowLimits {
   };
 
  private:
-  static constexpr int kMany = 16;
+  static constexpr int kPlaces = Place::kBuffers * Place::kRows;
+  static constexpr int kMany = 16, kNobody = -1;
   static constexpr int kRanOver = 1 << 20;  // among `candidates`, more than a list has: not so many, but that
 
   struct Shared {
-    Row rows[Place::kRows];
-    float least_reach[Place::kRows];
-    int least[Place::kSlots][Place::kRows];  // products, of the rows with the tile at a slot
-    int first_row;                           // where blocks take one tile of rows after the other
+    Row rows[kPlaces];
+    float least_reach[kPlaces];
+    int least[Place::kSlots][Place::kRows];            // products, of the rows with the tile at a slot
+    int first_rows[Place::kBuffers * Place::kGroups];  // of the launch: where the groups' rows begin
   };
 
  public:
   static constexpr int kStaticShared = sizeof(Shared);
 
-  __device__ RowLimits(const ScanTask& task, const Collected& output, int first_row, int rows, const BlockTiles& tiles)
+  __device__ RowLimits(const ScanTask& task, const Collected& output, const BlockTiles& tiles)
       : task_(task), output_(output) {
 #pragma unroll
     for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.at(i));
-    const int at = static_cast<int>(threadIdx.x);
-    if (Place::kWalks && at == 0) shared().first_row = first_row;
-    if (at >= Place::kRows) return;
-    // A place beyond the last row has no list to write to: as if it had run over.
-    Row row = {kInfinity, kFarAway, 0.0f, output.lists.listed + 1};
-    float least_reach = 0;
-    if (first_row + at < rows) {
-      const int i = row_at(task, first_row + at);
-      const int sketch = kDigits == 1 ? i : first_row + at;
-      row = {output.rows.half_inverse[sketch], output.rows.sq_norms[sketch], output.reach.all[i], 0};
-      least_reach = output.reach.least[i];
-    }
-    shared().rows[at] = row;
-    shared().least_reach[at] = least_reach;
   }
 
-  // As an epilogue's (scan.cuh). Returns what is known of the tile.
-  __device__ TileInfo bring(int thread, int turn, int slot, int tile, int tile_step) {
+  // As an epilogue's (scan.cuh).
+  __device__ void begin(int at, int first_row, int rows) {
+    const int place = first_row + at % Place::kGroupRows;
+    if (place == first_row) shared().first_rows[at / Place::kGroupRows] = first_row;
+    Row& row = shared().rows[at];
+    if (place < rows) {
+      const int i = row_at(task_, place);
+      const int sketch = kDigits == 1 ? i : place;
+      copy_async<4>(shared_address(&row.half_inverse), output_.rows.half_inverse + sketch);
+      copy_async<4>(shared_address(&row.sq_norm), output_.rows.sq_norms + sketch);
+      copy_async<4>(shared_address(&row.reach), output_.reach.all + i);
+      copy_async<4>(shared_address(&shared().least_reach[at]), output_.reach.least + i);
+      row.candidates = 0;
+    } else {
+      // There is no list to write to: as if it had run over.
+      row = {kInfinity, kFarAway, 0.0f, output_.lists.listed + 1};
+      shared().least_reach[at] = 0;
+    }
+  }
+
+  // As an epilogue's (scan.cuh). groups: whose rows need it, bits of kGroups * buffer + group. Returns what is known of
+  // the tile.
+  __device__ TileInfo bring(int thread, int turn, int slot, int ahead, unsigned groups) {
     const TileInfo info = next_[turn];
-    next_[turn] = info_of(task_.centroids, tile + Place::kAhead * tile_step);  // on its way until it is needed
+    next_[turn] = info_of(task_.centroids, ahead);  // on its way until it is needed
+    // All rows of the thread are asked for before one is looked at.
+    constexpr int kOfThread = (Place::kRows + Place::kBringing - 1) / Place::kBringing;
+    Row row[kOfThread];
+    int at[kOfThread];
 #pragma unroll
-    for (int at = thread; at < Place::kRows; at += Place::kBringing) {
-      const Row row = shared().rows[at];
-      const int least = least_product(row.sq_norm, info.least_sq_norm, reach(at, row), info.largest_error,
-                                      row.half_inverse * info.inverse_scale);
+    for (int i = 0; i < kOfThread; ++i) {
+      const int in_block = thread + i * Place::kBringing;
+      at[i] = in_block < Place::kRows ? place_in(groups, in_block) : kNobody;
+      if (at[i] != kNobody) row[i] = shared().rows[at[i]];
+    }
+#pragma unroll
+    for (int i = 0; i < kOfThread; ++i) {
+      if (at[i] == kNobody) continue;
+      const int least = least_product(row[i].sq_norm, info.least_sq_norm, reach(at[i], row[i]), info.largest_error,
+                                      row[i].half_inverse * info.inverse_scale);
       // Once the list has run over there is nothing more to find.
-      const bool over = row.candidates > output_.lists.listed;
-      shared().least[slot][at] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
+      const bool over = row[i].candidates > output_.lists.listed;
+      shared().least[slot][thread + i * Place::kBringing] = over ? kBeyond : min(max(least, -kBeyond), kBeyond);
     }
     return info;
   }
 
+  // Where a row of the block stands: in the buffer of its group that is meant; neither is: kNobody.
+  static __device__ int place_in(unsigned groups, int at) {
+    if constexpr (Place::kBuffers == 1) return at;
+    const unsigned mine = groups >> at / Place::kGroupRows;
+    return mine & 1 ? at : mine >> Place::kGroups & 1 ? at + Place::kRows : kNobody;
+  }
+
   // What a product with any centroid of the tile at a slot must reach.
   __device__ int least(int slot, int at) const { return shared().least[slot][at]; }
+  static __device__ std::uint32_t least_at(int at) { return shared_address(&shared().least[0][at]); }
 
   // Of so many more centroids that may be candidates of a row. Returns how many there were.
   __device__ int count(int at, int more) { return atomicAdd(&shared().rows[at].candidates, more); }
@@ -124,25 +151,23 @@ class RowLimits {
     if (product < least_product(row.sq_norm, own.sq_norm, reach(at, row), own.error, row.half_inverse * inverse_scale))
       return;
     const int to = count(at, 1) % kRanOver, listed = output_.lists.listed;
-    if (to < listed) output_.lists.lists[list_of(first_row() + at) * listed + to] = centroid;
+    if (to < listed) output_.lists.lists[list_of(place_of(at)) * listed + to] = centroid;
   }
 
-  __device__ void finish(int first_row, int rows) {
-    const int at = static_cast<int>(threadIdx.x);
-    if (at >= Place::kRows || first_row + at >= rows) return;
+  __device__ void finish(int at, int first_row, int rows) {
+    const int place = first_row + at % Place::kGroupRows;
+    if (place >= rows) return;
     const Row row = shared().rows[at];
     const int listed = output_.lists.listed;
-    output_.lists.set(list_of(first_row + at), min(row.candidates % kRanOver, listed), row.candidates > listed);
+    output_.lists.set(list_of(place), min(row.candidates % kRanOver, listed), row.candidates > listed);
     // The least of all parts; not negative, so bits are ordered as it is.
-    const int i = row_at(task_, first_row + at);
+    const int i = row_at(task_, place);
     const float own = reach(at, row);
     if (own < output_.reach.all[i]) atomicMin(reinterpret_cast<int*>(output_.reach.all + i), __float_as_int(own));
   }
 
-  // Worked out anew each time, or read: there is no register to spare for it.
-  __device__ int first_row() const {
-    return Place::kWalks ? shared().first_row : static_cast<int>(blockIdx.x) * Place::kRows;
-  }
+  // Where a row of the block stands in the launch. Read each time: there is no register to spare for it.
+  __device__ int place_of(int at) const { return shared().first_rows[at / Place::kGroupRows] + at % Place::kGroupRows; }
 
  private:
   static __device__ Shared& shared() {

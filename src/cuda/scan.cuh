@@ -101,12 +101,13 @@ template <class Place>
 using Products = int[Place::kRowTiles][Place::kColumnTiles][4];
 
 struct ThreadPlace {
-  static constexpr int kRows = kTile;  // of a block
+  static constexpr int kRows = kTile;                    // of a block
+  static constexpr int kGroupRows = kRows, kGroups = 1;  // those that begin and end together
+  static constexpr int kBuffers = 1;                     // of rows: those at work, and the next
   static constexpr int kStaticShared = cuda::kStaticShared;
   static constexpr int kRowTiles = 4, kColumnTiles = 8;  // m16 and n8 tiles of a warp
-  static constexpr int kChains = 1;     // maxima of a row made side by side: those of eight rows hide their latency
-  static constexpr int kSlots = 4;      // tiles on their way or in use at once, at most (tuning.cpp)
-  static constexpr bool kWalks = true;  // a block may take one tile of rows after the other
+  static constexpr int kChains = 1;  // maxima of a row made side by side: those of eight rows hide their latency
+  static constexpr int kSlots = 4;   // tiles on their way or in use at once, at most (tuning.cpp)
   static constexpr int kBringing = kScanThreads;  // threads that bring what the epilogue wants to know of a tile
   static constexpr int kAhead = 1;                // tiles: so early it is asked for
   int warp_row, warp_column, lane;
@@ -162,10 +163,13 @@ struct Fragments {
 // 128 rows from first_row on. kResident: the rows' sketches stay in shared memory. kDigits 2: the products are B <q,
 // q'> + <q, q2'> + <q2, q'>, made in this order, of rows whose sketches stand at their places.
 //
-// Epilogue: bring(thread, turn, slot, tile, tile_step) is called by Place::kBringing threads when a tile's sketches set
-// out to shared memory, with turn = 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to
-// shared memory, at one of Place::kSlots, is there when look(slot, tile) is called, after take(products). The next tile
-// will be tile + tile_step. finish() ends these rows.
+// Epilogue: begin(at, first_row, rows) and, in the end, finish(at, first_row, rows) are called by a thread for each row
+// of the block, `at`; first_row: where its group's begin in the launch, which has so many rows. What begin() asks for
+// is there when the caller has waited for its copies. bring(thread, turn,
+// slot, tile, ahead) is called by Place::kBringing threads when a tile's sketches set out to shared memory, with turn =
+// 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to shared memory, at one of
+// Place::kSlots, is there when look(slot, tile) is called, after take(products). ahead: the tile that will be brought
+// after so many others.
 template <class Epilogue, bool kResident, int kDigits>
 __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename Epilogue::Output& output, int first_row,
                                           int rows) {
@@ -175,7 +179,10 @@ __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename E
   const int total = tiles.count * steps;
   const int stages = 2 * task.together, thread = static_cast<int>(threadIdx.x);
   const ThreadPlace place;
-  Epilogue epilogue(task, output, place, first_row, rows, tiles);
+  Epilogue epilogue(task, output, place, tiles);
+  epilogue.begin(thread, first_row, rows);
+  commit_copies();
+  wait_for_copies<0>();
 
   // Each thread brings one 16-byte piece of every 32nd row.
   constexpr int kApart = kScanThreads / 4, kBrought = kTile / kApart;
@@ -208,7 +215,8 @@ __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename E
 #pragma unroll 1
     for (; at < until; ++at) {
       if (next_step == 0)
-        epilogue.bring(thread, 0, next_tile & (ThreadPlace::kSlots - 1), tiles.at(next_tile), tiles.step);
+        epilogue.bring(thread, 0, next_tile & (ThreadPlace::kSlots - 1), tiles.at(next_tile),
+                       tiles.at(next_tile + ThreadPlace::kAhead));
       const int stage = (at & (stages - 1)) * kStepBytes;
       const std::uint32_t to = centroid_steps + stage + 16 * thread;
 #pragma unroll
@@ -267,7 +275,7 @@ __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename E
   }
   wait_for_copies<0>();
   __syncthreads();
-  epilogue.finish(first_row, rows);
+  epilogue.finish(thread, first_row, rows);
 }
 
 // Grid: (tiles of rows, parts of the centroids); fewer blocks take one tile of rows after the other.

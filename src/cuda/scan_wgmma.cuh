@@ -35,7 +35,8 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask 
   const BlockTiles tiles(task);
   const int steps = task.size / kGranule, thread = static_cast<int>(threadIdx.x);
   const Place place;
-  Epilogue epilogue(task, output, place, first_row, rows, tiles);
+  Epilogue epilogue(task, output, place, tiles);
+  if (thread < kRows) epilogue.begin(thread, first_row, rows);
 
   const std::uint32_t row_steps = (shared_address(shared) + 1023) & ~1023u;
   const std::uint32_t stages = row_steps + steps * Place::kRowStep;
@@ -54,7 +55,8 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask 
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
-  bring_rows<Place>(task, first_row, rows, steps, row_steps);
+  bring_rows<Place>(task, thread, Place::kThreads, first_row, rows, steps, row_steps);
+  wait_for_rows();
   __syncthreads();
 
   if (thread >= Place::kMultiplying) {
@@ -69,7 +71,7 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask 
           const int t = first + turn;
           if (t >= tiles.count) break;
           wait_for(looked_at + 8 * slot.slot, slot.parity ^ 1);
-          epilogue.bring(mine, turn, slot.slot, tiles.at(t), tiles.step);
+          epilogue.bring(mine, turn, slot.slot, tiles.at(t), tiles.at(t + kAhead));
           commit_copies();
           if (t < kAhead) continue;
           wait_for_copies<kAhead>();
@@ -150,7 +152,7 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma(const ScanTask 
     wait_for_products<0>();
   }
   __syncthreads();
-  epilogue.finish(first_row, rows);
+  if (thread < kRows) epilogue.finish(thread, first_row, rows);
 #endif
 }
 

@@ -157,7 +157,7 @@ std::int64_t scan_shared_bytes(std::int64_t size, int together, bool rows_in_sha
 
 std::int64_t wgmma_shared_bytes(std::int64_t size, int rows, int stages) {
   constexpr std::int64_t kAlignment = 1024;
-  return kAlignment + rows * size + stages * kStepBytes;
+  return kAlignment + (size <= kShortSketch ? kShortBuffers : 1) * rows * size + stages * kStepBytes;
 }
 
 int list_parts(const Tuning& tuning) {

@@ -23,7 +23,8 @@ struct WgmmaSums {
 // Of blocks of so many rows.
 template <int kBlockRows>
 struct WgmmaPlace : WgmmaSums {
-  static constexpr int kRows = kBlockRows, kChains = 4, kStaticShared = wgmma_static_shared(kRows);
+  static constexpr int kRows = kBlockRows, kGroupRows = kRows, kGroups = 1, kBuffers = 1;
+  static constexpr int kChains = 4, kStaticShared = wgmma_static_shared(kRows);
   static constexpr int kMultiplying = 2 * kRows;  // threads
   static constexpr int kThreads = kMultiplying + kWarpgroup;
   // ptxas gives a thread what __launch_bounds__ leaves it: 96, 128 or 168. A block can only share these out anew; who
@@ -31,7 +32,6 @@ struct WgmmaPlace : WgmmaSums {
   static constexpr int kFirstRegisters = (64 << 10) / kThreads / 8 * 8, kOtherRegisters = 56;
   static constexpr int kRegisters = (kFirstRegisters * kThreads - kOtherRegisters * kWarpgroup) / kMultiplying / 8 * 8;
   // What takes a warp longest is to wait for what it asked the second cache for, several hundred clocks.
-  static constexpr bool kWalks = false;
   static constexpr int kSlots = kShortRing, kBringing = kWarpgroup - kWarp, kAhead = 3;
   static constexpr int kRowStep = kRows * kGranule;  // bytes of a step of the rows
   int first_row, lane;
@@ -40,7 +40,28 @@ struct WgmmaPlace : WgmmaSums {
   __device__ int column(int c, int odd) const { return 8 * c + 2 * (lane % 4) + odd; }
 };
 
+// Of the scan of short sketches, whose warpgroups begin and end their rows on their own, while the next are on their
+// way.
+struct ShortPlace : WgmmaPlace<256> {
+  static constexpr int kGroupRows = 64, kGroups = kRows / kGroupRows, kBuffers = kShortBuffers;
+  // All threads of a group.
+  static __device__ void sync_group(int group) {
+    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(kWarpgroup) : "memory");
+  }
+};
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL  // the machine code of sm_90a; not PTX
+
+// An address of shared memory that stays in a register: the compiler would work it out anew wherever it is used.
+__device__ inline std::uint32_t kept(std::uint32_t address) {
+  asm volatile("" : "+r"(address));
+  return address;
+}
+__device__ inline int load_shared(std::uint32_t address) {
+  int value;
+  asm volatile("ld.shared.s32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
 
 // Barriers of shared memory, of which each phase ends when so many threads have arrived and the bytes expected are
 // there.
@@ -52,6 +73,20 @@ __device__ inline void arrive(std::uint32_t barrier) {
 }
 __device__ inline void arrive_and_expect(std::uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+// Whether the phase of this parity has ended.
+__device__ inline bool has_ended(std::uint32_t barrier, int parity) {
+  int ended;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(ended)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return ended;
 }
 // The end of the phase of this parity.
 __device__ inline void wait_for(std::uint32_t barrier, int parity) {
@@ -71,12 +106,15 @@ __device__ inline void copy_bulk(std::uint32_t to, const void* from, int bytes, 
                : "memory");
 }
 
-// What wgmma is told of 8-row groups of 64 bytes a row, 512 bytes apart, swizzled by 64 bytes.
-__device__ inline std::uint64_t descriptor(std::uint32_t address) {
+// What wgmma is told of 8-row groups of 64 bytes a row, 512 bytes apart, swizzled by 64 bytes: the half that says where
+// they are, to which bytes / 16 may be added, and all of it.
+__device__ inline std::uint32_t descriptor_at(std::uint32_t address) { return address >> 4 | 1u << 16; }
+__device__ inline std::uint64_t descriptor_of(std::uint32_t at) {
   std::uint64_t all;
-  asm("mov.b64 %0, {%1, %2};" : "=l"(all) : "r"(address >> 4 | 1u << 16), "r"(512u >> 4 | 2u << 30));
+  asm("mov.b64 %0, {%1, %2};" : "=l"(all) : "r"(at), "r"(512u >> 4 | 2u << 30));
   return all;
 }
+__device__ inline std::uint64_t descriptor(std::uint32_t address) { return descriptor_of(descriptor_at(address)); }
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int kLeft>
@@ -113,16 +151,20 @@ __device__ inline void multiply_tile(int (&sums)[WgmmaSums::kColumnTiles][4], st
 }
 #undef FASTKMEANS_FOUR
 
-// The sketches of the block's rows, step by step; those beyond the last are zeros.
+// Asks for the sketches of a group's rows, step by step, by so many threads; those beyond the last are zeros.
 template <class Place>
-__device__ void bring_rows(const ScanTask& task, int first_row, int rows, int steps, std::uint32_t to) {
-  for (int at = static_cast<int>(threadIdx.x); at < 4 * steps * Place::kRows; at += Place::kThreads) {
+__device__ void bring_rows(const ScanTask& task, int thread, int threads, int first_row, int rows, int steps,
+                           std::uint32_t to) {
+  for (int at = thread; at < 4 * steps * Place::kGroupRows; at += threads) {
     const int row = at / (4 * steps), piece = at % (4 * steps);
     const bool valid = first_row + row < rows;
     const std::int64_t from = valid ? row_at(task, first_row + row) : 0;
     copy_async<16>(to + piece / 4 * Place::kRowStep + place_in_step(row, piece % 4),
                    task.rows + from * task.size + 16 * piece, valid);
   }
+}
+// They are there, and wgmma may read them once all threads have come here.
+__device__ inline void wait_for_rows() {
   commit_copies();
   wait_for_copies<0>();
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

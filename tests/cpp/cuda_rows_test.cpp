@@ -6,6 +6,7 @@
 #include "cuda/rows.hpp"
 #include "cuda_fits.hpp"
 #include "layouts.hpp"
+#include "low_rank.hpp"
 #include "make_shard.hpp"
 
 namespace fastkmeans::testing {
@@ -127,6 +128,57 @@ TEST_F(CudaRows, OfSixteenBits) {
           }
         }
     }
+}
+
+// On the device, where no row begins at a multiple of 16 bytes, or of 8, or of 4; and from the last row to the first.
+TEST_F(CudaRows, OfSixteenBitsAtAnyAddress) {
+  for (const DType dtype : {DType::f16, DType::bf16})
+    for (const std::int64_t cols : {128, 131})
+      for (const std::int64_t gap : {0, 1, 2})
+        for (const std::int64_t offset : {1, 2})
+          with_rows(side_by_side(cols, dtype, gap, 2 * offset), euclidean(),
+                    [&](cuda::Rows& rows, const MatrixView& x, const MatrixView& values) {
+                      EXPECT_EQ(rows.stored(), cuda::Stored::halves);
+                      for (const bool reversed : {false, true}) {
+                        SCOPED_TRACE(::testing::Message() << cols << " columns, gap " << gap << ", offset " << offset
+                                                          << (reversed ? ", reversed" : ""));
+                        const auto turned = [&](MatrixView view) {
+                          if (!reversed) return view;
+                          view.data = static_cast<const char*>(view.data) + (view.rows - 1) * view.row_stride;
+                          view.row_stride = -view.row_stride;
+                          return view;
+                        };
+                        Params params = params_of(140, 3, -1);
+                        params.execution = on("scalar");
+                        const Result expected = fit(turned(values), params);
+                        for (const char* filter : {"int8", "int8_lists"}) {
+                          params.execution = on(Path{"cuda", filter});
+                          const Result got = fit(turned(x), params);
+                          expect_same(got, expected);
+                          EXPECT_EQ(got.iterations.front().filter.filter, filter);
+                        }
+                      }
+                    });
+}
+
+// Narrow sketches take fp32 until all rows have theirs, and the rest of the fit what is stored; a second run begins
+// with sketches that are there. With much memory and with little.
+TEST_F(CudaRows, OfSixteenBitsWithNarrowSketches) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const Packed x(low_rank(2100, 515, 12, 0.05f), dtype, 1);
+    Params params = params_of(140, 4, -1);
+    params.nredo = 2;
+    params.execution = on("scalar");
+    const Result expected = fit(x.view(), params);
+    for (const std::int64_t limit : {0, 8 << 20}) {
+      SCOPED_TRACE(::testing::Message() << name_of(dtype) << ", limit " << limit);
+      params.execution = on(Path{"cuda", "narrow"});
+      params.execution.memory_limit = limit;
+      const Result got = fit(x.view(), params);
+      expect_same(got, expected);
+      for (const IterationStats& stats : got.iterations) EXPECT_EQ(stats.filter.filter, "narrow");
+    }
+  }
 }
 
 }  // namespace

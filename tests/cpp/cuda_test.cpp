@@ -78,6 +78,31 @@ Matrix clump_of(std::int64_t n, std::int64_t d, Random& random) {
   return clump;
 }
 
+// More rows than all warpgroups of a device have at once: each takes several groups of them, the last one not full. Two
+// tiles of centroids, and more than are on their way at once; lists that run over in every group.
+TEST_F(CudaFits, ShortRowsInTurnsBulkHeavy) {
+  Random random(332);
+  constexpr std::int64_t kRows = 100'037;
+  for (const std::int64_t d : {64, 128})
+    for (const bool clumped : {false, true}) {
+      const Matrix x = clumped ? clump_of(kRows, d, random) : random_rows(Kind::normal, kRows, d, random);
+      for (const std::int64_t k : {130, 1100}) {
+        SCOPED_TRACE(::testing::Message() << "d " << d << " k " << k << (clumped ? ", a clump" : ""));
+        Params params = params_of(k, 2, -1);
+        params.labels = true;
+        params.execution = on(Path{"", ""}, 2);
+        const Result expected = fit(x.view(), params);
+        params.execution = on(Path{"cuda", "int8"});
+        const Result got = fit(x.view(), params);
+        expect_same(got, expected);
+        for (const IterationStats& stats : got.iterations) {
+          EXPECT_EQ(stats.filter.filter, "int8");
+          EXPECT_EQ(stats.filter.kernel == "wgmma", runs_code_for_hopper()) << stats.filter.kernel;
+        }
+      }
+    }
+}
+
 // All rows in one place but a few: lists run over, and are scanned again. Against copies of one centroid, which no
 // bound can tell apart, they run over once more.
 TEST_F(CudaFits, ListsThatRunOver) {
