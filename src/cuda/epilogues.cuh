@@ -131,7 +131,7 @@ class Seed {
   __device__ Seed(const ScanTask& task, const Output& output, const Place& place, const BlockTiles& tiles)
       : task_(task), output_(output), place_(place) {
 #pragma unroll
-    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.at(i));
+    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.around(i));
   }
 
   __device__ void begin(int at, int first_row, int rows) {

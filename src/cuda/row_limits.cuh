@@ -75,7 +75,7 @@ class RowLimits {
   __device__ RowLimits(const ScanTask& task, const Collected& output, const BlockTiles& tiles)
       : task_(task), output_(output) {
 #pragma unroll
-    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.at(i));
+    for (int i = 0; i < Place::kAhead; ++i) next_[i] = info_of(task.centroids, tiles.around(i));
   }
 
   // As an epilogue's (scan.cuh).

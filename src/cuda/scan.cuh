@@ -58,6 +58,8 @@ struct BlockTiles {
     count = (task.tiles - part + parts - 1) / parts;
   }
   __device__ int at(int i) const { return first + i * step; }
+  // After the last, the first again.
+  __device__ int around(int i) const { return at(i % max(count, 1)); }
 };
 
 __device__ inline std::uint32_t shared_address(const void* p) {
