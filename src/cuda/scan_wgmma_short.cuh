@@ -131,7 +131,7 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma_short(const Sca
   __shared__ typename TileRing<Place>::Shared ring_shared;
   const GroupShare<Place> share(task);
   if (share.first_row(0, 0) >= share.rows) return;
-  const BlockTiles tiles(task);
+  const BlockTiles tiles(task);  // one or more (tuning.cpp, choose_parts)
   const int thread = static_cast<int>(threadIdx.x);
   const Place place;
   Epilogue epilogue(task, output, place, tiles);
