@@ -167,11 +167,10 @@ struct Fragments {
 //
 // Epilogue: begin(at, first_row, rows) and, in the end, finish(at, first_row, rows) are called by a thread for each row
 // of the block, `at`; first_row: where its group's begin in the launch, which has so many rows. What begin() asks for
-// is there when the caller has waited for its copies. bring(thread, turn,
-// slot, tile, ahead) is called by Place::kBringing threads when a tile's sketches set out to shared memory, with turn =
-// 0, 1, ... modulo Place::kAhead, known when this is compiled; what it writes to shared memory, at one of
-// Place::kSlots, is there when look(slot, tile) is called, after take(products). ahead: the tile that will be brought
-// after so many others.
+// is there when the caller has waited for its copies. bring(thread, turn, slot, tile, ahead) is called by
+// Place::kBringing threads when a tile's sketches set out to shared memory, with turn = 0, 1, ... modulo Place::kAhead,
+// known when this is compiled; ahead: the tile to be brought Place::kAhead tiles later. What it writes to shared
+// memory, at one of Place::kSlots, is there when look(slot, tile) is called, after take(products).
 template <class Epilogue, bool kResident, int kDigits>
 __device__ __forceinline__ void scan_rows(const ScanTask& task, const typename Epilogue::Output& output, int first_row,
                                           int rows) {
