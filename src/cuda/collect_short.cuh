@@ -52,6 +52,7 @@ class CollectShort {
       }
   }
 
+  // tile: read where there are marks, and only there.
   __device__ void look(int, const int& tile, int buffer) {
     // The compiler would do this before the next products begin.
 #pragma unroll

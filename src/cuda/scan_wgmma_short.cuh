@@ -152,7 +152,7 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma_short(const Sca
   if (warp >= kMultiplyingWarps + kBringingWarps) {
     bring_tiles<Place>(task, share, tiles, ring, tiles_at, kTileBytes);
   } else if (warp >= kMultiplyingWarps) {
-    int tile = 0, ahead = kAhead % tiles.count;
+    int ahead = kAhead % tiles.count;
     for (int first = 0;; first += kAhead) {
 #pragma unroll
       for (int turn = 0; turn < kAhead; ++turn) {
@@ -160,9 +160,8 @@ __global__ __launch_bounds__(Place::kThreads, 1) void scan_wgmma_short(const Sca
         wait_for(ring.chosen(slot), ring.parity(t));
         const unsigned seen_by = ring.shared.seen_by[slot];
         if (seen_by == 0) return;
-        epilogue.bring(thread - Place::kMultiplying, turn, slot, tiles.at(tile), tiles.at(ahead), seen_by);
+        epilogue.bring(thread - Place::kMultiplying, turn, slot, ring.shared.tile[slot], tiles.at(ahead), seen_by);
         arrive(ring.full(slot));
-        if (++tile == tiles.count) tile = 0;
         if (++ahead == tiles.count) ahead = 0;
       }
     }
